@@ -1,0 +1,105 @@
+"""What `perennial.core.plan` asks for: a closed union of writes with fixed names, applied in order by the reconciler.
+
+Every action is idempotent: applied twice, or after a crash, it leaves the same objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
+from perennial_runtime.contract import EvaluateSpec, PrepareSpec, ServeSpec, TrainSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVersion:
+    """A ModelVersion <name>-v<number>, owned by the ModelDeployment. Already there with our owner: nothing to do."""
+
+    spec: ModelVersionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """The Job <version>-<step>-<attempt>, owned by the ModelVersion. Exists: adopted, never re-applied."""
+
+    version: int
+    step: Literal["prepare", "train", "evaluate"]
+    attempt: int
+    input: PrepareSpec | TrainSpec | EvaluateSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Remove a Job and its pods (background propagation)."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyServing:
+    """Deployment and Service of a version with this many replicas, by server-side apply."""
+
+    version: int
+    replicas: int
+    serve: ServeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRoute:
+    """The HTTPRoute of the ModelDeployment with these weights (version, weight), by server-side apply."""
+
+    weights: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVersion:
+    """Remove a ModelVersion past `history`; its children go with it by owner reference."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAnnotation:
+    """Remove a request annotation after it was recorded in status: a JSON patch that tests its value."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteVersionStatus:
+    """Status of a ModelVersion, written with the resourceVersion that was read."""
+
+    version: int
+    status: ModelVersionStatus
+
+
+Action = CreateVersion | CreateJob | DeleteJob | ApplyServing | ApplyRoute | DeleteVersion | RemoveAnnotation | WriteVersionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes event on the ModelDeployment, sent after the status write succeeded."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One pass decided: `before` is applied, then status is written (if changed), then `after`, then events.
+
+    Order matters for crashes: the e-state is in `status`, written before a change of weight, so ApplyRoute stands in `after`;
+    a Job is recorded after it was created, so CreateJob stands in `before` (its fixed name makes a repeat harmless).
+    """
+
+    status: ModelDeploymentStatus
+    before: tuple[Action, ...] = ()
+    after: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    wake_after: float | None = None
+    """Seconds until the next look even if nothing happens; None: only when woken."""

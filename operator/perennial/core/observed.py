@@ -1,0 +1,211 @@
+"""What a pass of the loop saw, as plain values: the only input of `perennial.core.plan`.
+
+`perennial.adapters` gathers these from its cache of the API server's objects and from the serving pods' management ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from perennial.api.v1alpha1 import (
+    ModelDeploymentSpec,
+    ModelDeploymentStatus,
+    ModelVersionSpec,
+    ModelVersionStatus,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The store of a namespace: the chart's value, or what the namespace's ConfigMap says instead."""
+
+    uri: str
+    secret_name: str
+    serving_secret_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the operator was installed with; new versions are pinned to it."""
+
+    serving_image: str
+    training_image: str
+    manifest_revision: int
+    store: StoreSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Identity of an object of ours."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    deleting: bool = False
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A ModelVersion that belongs to the ModelDeployment by owner reference."""
+
+    meta: Meta
+    spec: ModelVersionSpec
+    status: ModelVersionStatus
+
+    @property
+    def number(self) -> int:
+        """The N of <name>-v<N>."""
+        return self.spec.number
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """One container of a pod: both its state now and its last one (a deadline in back-off hides the real end there)."""
+
+    name: str
+    state: Literal["waiting", "running", "terminated"]
+    reason: str = ""
+    """waiting.reason (ErrImagePull, CreateContainerConfigError, ...) or terminated.reason (OOMKilled, Error, Completed)."""
+    message: str = ""
+    """waiting.message, or the termination message."""
+    exit_code: int | None = None
+    restarts: int = 0
+    memory_limit: str = ""
+    last_reason: str = ""
+    last_exit_code: int | None = None
+    last_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPod:
+    """A pod of one of our Jobs."""
+
+    name: str
+    uid: str
+    phase: str
+    created_at: datetime
+    reason: str = ""
+    """status.reason, e.g. DeadlineExceeded, Evicted."""
+    message: str = ""
+    disrupted: bool = False
+    """Condition DisruptionTarget is True."""
+    unschedulable: str = ""
+    """The scheduler's own words, when it can't place the pod."""
+    running_since: datetime | None = None
+    node: str = ""
+    containers: tuple[ContainerState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A Job of a version, named <name>-v<N>-<step>-<attempt>, adopted by the UID of its owner."""
+
+    name: str
+    uid: str
+    version: int
+    step: str
+    attempt: int
+    created_at: datetime
+    complete: bool = False
+    failed: bool = False
+    failure_reason: str = ""
+    failure_message: str = ""
+    pods: tuple[JobPod, ...] = ()
+    warning: str = ""
+    """Newest FailedCreate event on the Job (a quota's or LimitRange's words), when it has no pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPod:
+    """A pod of a version's Deployment."""
+
+    name: str
+    uid: str
+    ip: str
+    created_at: datetime
+    ready: bool
+    ready_since: datetime | None
+    deleting: bool
+    containers: tuple[ContainerState, ...] = ()
+    unschedulable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The serving Deployment (and Service) of a version."""
+
+    version: int
+    replicas: int
+    """Asked for now."""
+    ready_replicas: int
+    updated: bool
+    """The Deployment controller has seen the newest generation and every replica runs it."""
+    pods: tuple[ServingPod, ...] = ()
+    warning: str = ""
+    """The Deployment's own words when it can't create pods (ReplicaFailure)."""
+    template_digest: str = ""
+    """Annotation perennial.dev/rendered of the Deployment: digest of what was last applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """Our HTTPRoute as the API server has it."""
+
+    weights: tuple[tuple[int, int], ...]
+    """(version, weight) of its backends, in order; weight 0 included."""
+    accepted: bool
+    """Accepted and ResolvedRefs are True for the current generation, by every parent."""
+    message: str = ""
+    """What is wrong, in the Gateway controller's words (or that no controller answered)."""
+    rendered_digest: str = ""
+    """Annotation perennial.dev/rendered: digest of all but the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodCounters:
+    """Cumulative counters of one serving pod, read from its management port. Live first attempts only."""
+
+    uid: str
+    version: int
+    total: int
+    bad: int
+    timed: int
+    """Requests whose duration counts (none in the first 5 s after ready)."""
+    buckets: tuple[int, ...]
+    """Cumulative count of timed requests at or under each of contract.LATENCY_BOUNDS_MS."""
+    in_flight: int = 0
+    restarts: int = 0
+    """Container restarts, from the pod's status; a restart sets the counters back to zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything a pass knows."""
+
+    now: datetime
+    meta: Meta
+    spec: ModelDeploymentSpec
+    status: ModelDeploymentStatus
+    defaults: Defaults
+    versions: tuple[Version, ...] = ()
+    """By number, ascending."""
+    jobs: tuple[Job, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    route: RouteState | None = None
+    gateway_address: str = ""
+    """Address of the parent Gateway as its status tells, for the address in status."""
+    counters: tuple[PodCounters, ...] | None = None
+    """Of every ready pod of both arms, read in this pass; None when any could not be read (then no block closes)."""
+    unreachable: str = ""
+    """Which pod could not be read, and why."""
+    errors: tuple[tuple[str, str], ...] = ()
+    """(action name, API server's words) of writes that were refused in the last pass: quota, missing namespace, webhook."""
+    invalid: str = ""
+    """Why the spec could not be parsed (a CRD older than the operator), else empty."""

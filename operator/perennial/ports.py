@@ -1,0 +1,93 @@
+"""What the reconciler needs from outside, as protocols; `perennial.adapters` implements them, tests bring fakes.
+
+One contract suite (tests/contract) runs the same cases against the fakes and the real API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from perennial.core.observed import PodCounters, ServingPod
+
+Manifest = dict[str, Any]
+
+
+class ClusterError(Exception):
+    """The API server refused or failed; `status` is the HTTP code (0: no answer), the message its own words.
+
+    ClusterError
+    |- NotFound       404
+    |- Conflict       409: exists already, or another resourceVersion
+    |- Invalid        400, 422, 403 by quota or admission: the same write will be refused again
+    `- Unavailable    no answer, 429, 5xx: try again later
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(ClusterError):
+    """404."""
+
+
+class Conflict(ClusterError):
+    """409."""
+
+
+class Invalid(ClusterError):
+    """400, 403, 422."""
+
+
+class Unavailable(ClusterError):
+    """No answer, 429 or 5xx."""
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Cluster(Protocol):
+    """Writes and reads of Kubernetes objects. Kinds are named '<apiVersion>/<Kind>', e.g. 'batch/v1/Job'."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest: ...
+
+    async def list(
+        self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[Sequence[Manifest], str]:
+        """Items and the list's resourceVersion."""
+        ...
+
+    async def create(self, manifest: Manifest) -> Manifest: ...
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply with our field manager, force."""
+        ...
+
+    async def replace_status(self, manifest: Manifest) -> Manifest:
+        """PUT .../status with the resourceVersion in the manifest; Conflict when it is not the newest."""
+        ...
+
+    async def json_patch(self, kind: str, namespace: str, name: str, patch: Sequence[Mapping[str, Any]]) -> Manifest: ...
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Background propagation, with a UID precondition; NotFound counts as done."""
+        ...
+
+
+class PodMetrics(Protocol):
+    """Reads the counters of serving pods."""
+
+    async def read(self, pods: Sequence[tuple[int, ServingPod]]) -> Sequence[PodCounters | str]:
+        """For each (version, pod), in order, its counters or the reason why they could not be read."""
+        ...

@@ -1,0 +1,374 @@
+"""What the operator and everything inside its pods agree on. Standard library only.
+
+The operator (`perennial`) renders Jobs and Deployments that run `python -m perennial_runtime <command>`; those commands answer
+by a termination message of at most 1 KiB and leave the evidence in the store. This module holds the names, the paths, the exit
+codes, the inputs (`*Spec`, one JSON in one environment variable) and the answers (`*Result`, `Refusal`) of that conversation.
+Neither side may change a field alone: both import it from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+GROUP = "perennial.dev"
+API_VERSION = f"{GROUP}/v1alpha1"
+
+EXIT_REFUSED = 64
+"""The input is wrong and trying again would not help (EX_USAGE's number); the Job fails at once."""
+EXIT_TRANSIENT = 75
+"""Something outside did not answer (EX_TEMPFAIL's number); another attempt may succeed."""
+
+MESSAGE_LIMIT = 1024
+"""Bytes of one termination message; the kubelet keeps 4 KiB a container and 12 KiB a pod, injected containers included."""
+
+MODEL_BYTES_LIMIT = 512 * 1024 * 1024
+"""Largest model.onnx that is uploaded, checked and served."""
+
+STEP_VARIABLE = "PERENNIAL_STEP"
+"""Environment variable that carries the `*Spec` of a command as JSON."""
+
+SERVING_PORT = 3000
+MANAGEMENT_PORT = 9090
+"""Port of /livez, /readyz and /metrics in a serving pod; never routed."""
+PROGRESS_PORT = 9091
+"""Port on which the reporter answers GET /progress during training."""
+
+STORE_SECRET_PATH = "/perennial/secrets/store"
+SOURCE_SECRET_PATH = "/perennial/secrets/source"
+"""Where the Secrets are mounted: one file for each key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)."""
+
+WORK_PATH = "/perennial/work"
+"""Scratch space of prepare and evaluate (an emptyDir)."""
+BENTO_PATH = "/perennial/bento"
+"""Where a serving pod finds the unpacked Bento, read-only for the server."""
+
+# The file contract with any training image. One emptyDir is mounted at /perennial/data and one at /perennial/out.
+TRAIN_FILE = "/perennial/data/train.parquet"
+PARAMS_FILE = "/perennial/data/params.json"
+PARAMS_LINK = "/perennial/params.json"
+"""The documented path; the same file, mounted there by subPath."""
+OUT_PATH = "/perennial/out"
+MODEL_NAME = "model.onnx"
+PARITY_NAME = "parity.parquet"
+METRICS_NAME = "metrics.json"
+PROGRESS_NAME = "progress.jsonl"
+CHECKPOINT_NAME = "checkpoint"
+
+SCORE_OUTPUT = "score"
+"""Name of the ONNX output that holds the probability of the positive class, shape [N] or [N, 1]."""
+PARITY_ROWS = 512
+"""The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
+
+LATENCY_BOUNDS_MS = (
+    1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500,
+    600, 750, 1000, 1500, 2000, 2500, 3000, 5000,
+)  # fmt: skip
+"""Upper bounds of the serving pods' latency buckets; `slowerThan` is one of them, so that a changed spec restarts no pod."""
+
+# Series on the management port of a serving pod (Prometheus text). Labels: version, kind (live | golden).
+REQUESTS_SERIES = "perennial_requests_total"
+"""Labels version, kind, outcome (good | bad): each answered first attempt once."""
+DURATION_SERIES = "perennial_request_duration_seconds"
+"""Histogram over LATENCY_BOUNDS_MS, labels version, kind; starts WARM_SECONDS after the pod turned ready."""
+IN_FLIGHT_SERIES = "perennial_requests_in_flight"
+WARM_SECONDS = 5.0
+
+
+class Step(StrEnum):
+    """One Job of a version's life."""
+
+    PREPARE = "prepare"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class Container(StrEnum):
+    """Containers of ours, by name; only their termination messages are read."""
+
+    PREPARE = "prepare"
+    FETCH = "fetch"
+    REPORTER = "reporter"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    FETCH_BENTO = "fetch-bento"
+    SERVER = "server"
+
+
+class Command(StrEnum):
+    """Arguments of `python -m perennial_runtime`."""
+
+    PREPARE = "prepare"
+    FETCH = "fetch"
+    REPORTER = "reporter"
+    RECIPE = "recipe"
+    EVALUATE = "evaluate"
+    FETCH_BENTO = "fetch-bento"
+    SERVE = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the data and what it is for: feature, label, id or time."""
+
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSpec:
+    """Input of prepare. `store` already ends in the namespace and the ModelDeployment's UID."""
+
+    version: str
+    uid: str
+    store: str
+    source: str
+    columns: tuple[Column, ...]
+    holdout_fraction: float
+    minimum_rows: int
+    parent_uid: str | None = None
+    """ModelVersion whose split this one continues: rows keep the side that they had there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareResult:
+    """What prepare found and wrote; every digest is the sha256 (hex) of a blob in the store, but `data`, which is of the rows."""
+
+    data: str
+    train: str
+    holdout: str
+    schema: str
+    split: str
+    rows: int
+    train_rows: int
+    holdout_rows: int
+    duplicates: int
+    positive_rate: float
+    """Share of the positive class in the training rows."""
+    cutoff: str
+    """Time (RFC 3339) from which the newest rows are held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """Input of fetch, reporter and recipe (the train Job)."""
+
+    version: str
+    uid: str
+    attempt: int
+    store: str
+    train: str
+    schema: str
+    seed: int
+    task: str = "classification"
+    algorithm: str | None = None
+    hyperparameters: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What the reporter uploaded when the trainer had ended. `problem` tells what keeps it from being judged."""
+
+    model: str | None
+    parity: str | None
+    model_bytes: int = 0
+    problem: str | None = None
+    """CamelCase reason: OutputMissing, OutputTooLarge; None when everything is there."""
+    message: str = ""
+    claims: dict[str, float] = field(default_factory=dict)
+    """The trainer's own metrics (at most 8): shown, never judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """One gate: exactly one of `minimum` and `not_worse_than_serving_by`."""
+
+    metric: str
+    minimum: float | None = None
+    not_worse_than_serving_by: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The version that serves while a challenger is judged: whose Bento is fetched and scored on the same holdout."""
+
+    version: str
+    identity: str
+    bento: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSpec:
+    """Input of evaluate."""
+
+    version: str
+    uid: str
+    store: str
+    model: str
+    parity: str
+    train: str
+    holdout: str
+    schema: str
+    max_abs_difference: float
+    gates: tuple[GateSpec, ...]
+    seed: int
+    champion: Champion | None = None
+    allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+
+
+@dataclass(frozen=True, slots=True)
+class GateMeasurement:
+    """A gate's estimate with its one-sided 95 % bounds, as measured; the operator's core turns it into a verdict.
+
+    For `notWorseThanServingBy` the estimate is challenger minus champion and the limit is minus the margin.
+    """
+
+    metric: str
+    kind: str
+    """minimum | notWorseThanServingBy"""
+    limit: float
+    estimate: float
+    lower: float
+    upper: float
+    needed_rows: int
+    """About how many holdout rows would decide it; 0 when it is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResult:
+    """What evaluate measured and packaged."""
+
+    identity: str
+    """Digest of model.onnx + preprocessing + schema: what quarantine remembers."""
+    bento: str
+    """Blob digest of the packed Bento."""
+    bento_bytes: int
+    parity: float
+    holdout_rows: int
+    dropped_rows: int
+    """Holdout rows that either version was trained on: left out of the comparison."""
+    gates: tuple[GateMeasurement, ...]
+    champion: str | None = None
+    """Identity of the champion it was compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSpec:
+    """Input of fetch-bento and serve."""
+
+    version: str
+    store: str
+    bento: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The input is wrong: a CamelCase reason and one message that names what was found and what to do."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something outside failed and may work later (exit 75), or broke unexpectedly (any other code)."""
+
+    reason: str
+    message: str
+
+
+Result = PrepareResult | TrainResult | EvaluateResult
+Answer = Result | Refusal | Fault
+
+_ANSWERS: dict[str, type[Any]] = {
+    "prepare": PrepareResult,
+    "train": TrainResult,
+    "evaluate": EvaluateResult,
+    "refused": Refusal,
+    "fault": Fault,
+}
+
+T = TypeVar("T")
+
+
+class ContractError(ValueError):
+    """A spec or an answer is not what this version of the contract says."""
+
+
+def encode(value: Any) -> str:
+    """A dataclass of this module as compact JSON; fields at their defaults are left out."""
+    return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+def decode(kind: type[T], text: str) -> T:
+    """The dataclass `kind` from `encode`'s JSON. Raises ContractError on anything else; unknown fields are ignored."""
+    try:
+        return typing.cast(T, _build(kind, json.loads(text)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ContractError(f"not a {kind.__name__}: {error}") from error
+
+
+def encode_answer(answer: Answer) -> str:
+    """A termination message: {"<word>": {...}}. A long message text is shortened to keep the 1 KiB limit."""
+    word = next(word for word, kind in _ANSWERS.items() if isinstance(answer, kind))
+    text = json.dumps({word: _plain(answer)}, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    over = len(text.encode()) - MESSAGE_LIMIT
+    if over <= 0:
+        return text
+    if isinstance(answer, (Refusal, Fault)) and len(answer.message) > 4:
+        keep = max(0, len(answer.message) - over - 4)
+        return encode_answer(dataclasses.replace(answer, message=answer.message[:keep] + "..."))
+    raise ContractError(f"the answer of {word} is {over} bytes over the limit of {MESSAGE_LIMIT}")
+
+
+def decode_answer(text: str) -> Answer:
+    """The answer in a termination message. Raises ContractError when there is none."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ContractError(f"not JSON: {error}") from error
+    if not isinstance(document, dict) or len(document) != 1:
+        raise ContractError("an answer is an object with one key")
+    word, body = next(iter(document.items()))
+    if word not in _ANSWERS:
+        raise ContractError(f"unknown answer {word!r}")
+    return typing.cast(Answer, decode(_ANSWERS[word], json.dumps(body)))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            item.name: _plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if getattr(value, item.name) != item.default
+        }
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _build(kind: Any, value: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is types.UnionType:
+        return None if value is None else _build(next(a for a in typing.get_args(kind) if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_build(typing.get_args(kind)[0], item) for item in value)
+    if origin is dict:
+        return {str(key): _build(typing.get_args(kind)[1], item) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        known = {item.name for item in dataclasses.fields(kind)}
+        return typing.cast(Any, kind)(**{name: _build(hints[name], item) for name, item in value.items() if name in known})
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__}")
+    return value
