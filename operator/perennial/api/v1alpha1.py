@@ -328,6 +328,8 @@ class MetricState(StatusModel):
     candidate_bad: int = 0
     stable_total: int = 0
     stable_bad: int = 0
+    strata: Annotated[list[float], Field(max_length=5)] = []
+    """Mantel-Haenszel sums, for the odds ratio that is shown."""
 
 
 class PodReading(StatusModel):
@@ -339,6 +341,7 @@ class PodReading(StatusModel):
     bad: int = 0
     timed: int = 0
     buckets: Annotated[list[int], Field(max_length=64)] = []
+    in_flight: int = 0
     restarts: int = 0
 
 

@@ -1,20 +1,21 @@
 """The rollout test itself: an exact-conditional e-process over counts, safe to look at as often as one likes.
 
-    counting (counters of pods -> Block) -> advance -> evidence (numbers for people) and judge (Breach | Clear | Continue) -> rollout
+    counting (counters of pods -> Block) -> advance -> evidence (numbers for people) and judge (a verdict) -> rollout
 
-Each look is a block: the candidate answered n1 requests, s1 of them badly; stable answered n0, s0 of them badly; s = s0 + s1. With rho >= 1
-the odds ratio that is tolerated and H the central hypergeometric law of s1 given the margins (`hypergeometric`),
+Each look is a block: the candidate answered n1 requests, s1 of them badly; stable answered n0, s0 of them badly; s = s0 + s1.
+With rho >= 1 the odds ratio that is tolerated and H the central hypergeometric law of s1 given the margins (`hypergeometric`),
 
     L_t(r) = (r / rho)^s1 * sum_k H(k) rho^k / sum_k H(k) r^k          for 32 odds ratios r > rho
     S_t(r) = (S_{t-1}(r) + pi_t) L_t(r)                                a mixture over the time at which it went bad
     E_t    = mean_r S_t(r) + the part of pi that is not spent yet      all pi together are 1
 
-While the candidate's odds are at most rho times stable's, every L_t(r) has mean <= 1 given the past, whatever the base rate, the traffic and the
-weights did: E is a nonnegative supermartingale that starts at 1, so P(E ever >= 1 / alpha) <= alpha (Ville 1939; Ramdas et al.,
-arXiv:2210.01948, for e-processes; Johari et al., arXiv:1512.04922, for why a fixed threshold looked at again and again is no test).
+While the candidate's odds are at most rho times stable's, every L_t(r) has mean <= 1 given the past, whatever the base rate,
+the traffic and the weights did: E is a nonnegative supermartingale that starts at 1, so P(E ever >= 1 / alpha) <= alpha (Ville
+1939; Ramdas et al., arXiv:2210.01948, for e-processes; Johari et al., arXiv:1512.04922, for why a fixed threshold looked at
+again and again is no test).
 
-Everything here is a pure function; the state is 32 logarithms and a few counts, and `log_s` is kept rounded (down, so that rounding can never
-cause a rollback) to what the status holds: an operator that comes back computes the same E, to the last bit.
+Everything here is a pure function; the state is 32 logarithms and a few counts, and `log_s` is kept rounded (down, so that
+rounding can never cause a rollback) to what the status holds: an operator that comes back computes the same E, to the last bit.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 
 from perennial.core.analysis.hypergeometric import Margins, log_normalisers
 
@@ -78,8 +78,9 @@ class Block:
 class Strata:
     """Sums over blocks for the Mantel-Haenszel odds ratio and its variance (Robins, Breslow & Greenland 1986).
 
-    Per block, with a, b the candidate's bad and good answers, c, d stable's, n all of them: R = ad/n, S = bc/n, P = (a+d)/n, Q = (b+c)/n.
-    The blocks are the strata, so a base rate that moves while the weight moves cannot pass for an effect (Simpson's paradox).
+    Per block, with a, b the candidate's bad and good answers, c, d stable's, n all of them: R = ad/n, S = bc/n, P = (a+d)/n,
+    Q = (b+c)/n. The blocks are the strata, so a base rate that moves while the weight moves cannot pass for an effect (Simpson's
+    paradox).
     """
 
     r: float = 0.0
@@ -110,24 +111,29 @@ class EProcess:
 def start(tolerance: float, planned_seconds: float) -> EProcess:
     """A test that knows nothing yet: E = 1.
 
-    `planned_seconds` is how long rollout and watch are planned to last; half of the mixture is kept for starts spread evenly over it. With 0
-    all of it is on the start. It must not be changed under way: what is already spent would be spent twice.
+    `planned_seconds` is how long rollout and watch are planned to last; half of the mixture is kept for starts spread evenly
+    over it. With 0 all of it is on the start. It must not be changed under way: what is already spent would be spent twice.
     """
     if not 1.0 <= tolerance <= LARGEST_TOLERANCE:
         raise ValueError(f"tolerance is an odds ratio between 1 and {LARGEST_TOLERANCE:g}; found {tolerance}")
     if not 0.0 <= planned_seconds < math.inf:
         raise ValueError(f"planned_seconds must be finite and not negative; found {planned_seconds}")
-    epochs = math.ceil(planned_seconds / EPOCH_SECONDS)
+    epochs = planned_epochs(planned_seconds)
     at_start = MASS_AT_START if epochs else 1.0
     return EProcess(tolerance, epochs, 0, (_rounded(math.log(at_start)),) * RATIOS, Block(), Strata())
+
+
+def planned_epochs(planned_seconds: float) -> int:
+    """Start times in the mixture besides the start itself: one every 10 s."""
+    return math.ceil(planned_seconds / EPOCH_SECONDS)
 
 
 def advance(state: EProcess, block: Block, elapsed_seconds: float) -> EProcess:
     """The state after one more block, which closed `elapsed_seconds` after the rollout began.
 
-    Epochs that began meanwhile come into the mixture before the block is judged. When they do depends on time alone, never on the answers in
-    the block; that is what keeps the product a supermartingale. A block that only one table could have produced (an arm without traffic, no
-    bad answer, nothing but bad answers) changes no number but the counts.
+    Epochs that began meanwhile come into the mixture before the block is judged. When they do depends on time alone, never on
+    the answers in the block; that is what keeps the product a supermartingale. A block that only one table could have produced
+    (an arm without traffic, no bad answer, nothing but bad answers) changes no number but the counts.
     """
     margins = block.margins
     if margins.determined:
@@ -161,18 +167,6 @@ def odds_ratios(tolerance: float) -> tuple[float, ...]:
     """The 32 odds ratios that the test bets on, log-spaced from just above the tolerated one to 50."""
     low, high = math.log(NEAREST * tolerance), math.log(max(FARTHEST, AT_LEAST * tolerance))
     return tuple(math.exp(low + (high - low) * index / (RATIOS - 1)) for index in range(RATIOS))
-
-
-def is_state(state: EProcess) -> bool:
-    """Whether numbers that came from outside (a status that somebody edited) can be a state of this test."""
-    ascending = all(low < high for low, high in pairwise((0, state.tolerance)))
-    return (
-        ascending
-        and 1.0 <= state.tolerance <= LARGEST_TOLERANCE
-        and 0 <= state.epochs_spent <= state.epochs
-        and len(state.log_s) == RATIOS
-        and all(math.isfinite(value) for value in state.log_s)
-    )
 
 
 def _mass_of_epoch(epochs: int) -> float:

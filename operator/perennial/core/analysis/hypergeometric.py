@@ -1,14 +1,16 @@
 """Fisher's noncentral hypergeometric law, as far as the rollout test needs it: its normalising sums, in logarithms.
 
-Given how many requests each arm answered and how many bad answers both gave together, the number of bad answers `k` of the candidate
-under odds ratio `r` has probability H(k) r^k / Z(r), where H is the central hypergeometric law and Z(r) = sum_k H(k) r^k
-(Fisher 1935; Fog 2008, "Calculation methods for Wallenius' and Fisher's noncentral hypergeometric distributions"). Only Z(r) / Z(rho)
-enters the test, so H may be known up to a factor and its binomial coefficients are never computed: neighbouring terms are, by their ratio
+Given how many requests each arm answered and how many bad answers both gave together, the number of bad answers `k` of the
+candidate under odds ratio `r` has probability H(k) r^k / Z(r), where H is the central hypergeometric law and Z(r) = sum_k H(k)
+r^k (Fisher 1935; Fog 2008, "Calculation methods for Wallenius' and Fisher's noncentral hypergeometric distributions"). Only
+Z(r) / Z(rho) enters the test, so H may be known up to a factor and its binomial coefficients are never computed: neighbouring
+terms are, by their ratio
 
     H(k+1) / H(k) = (n1 - k) (s - k) / ((k + 1) (n0 - s + k + 1)).
 
-`eprocess` is the only caller. No term under 1e-16 of its sum is visited: the law is log-concave, so from the mode outwards the terms
-fall faster than a geometric series and the rest of a tail is bounded by term * q / (1 - q). A sum thus costs O(sqrt(s)) terms, not O(s).
+`eprocess` is the only caller. No term under 1e-16 of its sum is visited: the law is log-concave, so from the mode outwards the
+terms fall faster than a geometric series and the rest of a tail is bounded by term * q / (1 - q). A sum thus costs O(sqrt(s))
+terms, not O(s).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from dataclasses import dataclass
 NEGLIGIBLE = 1e-16
 """A tail is cut when what is left of it is under this share of the sum: below the last bit of a double."""
 PRODUCT = 16
-"""Ratios multiplied before a logarithm is taken; each lies within a factor of a few hundred of 1, so no product over- or underflows."""
+"""Ratios multiplied before a logarithm is taken; each lies within a factor of a few hundred of 1, so no product over- or
+underflows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def mode(margins: Margins, r: float) -> float:
     a = r - 1.0
     b = r * (margins.candidate + margins.bad + 2.0) + margins.stable - margins.bad
     c = r * (margins.candidate + 1.0) * (margins.bad + 1.0)
-    root = 2.0 * c / (b + math.sqrt(b * b - 4.0 * a * c))
+    root = 2.0 * c / (b + math.sqrt(max(0.0, b * b - 4.0 * a * c)))
     return min(max(math.floor(root), margins.low), margins.high)
 
 
