@@ -263,7 +263,7 @@ class GateVerdict(StatusModel):
 
 
 VersionState = Literal[
-    "Pending", "Preparing", "Training", "Evaluating", "Deploying", "Canary", "Serving", "Retired",
+    "Pending", "Preparing", "Training", "Evaluating", "Accepted", "Deploying", "Canary", "Serving", "Retired",
     "Failed", "Rejected", "RolledBack", "Superseded",
 ]  # fmt: skip
 
@@ -352,6 +352,15 @@ class RolloutStatus(StatusModel):
     stable: int
     step: int = 0
     weight: int = 0
+    started_at: Timestamp
+    """When the first step was entered: the clock of the e-process."""
+    saved_at: Timestamp
+    """When this was last written to the API server."""
+    settled: bool = False
+    """The route has this weight and one reading was taken since: from here on blocks count."""
+    withheld: bool = False
+    """The candidate has no ready pod: its weight is 0 until it has one again."""
+    not_ready_since: Timestamp | None = None
     step_started_at: Timestamp | None = None
     """Null until the route is accepted for this weight and requests were seen."""
     step_entered_at: Timestamp | None = None
@@ -359,9 +368,13 @@ class RolloutStatus(StatusModel):
     planned_seconds: float = 0.0
     metrics: Annotated[list[MetricState], Field(max_length=8)] = []
     pods: Annotated[list[PodReading], Field(max_length=200)] = []
+    measured: bool = False
+    """Whether `pods` holds a first reading of this rollout."""
+    restarts_before_candidate: int = 0
+    restarts_before_stable: int = 0
+    """Restarts that the arms' servers had when the rollout began."""
     crashes_candidate: int = 0
     crashes_stable: int = 0
-    inconclusive: bool = False
 
 
 class Quarantine(StatusModel):
@@ -383,13 +396,15 @@ class RequestRecord(StatusModel):
     resource_version: Annotated[str, Field(max_length=64)] = ""
     outcome: Annotated[str, Field(max_length=512)] = ""
     handled_at: Timestamp
+    pending: bool = True
+    """The annotation was still there when last looked: to be removed, not to be carried out again."""
 
 
 class ReturnStatus(StatusModel):
     """A switch to an older version that is being carried out: by pin, by request or by a breach."""
 
     version: int
-    reason: Literal["Pinned", "Requested"]
+    reason: Literal["Pinned", "Requested", "Breach"]
     since: Timestamp
 
 
@@ -410,8 +425,9 @@ class ModelDeploymentStatus(StatusModel):
     rollout: RolloutStatus | None = None
     returning: ReturnStatus | None = None
     held: bool = False
-    """After rollback-to: nothing is promoted until the spec changes."""
-    held_generation: int = 0
+    """After rollback-to: nothing is promoted until data, training or evaluation change."""
+    held_digest: Digest = ""
+    """Inputs digest of the spec at that time."""
     quarantined: Annotated[list[Quarantine], Field(max_length=100)] = []
     requests: Annotated[list[RequestRecord], Field(max_length=8)] = []
     conditions: Annotated[list[Condition], Field(max_length=16)] = []

@@ -39,7 +39,11 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class ApplyServing:
-    """Deployment and Service of a version with this many replicas, by server-side apply."""
+    """Deployment and Service of a version with this many replicas, by server-side apply.
+
+    Desired state, asked for in every pass: the reconciler leaves out what the cached object has already
+    (perennial.dev/rendered, a digest of the manifest, and the replicas).
+    """
 
     version: int
     replicas: int
@@ -48,7 +52,10 @@ class ApplyServing:
 
 @dataclass(frozen=True, slots=True)
 class ApplyRoute:
-    """The HTTPRoute of the ModelDeployment with these weights (version, weight), by server-side apply."""
+    """The HTTPRoute of the ModelDeployment with these weights (version, weight), by server-side apply.
+
+    Desired state, as ApplyServing: an unchanged route is not written.
+    """
 
     weights: tuple[tuple[int, int], ...]
 
@@ -101,5 +108,8 @@ class Plan:
     before: tuple[Action, ...] = ()
     after: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
+    persist: bool = True
+    """False: only measurements moved since the last write less than 10 s ago. The reconciler keeps `status` in memory, hands it
+    to the next pass as observed.status, and writes nothing. After a restart the next block is the difference to what was written."""
     wake_after: float | None = None
     """Seconds until the next look even if nothing happens; None: only when woken."""
