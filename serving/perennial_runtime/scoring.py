@@ -1,0 +1,126 @@
+"""Columns of values -> the ONNX model's inputs -> probabilities; the one place where training's null rules meet serving.
+
+`perennial_runtime.onnx_check`, `evaluate` and `golden` score whole files through it, `service` scores requests through it, so a
+value can't be prepared one way offline and another way online. numpy and onnxruntime only: it is loaded by every serving pod.
+
+Rules: a numeric null is NaN, a categorical null is the empty string; every input is [N, 1], float32 unless the model declares
+a double, or string.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads it when it is imported, and at no other time
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from perennial_runtime.contract import SCORE_OUTPUT
+
+Schema = Mapping[str, Any]
+"""schema.json as a document: label, features [{name, kind, nullable, ...}], time, id."""
+Columns = Mapping[str, "Sequence[Any] | NDArray[Any]"]
+Feeds = dict[str, NDArray[Any]]
+
+NUMERIC = "numeric"
+CATEGORICAL = "categorical"
+BATCH = 65_536
+"""Rows of one onnxruntime call: bounds the memory of scoring a whole holdout."""
+
+
+class ScoreError(ValueError):
+    """The model answered something that is no probability for each row, or could not answer at all."""
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """schema.json."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def numeric(values: Sequence[Any] | NDArray[Any], wide: bool) -> NDArray[Any]:
+    """Numbers, booleans and None as [N, 1] floats; None is NaN; too large for float32 is infinite, as in training."""
+    dtype = np.float64 if wide else np.float32
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float64).astype(dtype).reshape(-1, 1)
+
+
+def categorical(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    """Strings and None as [N, 1] strings; None is the empty string."""
+    column = np.empty((len(values), 1), dtype=object)
+    column[:, 0] = ["" if value is None else str(value) for value in values]
+    return column
+
+
+def feeds(schema: Schema, columns: Columns, wide: Collection[str] = ()) -> Feeds:
+    """The model's inputs from columns by name; columns that are no features are left out, `wide` names the double inputs."""
+    return {
+        feature["name"]: numeric(columns[feature["name"]], feature["name"] in wide)
+        if feature["kind"] == NUMERIC
+        else categorical(columns[feature["name"]])
+        for feature in schema["features"]
+    }
+
+
+def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session on the CPU with bounded threads that sleep when idle (the default takes every core of the host and spins)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def wide_inputs(session: onnxruntime.InferenceSession) -> frozenset[str]:
+    """Names of the inputs that the model declares as double."""
+    return frozenset(node.name for node in session.get_inputs() if node.type == "tensor(double)")
+
+
+class Scorer:
+    """A loaded model that turns columns of feature values into probabilities of the positive class."""
+
+    def __init__(self, path: Path, schema: Schema, threads: int = 1) -> None:
+        self._schema = schema
+        self._session = open_session(path, threads)
+        self._wide = wide_inputs(self._session)
+
+    def score(self, columns: Columns) -> NDArray[np.float64]:
+        """Probabilities, one for each row. Raises ScoreError when the model fails or answers anything else."""
+        inputs = feeds(self._schema, columns, self._wide)
+        rows = len(next(iter(inputs.values())))
+        parts = [
+            self._batch({name: column[start : start + BATCH] for name, column in inputs.items()})
+            for start in range(0, max(rows, 1), BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def _batch(self, inputs: Feeds) -> NDArray[np.float64]:
+        rows = len(next(iter(inputs.values())))
+        try:
+            answer = np.asarray(self._session.run([SCORE_OUTPUT], inputs)[0])
+        except Exception as error:
+            # onnxruntime raises classes of its own extension module; its text may quote a value of the row: only the kind is told
+            raise ScoreError(f"the model failed on a batch of {rows} rows ({type(error).__name__})") from None
+        return probabilities(answer, rows)
+
+
+def probabilities(answer: NDArray[Any], rows: int) -> NDArray[np.float64]:
+    """The output `score` as float64 [rows]; raises ScoreError unless it is one finite number in [0, 1] for each row."""
+    if answer.shape not in ((rows,), (rows, 1)):
+        raise ScoreError(f"output {SCORE_OUTPUT!r} has shape {list(answer.shape)} for {rows} rows: make it [N] or [N, 1]")
+    scores = answer.reshape(-1).astype(np.float64)
+    finite = np.isfinite(scores)
+    if not finite.all():
+        raise ScoreError(f"output {SCORE_OUTPUT!r} is NaN or infinite for {int((~finite).sum())} of {rows} rows")
+    outside = (scores < 0) | (scores > 1)
+    if outside.any():
+        count = int(outside.sum())
+        raise ScoreError(f"output {SCORE_OUTPUT!r} is outside [0, 1] for {count} of {rows} rows: it must be a probability")
+    return scores
