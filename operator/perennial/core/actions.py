@@ -110,6 +110,7 @@ class Plan:
     events: tuple[Event, ...] = ()
     persist: bool = True
     """False: only measurements moved since the last write less than 10 s ago. The reconciler keeps `status` in memory, hands it
-    to the next pass as observed.status, and writes nothing. After a restart the next block is the difference to what was written."""
+    to the next pass as observed.status, and writes nothing. After a restart the next block is the difference to what was
+    written."""
     wake_after: float | None = None
     """Seconds until the next look even if nothing happens; None: only when woken."""

@@ -1,0 +1,197 @@
+"""The candidate's way from a judged model to all of the traffic, and what ends it: the next action for the newest version.
+
+Training is `perennial.core.training`'s, a rollout's passes are `perennial.core.rollout`'s; here their outcomes become status:
+promotion, rollback with quarantine, failure by deadline.
+"""
+
+from __future__ import annotations
+
+from perennial.api.base import seconds
+from perennial.api.v1alpha1 import Quarantine, RolloutStatus, RouteWeight
+from perennial.core import rollout, training
+from perennial.core.actions import DeleteJob
+from perennial.core.draft import FINAL, IN_TRAINING, Draft
+from perennial.core.inputs import since, stamp
+from perennial.core.observed import Version
+from perennial.core.returns import start as start_return
+from perennial_runtime.contract import Champion
+
+
+def advance(draft: Draft) -> None:
+    """One pass of the candidate, if there is one."""
+    number = draft.status.candidate
+    if number is None or number not in draft.versions:
+        draft.wake(1.0 if number is not None else None)
+        return
+    if draft.state(number) in IN_TRAINING:
+        _train(draft, number)
+    if draft.state(number) == "Deploying":
+        _deploy(draft, number)
+    elif draft.state(number) == "Canary":
+        _canary(draft, number)
+
+
+def champion_of(draft: Draft) -> Champion | None:
+    """What a challenger is compared with: the version that serves."""
+    version = draft.versions.get(draft.status.stable or 0)
+    if version is None or version.status.identity is None or version.status.bento is None:
+        return None
+    return Champion(version.meta.name, version.status.identity, version.status.bento)
+
+
+def stop_jobs(draft: Draft) -> None:
+    """Jobs of versions that have ended, and are still running, are deleted; those that ended keep their evidence."""
+    for job in draft.observed.jobs:
+        version = draft.versions.get(job.version)
+        if version and version.status.state == "Superseded" and not (job.complete or job.failed):
+            draft.before.append(DeleteJob(job.name, job.uid))
+
+
+def promote(draft: Draft, number: int, message: str) -> None:
+    """The candidate becomes stable and gets all traffic."""
+    previous = draft.status.stable
+    weights = [RouteWeight(version=number, weight=100)]
+    if previous is not None and previous != number:
+        weights.append(RouteWeight(version=previous, weight=0))
+        draft.finish(previous, "Retired", f"v{number} took its place")
+    draft.set(stable=number, candidate=None, rollout=None, weights=weights)
+    draft.set_version(number, state="Serving", message=message[:2048])
+    draft.urgent = True
+    draft.event("Normal", "Promoted", f"v{number} serves all requests: {message}")
+
+
+def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
+    """The candidate is taken back and quarantined; stable gets all traffic as soon as it has a ready pod (it mostly has)."""
+    version, stable = draft.versions[number], draft.status.stable
+    entry = Quarantine(
+        version=number,
+        identity=version.status.identity or "",
+        inputs_digest=version.spec.inputs_digest,
+        reason=reason,
+        since=stamp(draft.observed.now),
+    )
+    draft.set(candidate=None, rollout=None, quarantined=[*draft.status.quarantined, entry][-100:])
+    draft.finish(number, "RolledBack", f"{reason}: {message}")
+    draft.urgent = True
+    draft.event("Warning", "RolledBack", f"v{number} is taken back and quarantined: {reason}: {message}")
+    if stable is not None:
+        start_return(draft, stable, "Breach")
+
+
+def why_waiting(draft: Draft) -> str:
+    """Why nothing may be rolled out now; empty when it may."""
+    observed = draft.observed
+    if observed.spec.pin is not None:
+        return f"spec.pin={observed.spec.pin}: nothing is promoted while it is set"
+    if draft.status.held:
+        return "a person returned to an older version: nothing is promoted until data, training or evaluation change in the spec"
+    if draft.status.returning is not None:
+        return f"a return to v{draft.status.returning.version} is under way"
+    return "spec.paused is true" if observed.spec.paused else ""
+
+
+def _train(draft: Draft, number: int) -> None:
+    if draft.observed.spec.paused:
+        return
+    version = draft.versions[number]
+    progress = training.advance(draft.observed, version, champion_of(draft))
+    draft.before.extend(progress.actions)
+    draft.wake(progress.wake_after)
+    draft.put_version(number, progress.status)
+    state = progress.status.state
+    if state in FINAL:
+        draft.set(candidate=None)
+        draft.event("Warning", state, f"v{number}: {progress.status.message}")
+    elif state == "Accepted":
+        _accepted(draft, draft.versions[number])
+
+
+def _accepted(draft: Draft, version: Version) -> None:
+    number, stable = version.number, draft.versions.get(draft.status.stable or 0)
+    entry = draft.quarantined(version.status.identity)
+    if entry:
+        draft.set(candidate=None)
+        draft.finish(number, "Rejected", f"Quarantined: it is the model of v{entry.version}, rolled back ({entry.reason})")
+        draft.event("Warning", "Rejected", draft.versions[number].status.message)
+    elif stable and stable.status.identity == version.status.identity and stable.spec.runtime == version.spec.runtime:
+        draft.set(candidate=None)
+        draft.finish(number, "Retired", f"it is the model that v{stable.number} serves already: nothing to roll out")
+        draft.event("Normal", "Identical", draft.versions[number].status.message)
+    elif not why_waiting(draft):
+        draft.set_version(number, state="Deploying", deployed_at=stamp(draft.observed.now))
+        draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}")
+
+
+def _deploy(draft: Draft, number: int) -> None:
+    if why_waiting(draft):
+        draft.set_version(number, state="Accepted", deployed_at=None)
+        return
+    observed, version = draft.observed, draft.versions[number]
+    workload = rollout.workload_of(observed, number)
+    ready = rollout.ready_pods(workload, observed.now, rollout.READY_SECONDS)
+    if workload is not None and workload.updated and len(ready) >= observed.spec.serving.replicas:
+        if draft.status.stable is None:
+            promote(draft, number, "the first version, ready after its golden requests")
+        else:
+            _enter(draft, number, draft.status.stable)
+        return
+    draft.wake(1.0)
+    if since(observed.now, version.status.deployed_at) > seconds(observed.spec.serving.progress_deadline):
+        words = f"not ready within {observed.spec.serving.progress_deadline}: {rollout.why_not_ready(workload)}"
+        draft.set(candidate=None)
+        draft.finish(number, "Failed", f"NotReady: {words}")
+        draft.event("Warning", "Failed", f"v{number}: {words}")
+
+
+def _enter(draft: Draft, number: int, stable: int) -> None:
+    begun = rollout.begin(draft.observed, number, stable)
+    draft.set(rollout=begun, weights=_weights(begun))
+    draft.set_version(number, state="Canary", message=f"canary at {begun.weight} %")
+    draft.urgent = True
+    draft.wake(rollout.CHANGED_SECONDS)
+    draft.event("Normal", "CanaryStarted", f"v{number} gets {begun.weight} % of the requests, v{stable} the rest")
+
+
+def _canary(draft: Draft, number: int) -> None:
+    before = draft.status.rollout
+    if before is None or before.candidate != number:
+        draft.set_version(number, state="Accepted", deployed_at=None)
+        draft.set(rollout=None)
+        draft.wake(0.1)
+        return
+    if draft.observed.spec.paused and draft.observed.counters is None:
+        draft.wake(rollout.LOOK_SECONDS)
+    course = rollout.step(draft.observed, before)
+    draft.findings.extend(course.findings)
+    draft.wake(course.wake_after)
+    draft.urgent |= course.changed
+    draft.set(rollout=course.rollout)
+    if course.evidence and (draft.urgent or saves(draft)):
+        draft.set_version(number, evidence=list(course.evidence))
+    match course.outcome:
+        case "breach":
+            roll_back(draft, number, course.reason, course.message)
+        case "promote" if not draft.observed.spec.paused:
+            promote(draft, number, course.message)
+        case _ if course.changed and draft.observed.spec.paused and course.rollout.weight > before.weight:
+            draft.set(rollout=before)
+        case _ if course.changed:
+            _weigh(draft, number, before, course.rollout)
+
+
+def saves(draft: Draft) -> bool:
+    """Whether the measurements are due to be written."""
+    current = draft.status.rollout
+    return current is None or since(draft.observed.now, current.saved_at) >= rollout.SAVE_SECONDS
+
+
+def _weigh(draft: Draft, number: int, before: RolloutStatus, after: RolloutStatus) -> None:
+    draft.set(weights=_weights(after))
+    weight = 0 if after.withheld else after.weight
+    draft.set_version(number, message=f"canary at {weight} %")
+    reason = "CanaryWithheld" if after.withheld else "CanaryStep"
+    draft.event("Warning" if after.withheld else "Normal", reason, f"v{number} gets {weight} % of the requests")
+
+
+def _weights(current: RolloutStatus) -> list[RouteWeight]:
+    return [RouteWeight(version=version, weight=weight) for version, weight in rollout.weights(current)]

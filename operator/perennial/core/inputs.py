@@ -1,0 +1,42 @@
+"""Names and digests that follow from an object: children's names, the digest of a version's inputs, times as text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec
+
+
+def version_name(model: str, number: int) -> str:
+    """Name of a ModelVersion, and of its Deployment and Service."""
+    return f"{model}-v{number}"
+
+
+def job_name(model: str, number: int, step: str, attempt: int) -> str:
+    """Name of a Job; an operator upgrade changes no name, so it starts no second Job."""
+    return f"{model}-v{number}-{step}-{attempt}"
+
+
+def inputs_digest(spec: ModelDeploymentSpec | ModelVersionSpec) -> str:
+    """sha256 of what a training run depends on: data, training and evaluation, as the spec says them."""
+    parts = {
+        name: getattr(spec, name).model_dump(by_alias=True, exclude_defaults=True) for name in ("data", "training", "evaluation")
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def stamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The time of a `stamp`."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def since(now: datetime, text: str | None) -> float:
+    """Seconds from a stamp to now; 0 when there is none."""
+    return (now - moment(text)).total_seconds() if text else 0.0

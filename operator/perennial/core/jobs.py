@@ -1,0 +1,217 @@
+"""How a Job of ours stands: an ordered chain of small checks over its pods, from what the API server tells to a reason and words.
+
+Judged by exit code *and* reason of our named containers, now and before (a deadline in back-off hides the real end there): an OOM
+kill of a child leaves exit code 0. `perennial.core.training` turns the reading into the version's records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from perennial.core.observed import ContainerState, Job, JobPod
+from perennial_runtime.contract import (
+    EXIT_REFUSED,
+    EXIT_TRANSIENT,
+    Answer,
+    Container,
+    ContractError,
+    Fault,
+    Refusal,
+    TrainResult,
+    decode_answer,
+)
+
+CANNOT_START_SECONDS = 180.0
+"""How long an image may not be pulled, or a container not be created, before we fail the Job: Kubernetes never does."""
+DISRUPTIONS = 5
+"""Evictions and preemptions that cost no attempt."""
+
+_CANNOT_START = {
+    "ErrImagePull": "ImageCannotBePulled",
+    "ImagePullBackOff": "ImageCannotBePulled",
+    "ErrImageNeverPull": "ImageCannotBePulled",
+    "InvalidImageName": "ImageNameInvalid",
+    "CreateContainerConfigError": "ContainerCannotBeCreated",
+    "CreateContainerError": "ContainerCannotBeCreated",
+    "RunContainerError": "ContainerCannotBeCreated",
+}
+_SPEAKS = {"prepare": Container.PREPARE, "train": Container.REPORTER, "evaluate": Container.EVALUATE}
+"""Whose termination message is the step's answer."""
+_ORDER = {
+    "prepare": (Container.PREPARE,),
+    "train": (Container.FETCH, Container.TRAIN, Container.REPORTER),
+    "evaluate": (Container.EVALUATE,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a Job amounts to. `running` may carry a note (why it does not start); `failed` may be worth another attempt."""
+
+    state: Literal["running", "succeeded", "refused", "failed"]
+    reason: str = ""
+    message: str = ""
+    answer: Answer | None = None
+    disrupted: bool = False
+    stop: bool = False
+    """The Job would go on by itself and has to be deleted."""
+
+
+def read(job: Job, timeout: str, now: datetime) -> Reading:
+    """The first check that has something to say decides."""
+    pod = _newest(job)
+    checks = (
+        _complete(job, pod),
+        _out_of_time(job, pod, timeout),
+        _too_often_disrupted(job),
+        _ended_badly(job, pod),
+        _failed_otherwise(job),
+        _cannot_start(job, pod, now),
+        _not_scheduled(job, pod),
+    )
+    return next((reading for reading in checks if reading is not None), Reading("running", "Running"))
+
+
+def _newest(job: Job) -> JobPod | None:
+    return max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+
+
+def _complete(job: Job, pod: JobPod | None) -> Reading | None:
+    if not job.complete:
+        return None
+    killed = _killed_for_memory(job, pod)
+    if killed:
+        return killed
+    container = next((c for c in _ours(job, pod) if c.name == _SPEAKS[job.step]), None)
+    if container is None:
+        return Reading("failed", "ResultLost", f"Job {job.name} completed, but its pod is gone and with it the answer")
+    try:
+        answer = decode_answer(container.message)
+    except ContractError as error:
+        return Reading("failed", "AnswerUnreadable", f"container {container.name} of Job {job.name} left no answer: {error}")
+    return _from_answer(job, answer)
+
+
+def _from_answer(job: Job, answer: Answer) -> Reading:
+    match answer:
+        case Refusal(reason, message):
+            return Reading("refused", reason, message)
+        case Fault(reason, message):
+            return Reading("failed", reason, message)
+        case TrainResult(problem=str() as problem, message=message):
+            return Reading("failed", problem, message)
+        case _:
+            return Reading("succeeded", "Completed", "", answer)
+
+
+def _out_of_time(job: Job, pod: JobPod | None, timeout: str) -> Reading | None:
+    if pod is None or pod.reason != "DeadlineExceeded":
+        return None
+    words = f"the {job.step} pod {pod.name} ran longer than {timeout} and was ended"
+    if job.step == "train":
+        words += "; raise spec.training.timeout or make the training shorter"
+    return Reading("failed", "TimedOut", words)
+
+
+def _too_often_disrupted(job: Job) -> Reading | None:
+    disrupted = sum(pod.disrupted for pod in job.pods)
+    if disrupted <= DISRUPTIONS:
+        return None
+    return Reading(
+        "failed", "DisruptedTooOften", f"pods of Job {job.name} were evicted or preempted {disrupted} times", stop=True
+    )
+
+
+def _ended_badly(job: Job, pod: JobPod | None) -> Reading | None:
+    if pod is None or pod.disrupted or not (job.failed or pod.phase == "Failed"):
+        return None
+    killed = _killed_for_memory(job, pod)
+    if killed:
+        return killed
+    for container in _ours(job, pod):
+        exit_code = container.exit_code if container.state == "terminated" else container.last_exit_code
+        if exit_code:
+            return _by_exit_code(job, container, exit_code)
+    return None
+
+
+def _killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
+    for container in _ours(job, pod):
+        if "OOMKilled" in (container.reason, container.last_reason):
+            limit = container.memory_limit or "the node's memory"
+            fix = "spec.training.resources.limits.memory" if container.name == Container.TRAIN else "the step's memory"
+            return Reading(
+                "failed",
+                "OutOfMemory",
+                f"container {container.name} of Job {job.name} was killed for memory: its peak reached its limit, {limit}; "
+                f"raise {fix} or use less data",
+            )
+    return None
+
+
+def _by_exit_code(job: Job, container: ContainerState, exit_code: int) -> Reading:
+    message = container.message or container.last_message
+    answer = _said(container.name, message)
+    if exit_code == EXIT_REFUSED:
+        if isinstance(answer, Refusal):
+            return Reading("refused", answer.reason, answer.message)
+        return Reading("refused", "TrainerRefused", _exit_words(job, container, exit_code) + " (64: the input is refused)")
+    if isinstance(answer, Fault | Refusal):
+        return Reading("failed", answer.reason, answer.message)
+    if exit_code == EXIT_TRANSIENT:
+        return Reading("failed", "Transient", _exit_words(job, container, exit_code) + " (75: try again)")
+    reason = "TrainerFailed" if container.name == Container.TRAIN else "StepFailed"
+    return Reading("failed", reason, _exit_words(job, container, exit_code))
+
+
+def _exit_words(job: Job, container: ContainerState, exit_code: int) -> str:
+    return f"container {container.name} ended with exit code {exit_code}; see: kubectl logs job/{job.name} -c {container.name}"
+
+
+def _said(name: str, message: str) -> Answer | None:
+    try:
+        return decode_answer(message)
+    except ContractError:
+        return None
+
+
+def _failed_otherwise(job: Job) -> Reading | None:
+    if not job.failed:
+        return None
+    disrupted = any(pod.disrupted for pod in job.pods)
+    words = job.failure_message or "the Job failed"
+    return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {words}", disrupted=disrupted)
+
+
+def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
+    if pod is None or pod.phase != "Pending":
+        return None
+    for container in pod.containers:
+        reason = _CANNOT_START.get(container.reason) if container.state == "waiting" else None
+        if reason is None:
+            continue
+        words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
+        waited = (now - (pod.running_since or pod.created_at)).total_seconds()
+        if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
+            return Reading("running", reason, words)
+        return Reading("failed", reason, f"{words} (for {waited:.0f} s)", stop=True)
+    return None
+
+
+def _not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:
+    if pod is None:
+        return Reading("running", "PodNotCreated", job.warning) if job.warning else None
+    return Reading("running", "Unschedulable", f"pod {pod.name}: {pod.unschedulable}") if pod.unschedulable else None
+
+
+def _ours(job: Job, pod: JobPod | None) -> Iterator[ContainerState]:
+    """The step's own containers, in the order in which they run; injected ones are left out."""
+    if pod is None:
+        return
+    by_name = {container.name: container for container in pod.containers}
+    for name in _ORDER[job.step]:
+        if name in by_name:
+            yield by_name[name]

@@ -1,0 +1,84 @@
+"""One pass decided: everything that was observed and the time in, a plan out. Pure; the reconciler carries it out.
+
+The rules run in one order, each adding to a draft: requests of a person, triggers, the pin, the candidate, a return under way;
+then what follows from all of them: states, Deployments, the route, history, conditions.
+"""
+
+from __future__ import annotations
+
+from perennial.api.v1alpha1 import ModelDeploymentStatus
+from perennial.core import candidate, report, returns, serving, triggers, wishes
+from perennial.core.actions import Plan, WriteVersionStatus
+from perennial.core.conditions import with_findings
+from perennial.core.draft import Draft
+from perennial.core.inputs import stamp
+from perennial.core.observed import Observed, ServingPod
+from perennial.core.rollout import ready_pods, workload_of
+
+
+def plan(observed: Observed) -> Plan:
+    """What to do now. Never raises on any observed state that the API server can hold."""
+    if observed.meta.deleting:
+        return Plan(observed.status)
+    draft = Draft(observed)
+    if observed.invalid:
+        return _unreadable(draft)
+    triggers.adopt(draft)
+    wishes.carry_out(draft)
+    triggers.on_spec(draft)
+    serving.take_up(draft)
+    returns.by_pin(draft)
+    candidate.advance(draft)
+    returns.carry_out(draft)
+    serving.settle(draft)
+    candidate.stop_jobs(draft)
+    serving.workloads(draft)
+    serving.route(draft)
+    serving.history(draft)
+    report.conditions(draft)
+    return _finish(draft)
+
+
+def wanted_counters(observed: Observed) -> tuple[tuple[int, ServingPod], ...]:
+    """(version, pod) of every pod whose counters this pass needs: the ready ones of both arms while a rollout lasts."""
+    current = observed.status.rollout
+    if current is None or observed.invalid or observed.meta.deleting:
+        return ()
+    return tuple(
+        (version, pod)
+        for version in (current.candidate, current.stable)
+        for pod in ready_pods(workload_of(observed, version), observed.now)
+    )
+
+
+def _finish(draft: Draft) -> Plan:
+    persist = draft.urgent or candidate.saves(draft) or _differs(draft.observed.status, draft.status)
+    if persist and draft.status.rollout is not None:
+        draft.set(rollout=draft.status.rollout.model_copy(update={"saved_at": stamp(draft.observed.now)}))
+    if persist:
+        _write_versions(draft)
+    return draft.plan(persist)
+
+
+def _write_versions(draft: Draft) -> None:
+    for version in draft.observed.versions:
+        drafted = draft.versions[version.number].status
+        if drafted != version.status:
+            draft.after.insert(0, WriteVersionStatus(version.number, drafted))
+
+
+def _differs(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether anything but the rollout's measurements moved."""
+    return before.model_copy(update={"rollout": None}) != after.model_copy(update={"rollout": None})
+
+
+def _unreadable(draft: Draft) -> Plan:
+    draft.find(
+        "Ready",
+        False,
+        "SpecUnreadable",
+        f"{draft.observed.invalid}; what serves goes on serving; are the CRDs those of this operator?",
+    )
+    meta = draft.observed.meta
+    draft.set(conditions=with_findings(draft.status.conditions, draft.findings, meta.generation, draft.observed.now))
+    return draft.plan(persist=True)

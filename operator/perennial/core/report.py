@@ -1,0 +1,109 @@
+"""What a pass tells people: conditions, the summary word, and the address. Nothing in here decides anything."""
+
+from __future__ import annotations
+
+from perennial.api.v1alpha1 import ModelVersionStatus
+from perennial.core.candidate import why_waiting
+from perennial.core.conditions import with_findings
+from perennial.core.draft import FINAL, Draft
+from perennial.core.rollout import ready_pods, workload_of
+
+
+def conditions(draft: Draft) -> None:
+    """All conditions of this pass; those without a finding are gone."""
+    _ready(draft)
+    _up_to_date(draft)
+    _progressing(draft)
+    _refused_writes(draft)
+    draft.set(
+        conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
+        observed_generation=draft.observed.meta.generation,
+        summary=summary(draft),
+        address=address(draft),
+    )
+
+
+def address(draft: Draft) -> str:
+    """The URL of the predict API, as far as the Gateway's address is known."""
+    wish = draft.observed.spec.serving.route
+    host = wish.hostnames[0] if wish.hostnames else draft.observed.gateway_address
+    return f"http://{host}{wish.path.rstrip('/')}/predict" if host else ""
+
+
+def summary(draft: Draft) -> str:
+    """One word or two for the printed column."""
+    status = draft.status
+    if status.returning is not None and status.returning.version != status.stable:
+        return f"Returning to v{status.returning.version}"
+    if status.rollout is not None:
+        return f"Canary {0 if status.rollout.withheld else status.rollout.weight} %"
+    state = draft.state(status.candidate)
+    if status.candidate is not None:
+        return state if state else "Pending"
+    if draft.observed.spec.paused:
+        return "Paused"
+    last = draft.state(status.latest)
+    if status.stable is None:
+        return last or "Pending"
+    return f"Serving (v{status.latest} {last})" if last in ("Failed", "Rejected", "RolledBack") else "Serving"
+
+
+def _ready(draft: Draft) -> None:
+    stable, route = draft.status.stable, draft.observed.route
+    if stable is None:
+        draft.find("Ready", False, "NoVersionServes", _why_none(draft))
+        return
+    pods = ready_pods(workload_of(draft.observed, stable), draft.observed.now)
+    if route is None or not route.accepted:
+        words = route.message if route else "the HTTPRoute is being made"
+        draft.find("Ready", False, "RouteNotAccepted", words)
+    elif not pods:
+        draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready")
+    else:
+        where = address(draft) or f"{draft.observed.spec.serving.route.path.rstrip('/')}/predict at the Gateway"
+        words = (
+            f"v{stable} answers at {where}; send a POST with content type application/json and "
+            '{"instances": [{"<feature>": <value>, ...}]}'
+        )
+        draft.find("Ready", True, "Serving", words)
+
+
+def _why_none(draft: Draft) -> str:
+    latest = draft.versions.get(draft.status.latest)
+    if latest is None:
+        return "the first version is being made"
+    return f"v{latest.number} is {latest.status.state}: {latest.status.message}"
+
+
+def _up_to_date(draft: Draft) -> None:
+    latest, status = draft.versions.get(draft.status.latest), draft.status
+    if latest is None:
+        draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
+    elif latest.number == status.stable:
+        draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
+    else:
+        waits = why_waiting(draft) if latest.status.state == "Accepted" else ""
+        words = f"v{latest.number}: {waits or latest.status.message}"
+        draft.find("UpToDate", False, latest.status.state, words)
+
+
+def _progressing(draft: Draft) -> None:
+    number = draft.status.candidate
+    version = draft.versions.get(number) if number is not None else None
+    if number is None:
+        draft.find("Progressing", False, "Idle", "nothing is under way")
+    elif version is None:
+        draft.find("Progressing", True, "Pending", f"v{number} is being made")
+    else:
+        draft.find(
+            "Progressing", version.status.state not in FINAL, _reason(version.status), f"v{number}: {version.status.message}"
+        )
+
+
+def _reason(status: ModelVersionStatus) -> str:
+    return status.state
+
+
+def _refused_writes(draft: Draft) -> None:
+    for name, words in draft.observed.errors[:1]:
+        draft.find("WritesRefused", True, "RefusedByCluster", f"{name}: {words}; trying again")

@@ -1,0 +1,97 @@
+"""Going back to an older version: by `spec.pin`, by request, or after a breach. Rollback needs no store and no candidate.
+
+`start` notes the wish, `carry_out` waits until the target is ready and then switches all traffic in one write.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from perennial.api.base import seconds
+from perennial.api.v1alpha1 import ReturnStatus, RouteWeight
+from perennial.core.draft import FINAL, Draft
+from perennial.core.inputs import since, stamp, version_name
+from perennial.core.rollout import READY_SECONDS, ready_pods, why_not_ready, workload_of
+
+
+def why_not_servable(draft: Draft, number: int) -> str:
+    """Why this version can't be returned to, in words; empty when it can."""
+    version = draft.versions.get(number)
+    name = version_name(draft.observed.meta.name, number)
+    if version is None:
+        return f"{name} does not exist (any more); versions: {', '.join(f'v{n}' for n in sorted(draft.versions)) or 'none'}"
+    entry = draft.quarantined(version.status.identity)
+    if entry:
+        return f"{name} is quarantined since it was rolled back ({entry.reason})"
+    if version.status.bento is None or version.status.state in ("Rejected", "Failed"):
+        return f"{name} was never fit to serve (it is {version.status.state})"
+    return ""
+
+
+def by_pin(draft: Draft) -> None:
+    """`spec.pin`: this version serves, and nothing is promoted while it is set."""
+    pin, returning = draft.observed.spec.pin, draft.status.returning
+    if pin is None:
+        if returning is not None and returning.reason == "Pinned":
+            draft.set(returning=None)
+        return
+    problem = why_not_servable(draft, pin)
+    if problem:
+        draft.find("Pinned", False, "VersionNotServable", f"spec.pin={pin}: {problem}; what serves goes on serving")
+        return
+    draft.find("Pinned", True, "Pinned", f"v{pin} is pinned; new versions are trained and judged, but not rolled out")
+    if draft.status.stable != pin and (returning is None or returning.version != pin):
+        start(draft, pin, "Pinned")
+
+
+def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Breach"]) -> None:
+    """Note the wish to return to `target`; a rollout under way ends."""
+    draft.set(returning=ReturnStatus(version=target, reason=reason, since=stamp(draft.observed.now)))
+    candidate = draft.status.candidate
+    if draft.status.rollout is not None and candidate is not None and draft.state(candidate) not in FINAL:
+        stable = draft.status.rollout.stable
+        draft.set(
+            rollout=None,
+            candidate=None,
+            weights=[RouteWeight(version=stable, weight=100), RouteWeight(version=candidate, weight=0)],
+        )
+        draft.finish(candidate, "Superseded", f"its rollout ended when a person returned to v{target}")
+
+
+def carry_out(draft: Draft) -> None:
+    """Switch to the target once it is ready; say so when its deadline has passed."""
+    returning = draft.status.returning
+    if returning is None or returning.version not in draft.versions:
+        return
+    observed, target = draft.observed, returning.version
+    workload = workload_of(observed, target)
+    ready = ready_pods(workload, observed.now, READY_SECONDS if draft.status.stable != target else 0.0)
+    needed = 1 if returning.reason == "Breach" else observed.spec.serving.replicas
+    if len(ready) >= needed:
+        _switch(draft, target, returning.reason)
+        return
+    draft.wake(1.0)
+    waited = since(observed.now, returning.since)
+    words = f"v{target} has {len(ready)} of {needed} pods ready: {why_not_ready(workload)}"
+    if waited > seconds(observed.spec.serving.progress_deadline):
+        if not any(c.type == "RollbackBlocked" and c.status == "True" for c in draft.status.conditions):
+            draft.event("Warning", "RollbackBlocked", words)
+        draft.find("RollbackBlocked", True, "TargetNotReady", f"{words}; the weights stay as they are")
+
+
+def _switch(draft: Draft, target: int, reason: str) -> None:
+    previous = draft.status.stable
+    gone = [entry.version for entry in draft.status.weights if entry.version != target]
+    draft.set(
+        stable=target,
+        returning=None,
+        weights=[
+            RouteWeight(version=target, weight=100),
+            *(RouteWeight(version=number, weight=0) for number in dict.fromkeys(gone)),
+        ],
+    )
+    draft.urgent = True
+    if previous != target:
+        words = {"Pinned": "pinned", "Requested": "asked for by a person", "Breach": "after a breach"}[reason]
+        was = f", v{previous} before" if previous else ""
+        draft.event("Normal", "Returned", f"v{target} serves all requests ({words}{was})")

@@ -1,0 +1,88 @@
+"""What has to run and where requests go, given which versions serve: Deployments, the route, and what history prunes."""
+
+from __future__ import annotations
+
+from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
+from perennial.core.draft import FINAL, Draft
+from perennial.core.inputs import since
+from perennial.core.observed import Version
+from perennial.core.rollout import workload_of
+from perennial_runtime.contract import ServeSpec
+
+LINGER_SECONDS = 15.0
+"""How long a version without traffic keeps its pods: 10 s after the last request, and a margin for the route to settle."""
+
+
+def settle(draft: Draft) -> None:
+    """States that follow from the ModelDeployment's status, which is written first: mends what a crash left behind."""
+    quarantined = {entry.version: entry for entry in draft.status.quarantined}
+    for number, version in list(draft.versions.items()):
+        state = version.status.state
+        if number == draft.status.stable:
+            if state != "Serving":
+                draft.set_version(number, state="Serving", finished_at=None)
+        elif number in quarantined:
+            if state != "RolledBack":
+                draft.finish(number, "RolledBack", quarantined[number].reason)
+        elif state == "Serving":
+            draft.finish(number, "Retired", f"v{draft.status.stable} serves")
+        elif state not in FINAL and number != draft.status.candidate:
+            draft.finish(number, "Superseded", "another version took its place")
+
+
+def take_up(draft: Draft) -> None:
+    """The newest version goes on as the candidate when a crash lost what this pass would derive again."""
+    number = draft.status.latest
+    if draft.status.candidate is not None or number not in draft.versions or number == draft.status.stable:
+        return
+    ended = number in {entry.version for entry in draft.status.quarantined} or draft.state(number) in FINAL
+    if not ended and draft.state(number) != "Serving":
+        draft.set(candidate=number)
+
+
+def workloads(draft: Draft) -> None:
+    """Every version that serves, or may in this pass or the next, has its pods; others are scaled to zero."""
+    for number, version in draft.versions.items():
+        if version.status.bento is None or version.status.identity is None:
+            continue
+        replicas = _replicas(draft, version)
+        if replicas is None:
+            continue
+        serve = ServeSpec(version.meta.name, version.spec.store.uri, version.status.bento, version.status.identity)
+        draft.before.append(ApplyServing(number, replicas, serve))
+
+
+def route(draft: Draft) -> None:
+    """The HTTPRoute with the weights in status; after the status write, so that evidence is never behind the traffic."""
+    if draft.status.weights:
+        draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
+
+
+def history(draft: Draft) -> None:
+    """Versions past `spec.history` go, but none that serves, is wanted, or still stands in the route."""
+    status, spec = draft.status, draft.observed.spec
+    wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
+    if status.returning:
+        wanted.add(status.returning.version)
+    for number in sorted(draft.versions)[: -spec.history]:
+        version = draft.versions[number]
+        if number not in wanted and version.status.state in FINAL and not version.meta.deleting:
+            draft.after.append(DeleteVersion(version.meta.name, version.meta.uid))
+
+
+def _replicas(draft: Draft, version: Version) -> int | None:
+    """How many pods the version should have; None where there is nothing to ask for."""
+    number, observed = version.number, draft.observed
+    workload = workload_of(observed, number)
+    returning = draft.status.returning.version if draft.status.returning else None
+    serving = number in (draft.status.stable, returning)
+    if serving or version.status.state in ("Deploying", "Canary"):
+        return observed.spec.serving.replicas
+    if workload is None or workload.replicas == 0:
+        return None
+    weighed = any(entry.version == number and entry.weight for entry in draft.status.weights)
+    left = LINGER_SECONDS - since(observed.now, version.status.finished_at) if version.status.finished_at else 0.0
+    if weighed or left > 0:
+        draft.wake(left if left > 0 else 1.0)
+        return workload.replicas
+    return 0

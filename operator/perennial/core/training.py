@@ -1,0 +1,259 @@
+"""A version's way to a judged model: prepare, train, evaluate, one Job for each attempt, every step resumable.
+
+`advance` looks at one version's records and Jobs and says what comes next. `perennial.core.plan` calls it for the newest version;
+`perennial.core.jobs` reads the Jobs, `perennial.core.gates` judges the measurements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+from perennial.api.v1alpha1 import GateVerdict, ModelVersionStatus, StepRecord
+from perennial.core import gates, jobs
+from perennial.core.actions import CreateJob, DeleteJob
+from perennial.core.inputs import job_name, since, stamp
+from perennial.core.observed import Job, Observed, Version
+from perennial_runtime.contract import (
+    Answer,
+    Champion,
+    Column,
+    EvaluateResult,
+    EvaluateSpec,
+    GateSpec,
+    PrepareResult,
+    PrepareSpec,
+    TrainResult,
+    TrainSpec,
+    decode_answer,
+    encode_answer,
+)
+
+StepName = Literal["prepare", "train", "evaluate"]
+OWN_ATTEMPTS = 3
+"""Attempts of prepare and evaluate, our own code: most of their failures are the store's or the node's."""
+RETRY_SECONDS = 5.0
+LOOK_SECONDS = 5.0
+"""How soon a running step is looked at again when nothing wakes us: deadlines of ours are no events."""
+NO_CHAMPION = "none"
+_STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
+    "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a version is after this pass, and what has to be done for it."""
+
+    status: ModelVersionStatus
+    actions: tuple[CreateJob | DeleteJob, ...] = ()
+    wake_after: float | None = None
+
+
+def advance(observed: Observed, version: Version, champion: Champion | None) -> Progress:
+    """One pass of a version that is neither judged nor ended."""
+    key = champion.identity if champion else NO_CHAMPION
+    for step in cast(tuple[StepName, ...], ("prepare", "train", "evaluate")):
+        record = _last(version.status, step, key)
+        if record is None:
+            return _begin(observed, version, step, champion)
+        if record.state == "Running":
+            return _follow(observed, version, record, champion)
+        if record.state == "Refused":
+            return _end(observed, version.status, record)
+        if record.state == "Failed":
+            return _again(observed, version, record, champion)
+    return _judge(observed, version)
+
+
+def answer_of(status: ModelVersionStatus, step: StepName) -> Answer | None:
+    """The step's newest recorded answer."""
+    records = [record for record in status.steps if record.step == step and record.state == "Succeeded"]
+    return decode_answer(records[-1].result) if records else None
+
+
+def _last(status: ModelVersionStatus, step: str, key: str) -> StepRecord | None:
+    records = [record for record in status.steps if record.step == step and (step != "evaluate" or record.key == key)]
+    return records[-1] if records else None
+
+
+def _begin(observed: Observed, version: Version, step: StepName, champion: Champion | None) -> Progress:
+    attempt = 1 + max((record.attempt for record in version.status.steps if record.step == step), default=0)
+    record = StepRecord(
+        step=step,
+        attempt=attempt,
+        key=(champion.identity if champion else NO_CHAMPION) if step == "evaluate" else "",
+        state="Running",
+        started_at=stamp(observed.now),
+    )
+    status = version.status.model_copy(
+        update={"state": _STATES[step], "message": f"{step} {attempt} started", "steps": [*version.status.steps, record][-64:]}
+    )
+    return Progress(status, (_job(version, step, attempt, champion),), LOOK_SECONDS)
+
+
+def _follow(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
+    job = _find(observed, version, record)
+    if job is None:
+        return Progress(version.status, (_job(version, record.step, record.attempt, champion),), LOOK_SECONDS)
+    reading = jobs.read(job, _timeout(version, record.step), observed.now)
+    if reading.state == "running":
+        words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {reading.message}" if reading.message else "")
+        status = version.status.model_copy(update={"state": _STATES[record.step], "message": words[:2048]})
+        return Progress(status, (), LOOK_SECONDS)
+    ended = record.model_copy(
+        update={
+            "state": {"succeeded": "Succeeded", "refused": "Refused", "failed": "Failed"}[reading.state],
+            "reason": reading.reason,
+            "message": reading.message[:2048],
+            "result": encode_answer(reading.answer) if reading.answer else "",
+            "disruptions": sum(pod.disrupted for pod in job.pods),
+            "finished_at": stamp(observed.now),
+        }
+    )
+    steps = [ended if old is record else old for old in version.status.steps]
+    status = version.status.model_copy(update={"steps": steps, **_facts(reading.answer)})
+    after = advance(observed, replace(version, status=status), champion)
+    stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
+    return replace(after, actions=(*stop, *after.actions))
+
+
+def _again(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
+    failures = [
+        old for old in version.status.steps if old.step == record.step and old.state == "Failed" and old.key == record.key
+    ]
+    allowed = version.spec.training.retries + 1 if record.step == "train" else OWN_ATTEMPTS
+    if len(failures) >= allowed:
+        return _end(observed, version.status, record)
+    wait = RETRY_SECONDS * len(failures) - since(observed.now, record.finished_at)
+    if wait <= 0:
+        return _begin(observed, version, record.step, champion)
+    words = (
+        f"{record.step} {record.attempt}: {record.reason}: {record.message} (trying again: {len(failures)} of {allowed} failed)"
+    )
+    return Progress(version.status.model_copy(update={"message": words[:2048]}), (), wait)
+
+
+def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> Progress:
+    rejected = record.step == "evaluate" and record.state == "Refused"
+    return Progress(
+        status.model_copy(
+            update={
+                "state": "Rejected" if rejected else "Failed",
+                "message": f"{record.step}: {record.reason}: {record.message}"[:2048],
+                "finished_at": stamp(observed.now),
+            }
+        )
+    )
+
+
+def _judge(observed: Observed, version: Version) -> Progress:
+    result = answer_of(version.status, "evaluate")
+    if not isinstance(result, EvaluateResult):
+        raise TypeError(f"evaluate of {version.meta.name} succeeded without a result")
+    verdicts = gates.judge(version.spec.evaluation.gates, result)
+    refused = [verdict for verdict in verdicts if not _passes(version, verdict)]
+    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(verdicts)}
+    if refused:
+        words = "; ".join(verdict.message for verdict in refused)
+        update |= {"state": "Rejected", "message": words[:2048], "finished_at": stamp(observed.now)}
+    else:
+        passed = "; ".join(verdict.message for verdict in verdicts) or "no gates were asked for"
+        update |= {"state": "Accepted", "message": passed[:2048]}
+    return Progress(version.status.model_copy(update=update))
+
+
+def _passes(version: Version, verdict: GateVerdict) -> bool:
+    if verdict.verdict == "Undecided":
+        return any(
+            gate.on_undecided == "pass"
+            for gate in version.spec.evaluation.gates
+            if gate.metric == verdict.metric and (gate.minimum is not None) == (verdict.kind == "minimum")
+        )
+    return verdict.verdict == "Passed"
+
+
+def _score(verdicts: tuple[GateVerdict, ...]) -> str:
+    first = next((verdict for verdict in verdicts if verdict.kind == "minimum"), None)
+    return f"{first.metric} {first.estimate:.3f} (from {first.lower:.3f} to {first.upper:.3f})" if first else ""
+
+
+def _facts(answer: Answer | None) -> dict[str, Any]:
+    match answer:
+        case PrepareResult():
+            return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
+        case EvaluateResult():
+            return {"identity": answer.identity, "bento": answer.bento}
+        case _:
+            return {}
+
+
+def _find(observed: Observed, version: Version, record: StepRecord) -> Job | None:
+    name = job_name(observed.meta.name, version.number, record.step, record.attempt)
+    return next((job for job in observed.jobs if job.name == name and job.version == version.number), None)
+
+
+def _timeout(version: Version, step: str) -> str:
+    return version.spec.training.timeout if step == "train" else "its deadline"
+
+
+def _job(version: Version, step: StepName, attempt: int, champion: Champion | None) -> CreateJob:
+    match step:
+        case "prepare":
+            return CreateJob(version.number, step, attempt, _prepare(version))
+        case "train":
+            return CreateJob(version.number, step, attempt, _train(version, attempt))
+        case "evaluate":
+            return CreateJob(version.number, step, attempt, _evaluate(version, champion))
+
+
+def _prepare(version: Version) -> PrepareSpec:
+    data = version.spec.data
+    return PrepareSpec(
+        version=version.meta.name,
+        uid=version.meta.uid,
+        store=version.spec.store.uri,
+        source=data.source.uri,
+        columns=tuple(Column(column.name, column.role) for column in data.columns),
+        holdout_fraction=data.holdout.fraction,
+        minimum_rows=data.minimum_rows,
+        parent_uid=version.spec.parent.uid if version.spec.parent else None,
+    )
+
+
+def _train(version: Version, attempt: int) -> TrainSpec:
+    prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
+    recipe = version.spec.training.recipe
+    return TrainSpec(
+        version=version.meta.name,
+        uid=version.meta.uid,
+        attempt=attempt,
+        store=version.spec.store.uri,
+        train=prepared.train,
+        schema=prepared.schema,
+        seed=version.spec.training.seed,
+        task=recipe.task if recipe else "classification",
+        algorithm=recipe.algorithm if recipe else None,
+        hyperparameters=dict(recipe.hyperparameters) if recipe else {},
+    )
+
+
+def _evaluate(version: Version, champion: Champion | None) -> EvaluateSpec:
+    prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
+    trained = cast(TrainResult, answer_of(version.status, "train"))
+    return EvaluateSpec(
+        version=version.meta.name,
+        uid=version.meta.uid,
+        store=version.spec.store.uri,
+        model=trained.model or "",
+        parity=trained.parity or "",
+        train=prepared.train,
+        holdout=prepared.holdout,
+        schema=prepared.schema,
+        max_abs_difference=version.spec.evaluation.parity.max_abs_difference,
+        gates=tuple(
+            GateSpec(gate.metric, gate.minimum, gate.not_worse_than_serving_by) for gate in version.spec.evaluation.gates
+        ),
+        seed=version.spec.training.seed,
+        champion=champion,
+    )

@@ -1,0 +1,92 @@
+"""When a new version is made: none exists, data, training or evaluation changed in the spec, or a person asked for it."""
+
+from __future__ import annotations
+
+from perennial.api.v1alpha1 import ModelVersionSpec, RuntimePin, StorePin, Trigger, VersionParent
+from perennial.core.actions import CreateVersion
+from perennial.core.draft import FINAL, Draft
+from perennial.core.inputs import inputs_digest, version_name
+from perennial.core.training import answer_of
+
+
+def adopt(draft: Draft) -> None:
+    """A version that was created just before a crash is taken up, not made a second time."""
+    newest = max(draft.versions, default=0)
+    if newest <= draft.status.latest:
+        return
+    version = draft.versions[newest]
+    _take_up(draft, newest, version.spec.inputs_digest)
+
+
+def adopted_request(draft: Draft) -> bool:
+    """Whether this pass adopted a version that a retrain request had made."""
+    newest = max(draft.versions, default=0)
+    return newest > draft.observed.status.latest and draft.versions[newest].spec.trigger.reason == "Requested"
+
+
+def on_spec(draft: Draft) -> None:
+    """A new version when there is none, or when its inputs in the spec are others than the newest version's."""
+    digest = inputs_digest(draft.observed.spec)
+    if draft.status.latest and digest == draft.status.inputs_digest:
+        return
+    known = next((entry for entry in draft.status.quarantined if entry.inputs_digest == digest), None)
+    if known:
+        words = (
+            f"these inputs made v{known.version}, which was rolled back ({known.reason}): they are not trained again; "
+            "change data, training or evaluation, or ask with: kubectl annotate mdep "
+            f"{draft.observed.meta.name} perennial.dev/retrain=again"
+        )
+        draft.find("Quarantined", True, "InputsQuarantined", words)
+    elif not draft.observed.spec.paused:
+        reason = "SpecChanged" if draft.status.latest else "Created"
+        create(draft, Trigger.model_validate({"reason": reason, "message": ""}))
+
+
+def create(draft: Draft, trigger: Trigger) -> int:
+    """The next version, as the newest and the candidate; what is under way is superseded. Returns its number."""
+    observed = draft.observed
+    number = max(draft.status.latest, max(draft.versions, default=0)) + 1
+    store = observed.defaults.store
+    spec = ModelVersionSpec(
+        model_deployment=observed.meta.name,
+        number=number,
+        trigger=trigger,
+        inputs_digest=inputs_digest(observed.spec),
+        parent=_parent(draft),
+        data=observed.spec.data,
+        training=observed.spec.training,
+        evaluation=observed.spec.evaluation,
+        runtime=RuntimePin(
+            serving_image=observed.defaults.serving_image,
+            training_image=observed.defaults.training_image,
+            manifest_revision=observed.defaults.manifest_revision,
+        ),
+        store=StorePin(
+            uri=f"{store.uri.rstrip('/')}/{observed.meta.namespace}/{observed.meta.uid}",
+            secret_name=store.secret_name,
+            serving_secret_name=store.serving_secret_name,
+        ),
+    )
+    draft.before.append(CreateVersion(spec))
+    _take_up(draft, number, spec.inputs_digest)
+    why = {"Created": "the ModelDeployment is new", "SpecChanged": "the spec changed", "Requested": "a person asked for it"}
+    draft.event("Normal", "VersionCreated", f"{version_name(observed.meta.name, number)}: {why[trigger.reason]}")
+    return number
+
+
+def _take_up(draft: Draft, number: int, digest: str) -> None:
+    previous = draft.status.candidate
+    if previous is not None and previous != number and previous in draft.versions and draft.state(previous) not in FINAL:
+        draft.finish(previous, "Superseded", f"v{number} took its place before it was rolled out")
+    draft.set(latest=number, candidate=number, inputs_digest=digest, rollout=None)
+    if draft.status.held and digest != draft.status.held_digest:
+        draft.set(held=False, held_digest="")
+
+
+def _parent(draft: Draft) -> VersionParent | None:
+    """The newest version that has a split: rows keep the side they have there."""
+    for number in sorted(draft.versions, reverse=True):
+        version = draft.versions[number]
+        if answer_of(version.status, "prepare") is not None:
+            return VersionParent(name=version.meta.name, uid=version.meta.uid)
+    return None

@@ -1,0 +1,110 @@
+"""Requests of a person, carried out: rollback-to, retrain, promote, abort. Their form and memory: `perennial.core.requests`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from perennial.api.v1alpha1 import RequestRecord, Trigger
+from perennial.core import candidate, requests, returns, triggers
+from perennial.core.actions import RemoveAnnotation
+from perennial.core.draft import FINAL, Draft
+from perennial.core.inputs import inputs_digest, stamp
+from perennial.core.requests import Request
+
+
+def carry_out(draft: Draft) -> None:
+    """Every request annotation that is there: done once, recorded, and its annotation removed after the status write."""
+    annotations = draft.observed.meta.annotations
+    adopted = triggers.adopted_request(draft)
+    draft.set(requests=requests.settle(draft.status.requests, annotations))
+    for request in requests.found(annotations):
+        draft.after.append(RemoveAnnotation(request.key, request.value))
+        known = requests.is_known(request, draft.status.requests)
+        if known:
+            continue
+        outcome = "adopted after a restart" if adopted and request.verb == "retrain" else _DO[request.verb](draft, request)
+        refused = outcome.startswith("refused")
+        draft.event("Warning" if refused else "Normal", "RequestRefused" if refused else "Request", f"{request.verb}: {outcome}")
+        record = RequestRecord(
+            verb=request.verb,
+            argument=request.argument,
+            id=request.id,
+            resource_version=draft.observed.meta.resource_version,
+            outcome=outcome[:512],
+            handled_at=stamp(draft.observed.now),
+        )
+        draft.set(requests=requests.remember(draft.status.requests, record))
+
+
+def _rollback_to(draft: Draft, request: Request) -> str:
+    target = _version_number(request.argument)
+    if target is None:
+        return f'refused: rollback-to wants the number of a version, such as "1"; found {request.argument!r}'
+    if draft.observed.spec.pin is not None and draft.observed.spec.pin != target:
+        return f"refused: spec.pin={draft.observed.spec.pin} is set; change or remove it first"
+    problem = returns.why_not_servable(draft, target)
+    if problem:
+        return f"refused: {problem}"
+    draft.set(held=True, held_digest=inputs_digest(draft.observed.spec))
+    if draft.status.stable == target and draft.status.rollout is None:
+        return f"v{target} serves already; nothing is promoted until the spec changes"
+    returns.start(draft, target, "Requested")
+    return f"returning to v{target}; nothing is promoted until the spec changes"
+
+
+def _retrain(draft: Draft, request: Request) -> str:
+    if draft.observed.spec.paused:
+        return "refused: spec.paused is true"
+    number = triggers.create(draft, Trigger(reason="Requested", message=f"retrain {request.argument}"[:1024]))
+    return f"v{number} is being trained"
+
+
+def _promote(draft: Draft, request: Request) -> str:
+    number = draft.status.candidate
+    problem = _no_rollout(draft, request)
+    if problem or number is None:
+        return f"refused: {problem}"
+    waiting = candidate.why_waiting(draft)
+    if waiting:
+        return f"refused: {waiting}"
+    candidate.promote(draft, number, "a person asked for it; the remaining steps were left out")
+    return f"v{number} is promoted"
+
+
+def _abort(draft: Draft, request: Request) -> str:
+    number = draft.status.candidate
+    if number is None or number not in draft.versions:
+        return "refused: no candidate is under way"
+    wanted = _version_number(request.argument)
+    if wanted is not None and wanted != number:
+        return f"refused: the candidate is v{number}, not v{wanted}"
+    if draft.status.rollout is not None:
+        candidate.roll_back(draft, number, "Aborted", "a person asked for it")
+        return f"v{number} is taken back and quarantined"
+    if draft.state(number) not in FINAL:
+        draft.set(candidate=None)
+        draft.finish(number, "Superseded", "Aborted: a person asked for it before its rollout began")
+    return f"v{number} is ended"
+
+
+def _no_rollout(draft: Draft, request: Request) -> str:
+    number = draft.status.candidate
+    if number is None or draft.status.rollout is None:
+        return "no rollout is under way"
+    wanted = _version_number(request.argument)
+    if wanted is not None and wanted != number:
+        return f"the candidate is v{number}, not v{wanted}"
+    return ""
+
+
+def _version_number(argument: str) -> int | None:
+    digits = argument.removeprefix("v")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else None
+
+
+_DO: dict[str, Callable[[Draft, Request], str]] = {
+    "rollback-to": _rollback_to,
+    "retrain": _retrain,
+    "promote": _promote,
+    "abort": _abort,
+}
