@@ -105,7 +105,7 @@ class Scorer:
         rows = len(next(iter(inputs.values())))
         try:
             answer = np.asarray(self._session.run([SCORE_OUTPUT], inputs)[0])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # onnxruntime raises classes of its own extension module; its text may quote a value of the row: only the kind is told
             raise ScoreError(f"the model failed on a batch of {rows} rows ({type(error).__name__})") from None
         return probabilities(answer, rows)
