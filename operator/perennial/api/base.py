@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+
+def cel(rule: str, message: str, found: str | None = None) -> dict[str, Any]:
+    """A CEL rule of the CRD. `found`, a CEL expression of a string, says what was found; `message` stands in where it fails."""
+    words = {"messageExpression": found} if found else {}
+    return {"rule": rule, "message": message, **words}
+
+
+def rules(*each: dict[str, Any]) -> dict[str, Any]:
+    """`json_schema_extra` of a model or a field that these CEL rules hold for; the API server judges them, not pydantic."""
+    return {"x-kubernetes-validations": list(each)}
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]
 """Name of another Kubernetes object."""
 Digest = Annotated[str, Field(max_length=80)]
 Text = Annotated[str, Field(max_length=1024)]
-Duration = Annotated[str, Field(pattern=r"^([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$", min_length=2, max_length=16)]
-"""1h, 30m, 90s or together: 1h30m."""
+Hostname = Annotated[
+    str, Field(pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)
+]
+"""A DNS name; *.example.com for every name under it."""
+DURATION_PATTERN = r"^([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$"
+Duration = Annotated[
+    str,
+    Field(
+        pattern=DURATION_PATTERN,
+        max_length=16,
+        json_schema_extra=rules(
+            cel(
+                f"self.matches('{DURATION_PATTERN}') && size(self) > 0 && duration(self) >= duration('1s')",
+                "not a duration of at least one second: write 90s, 30m or 1h30m",
+                "'%s is not a duration of at least one second: write 90s, 30m or 1h30m'.format([self])",
+            )
+        ),
+    ),
+]
+"""1h, 30m, 90s or together: 1h30m; at least 1s."""
 Timestamp = Annotated[str, Field(max_length=40)]
 
 _DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")

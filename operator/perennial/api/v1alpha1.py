@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from perennial.api.base import Condition, Digest, Duration, Name, SpecModel, StatusModel, Text, Timestamp
+from perennial.api.base import Condition, Digest, Duration, Hostname, Name, SpecModel, StatusModel, Text, Timestamp, cel, rules
 from perennial.api.pods import LocalReference, PodOptions
 
 Metric = Literal["roc_auc", "average_precision", "accuracy"]
@@ -18,83 +18,234 @@ SlowerThan = Literal[
     "300ms", "400ms", "500ms", "600ms", "750ms", "1000ms", "1500ms", "2000ms", "2500ms", "3000ms", "5000ms",
 ]  # fmt: skip
 
+SOURCE_PATTERN = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$"
+COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+LIST_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+RESOURCE_PATTERN = "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
+PATH_PATTERN = "^/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*)?$"
+
 
 class Source(SpecModel):
     """Where the data is: every Parquet and CSV object under an S3 prefix, or one object."""
 
-    uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$", max_length=1024)]
+    uri: Annotated[
+        str,
+        Field(
+            pattern=SOURCE_PATTERN,
+            max_length=1024,
+            examples=["s3://flights/2013/"],
+            json_schema_extra=rules(
+                cel(
+                    f"self.matches('{SOURCE_PATTERN}')",
+                    "data.source.uri must be s3://<bucket>/<prefix>/ or s3://<bucket>/<object>",
+                    "'data.source.uri is %s: write s3://<bucket>/<prefix>/ or s3://<bucket>/<object>'.format([self])",
+                )
+            ),
+        ),
+    ]
+    """A prefix (ends in /) or one object."""
     secret_ref: LocalReference | None = None
+    """A Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION; not given: the store's
+    own is used."""
 
 
 class DataColumn(SpecModel):
     """A column that is used, and what for; columns not named are ignored."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", max_length=63)]
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.role != 'feature' || self.name != 'score'",
+                "a feature can't be named score, which is the model's output: rename the column in the data",
+            )
+        )
+    )
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=COLUMN_PATTERN,
+            max_length=63,
+            examples=["dep_hour"],
+            json_schema_extra=rules(
+                cel(
+                    f"self.matches('{COLUMN_PATTERN}') && !self.startsWith('__')",
+                    "a column's name has letters, digits and _, starts with no digit and not with __: rename it in the data",
+                    "'column %s: use letters, digits and _, first no digit and not __; rename it in the data'.format([self])",
+                )
+            ),
+        ),
+    ]
+    """As it stands in the data."""
     role: Literal["feature", "label", "id", "time"]
+    """feature: input of the model; label: what it predicts (0/1 or bool); time: when the row became known, for the split;
+    id: kept beside the row."""
 
 
 class Holdout(SpecModel):
     """The part of the data that the trainer never sees: the newest `fraction` of the rows, by the time column."""
 
-    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    fraction: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            json_schema_extra=rules(
+                cel(
+                    "self > 0.0 && self < 1.0",
+                    "holdout.fraction must be more than 0 and less than 1, e.g. 0.2",
+                    "'data.holdout.fraction is %s: it must be more than 0 and less than 1, e.g. 0.2'.format([self])",
+                )
+            ),
+        ),
+    ] = 0.2
+    """Share of the rows."""
     by: Literal["time"] = "time"
+    """How rows are chosen: by the column with role time."""
 
 
 class Data(SpecModel):
     """The data of a model."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.columns.exists_one(c, c.role == 'label')",
+                "data.columns must name exactly one column with role: label",
+                "'data.columns has %d columns with role: label; give that role to exactly one'"
+                ".format([self.columns.filter(c, c.role == 'label').size()])",
+            ),
+            cel(
+                "self.columns.exists(c, c.role == 'feature')",
+                "data.columns has no column with role: feature; name at least one that the model may read",
+            ),
+            cel(
+                "self.holdout.by != 'time' || self.columns.exists_one(c, c.role == 'time')",
+                "data.columns must name exactly one column with role: time, because holdout.by is time",
+                "'data.columns has %d columns with role: time; give that role to exactly one, because holdout.by is time'"
+                ".format([self.columns.filter(c, c.role == 'time').size()])",
+            ),
+        )
+    )
+
     source: Source
-    columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256)]
+    columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256, json_schema_extra=LIST_BY_NAME)]
+    """Every column that is used; one label, one time, at least one feature."""
     holdout: Holdout = Holdout()
     minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    """Fewer rows after duplicates are removed: refused, because nothing honest can be said."""
 
 
 class Recipe(SpecModel):
     """A built-in trainer."""
 
     task: Literal["classification"] = "classification"
+    """What is predicted: a label of two classes."""
     algorithm: Literal["gradient-boosting", "logistic-regression"] = "gradient-boosting"
+    """The trainer."""
     hyperparameters: Annotated[dict[str, float], Field(max_length=16)] = {}
+    """Numbers for the trainer, e.g. learning_rate: 0.1."""
 
 
 class Accelerator(SpecModel):
     """An extended resource for the train container, and for no other."""
 
-    resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = "nvidia.com/gpu"
+    resource: Annotated[
+        str,
+        Field(
+            pattern=RESOURCE_PATTERN,
+            max_length=253,
+            json_schema_extra=rules(
+                cel(
+                    f"self.matches('{RESOURCE_PATTERN}')",
+                    "accelerator.resource must be <domain>/<name>, e.g. nvidia.com/gpu",
+                    "'training.accelerator.resource is %s: write <domain>/<name>, e.g. nvidia.com/gpu'.format([self])",
+                )
+            ),
+        ),
+    ] = "nvidia.com/gpu"
+    """Name under which nodes advertise it."""
     count: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many."""
 
 
 class Training(PodOptions):
     """How to train: a built-in recipe, or any image that keeps the file contract."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "[has(self.recipe), has(self.image)].exists_one(given, given)",
+                "training needs exactly one of recipe and image",
+                "has(self.image) ? 'training has both recipe and image: keep one of them' "
+                ": 'training has neither recipe nor image: add recipe: {} for the built-in trainer, or an image of yours'",
+            ),
+            cel(
+                "!has(self.command) || size(self.command) == 0 || has(self.image)",
+                "training.command needs training.image: a recipe has its own command; remove command",
+            ),
+            cel(
+                "!has(self.accelerator) || !has(self.resources)"
+                " || !(has(self.resources.limits) && self.accelerator.resource in self.resources.limits)"
+                " && !(has(self.resources.requests) && self.accelerator.resource in self.resources.requests)",
+                "training.resources names the accelerator's resource too: leave it to training.accelerator",
+            ),
+        )
+    )
+
     recipe: Recipe | None = None
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """A built-in trainer; {} for its defaults."""
+    image: Annotated[str, Field(min_length=1, max_length=512, examples=["registry/trainer@sha256:..."])] | None = None
+    """A training image of yours: reads /perennial/data/train.parquet and /perennial/params.json, writes /perennial/out/model.onnx
+    and parity.parquet. By digest, if it shall be the same for ever."""
     command: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = []
+    """Command of the training image, if not its own."""
     accelerator: Accelerator | None = None
+    """An accelerator for the train container."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Given to the trainer, and used for every sample of ours."""
     timeout: Duration = "1h"
+    """Longest run of one attempt, queueing not counted."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """More attempts after one that failed (disruptions are not counted)."""
 
 
 class Gate(SpecModel):
     """What a model must prove on the holdout: `minimum`, or `notWorseThanServingBy`."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "[has(self.minimum), has(self.notWorseThanServingBy)].exists_one(given, given)",
+                "a gate needs exactly one of minimum and notWorseThanServingBy",
+                "'gate %s has %s minimum and notWorseThanServingBy: keep exactly one; write two gates for both'"
+                ".format([self.metric, has(self.minimum) ? 'both' : 'neither'])",
+            )
+        )
+    )
+
     metric: Metric
+    """What is measured on the holdout."""
     minimum: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The metric's one-sided 95 % lower bound must reach this."""
     not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows."""
     on_undecided: Literal["refuse", "pass"] = "refuse"
+    """What happens when the holdout is too small to tell."""
 
 
 class Parity(SpecModel):
     """How far the ONNX scores may be from the trainer's own."""
 
-    max_abs_difference: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    max_abs_difference: Annotated[float, Field(ge=1e-9, le=1)] = 1e-4
+    """Largest difference of a score."""
 
 
 class Evaluation(SpecModel):
     """How a model is judged."""
 
     gates: Annotated[list[Gate], Field(max_length=5)] = []
+    """All must pass; none: every model that works is rolled out."""
     parity: Parity = Parity()
 
 
@@ -102,31 +253,55 @@ class ParentReference(SpecModel):
     """A Gateway."""
 
     name: Name
+    """The Gateway's name."""
     namespace: Name | None = None
+    """Its namespace, if another; its listener must allow routes from here."""
     section_name: Name | None = None
+    """One listener of it; not given: all."""
 
 
 class Route(SpecModel):
     """An HTTPRoute of our own, named as the ModelDeployment: <path>/predict goes to the serving pods."""
 
     parent_refs: Annotated[list[ParentReference], Field(min_length=1, max_length=4)]
-    hostnames: Annotated[list[Name], Field(max_length=16)] = []
-    path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*)?$", max_length=256)]
+    """The Gateways that carry the route."""
+    hostnames: Annotated[list[Hostname], Field(max_length=16)] = []
+    """Names it answers to; none: all of the listener's."""
+    path: Annotated[
+        str,
+        Field(
+            pattern=PATH_PATTERN,
+            max_length=256,
+            examples=["/delays"],
+            json_schema_extra=rules(
+                cel(
+                    f"self.matches('{PATH_PATTERN}')",
+                    "route.path starts with / and does not end in it, e.g. /delays",
+                    "'serving.route.path is %s: it starts with / and does not end in it, e.g. /delays'.format([self])",
+                )
+            ),
+        ),
+    ]
+    """Predictions are answered at <path>/predict."""
 
 
 class Serving(PodOptions):
     """How the model is served."""
 
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """Pods of each version that takes traffic."""
     route: Route
     progress_deadline: Duration = "5m"
+    """A version whose pods are not ready by then has failed; what serves is untouched."""
 
 
 class RolloutStep(SpecModel):
     """A share of the traffic, in per cent, and how long it lasts at least."""
 
     weight: Annotated[int, Field(ge=1, le=99)]
+    """Per cent of the requests that the candidate answers."""
     hold: Duration
+    """How long the step lasts at least."""
 
 
 class ErrorsMetric(SpecModel):
@@ -137,14 +312,29 @@ class LatencyMetric(SpecModel):
     """Answers slower than a bound of the serving pods' latency buckets."""
 
     slower_than: SlowerThan
+    """An answer is slow from here on."""
 
 
 class RolloutMetric(SpecModel):
     """What the candidate is compared with stable on."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "[has(self.errors), has(self.latency)].exists_one(given, given)",
+                "a rollout metric needs exactly one of errors and latency",
+                "'metric %s has %s errors and latency: keep exactly one, e.g. errors: {}'"
+                ".format([self.name, has(self.errors) ? 'both' : 'neither'])",
+            )
+        )
+    )
+
     name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$", max_length=32)]
+    """How the metric is called in status and messages."""
     errors: ErrorsMetric | None = None
+    """Count answers that are neither 2xx nor 429."""
     latency: LatencyMetric | None = None
+    """Count slow answers."""
     tolerance: Annotated[float, Field(ge=1, le=10)] | None = None
     """Tolerated odds ratio; 1.0 for errors and 1.25 for latency when not given."""
     weight: Annotated[int, Field(ge=1, le=100)] = 1
@@ -161,14 +351,30 @@ DEFAULT_STEPS = [
 class Rollout(SpecModel):
     """How a candidate takes over."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.steps.map(step, step.weight).isSorted()"
+                " && self.steps.all(a, self.steps.exists_one(b, b.weight == a.weight))",
+                "rollout.steps must have rising weights",
+                "'rollout.steps have the weights %s: each must be more than the one before it'"
+                ".format([self.steps.map(step, step.weight)])",
+            )
+        )
+    )
+
     steps: Annotated[list[RolloutStep], Field(min_length=1, max_length=16)] = DEFAULT_STEPS
+    """From one to the next while nothing speaks against it; after the last comes 100 %."""
     false_rollback_rate: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.01
+    """How often at most a candidate as good as stable may be taken back by chance, over the whole rollout."""
     minimum_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 200
+    """Answers of the candidate that a step needs before it passes."""
     deadline: Duration | None = None
     """Per step; 4 x hold when not given."""
-    metrics: Annotated[list[RolloutMetric], Field(min_length=1, max_length=8)] = [
+    metrics: Annotated[list[RolloutMetric], Field(min_length=1, max_length=8, json_schema_extra=LIST_BY_NAME)] = [
         RolloutMetric(name="errors", errors=ErrorsMetric())
     ]
+    """What is compared."""
 
 
 class ModelDeploymentSpec(SpecModel):
@@ -180,8 +386,11 @@ class ModelDeploymentSpec(SpecModel):
     serving: Serving
     rollout: Rollout = Rollout()
     history: Annotated[int, Field(ge=1, le=100)] = 10
+    """Ended versions that are kept."""
     pin: Annotated[int, Field(ge=1)] | None = None
+    """Serve this version and promote no other while it is set; training goes on."""
     paused: bool = False
+    """Start nothing new and change no weight while true; what serves goes on."""
 
 
 # ---- ModelVersion ----------------------------------------------------------------------------------------------------------
@@ -220,6 +429,12 @@ class StorePin(SpecModel):
 class ModelVersionSpec(SpecModel):
     """Inputs of one attempt to train; immutable."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("self == oldSelf", "a ModelVersion's spec never changes: change the ModelDeployment, and a new version is made")
+        )
+    )
+
     model_deployment: Name
     number: Annotated[int, Field(ge=1)]
     trigger: Trigger
@@ -237,7 +452,7 @@ class StepRecord(StatusModel):
 
     step: Literal["prepare", "train", "evaluate"]
     attempt: int
-    key: str = ""
+    key: Annotated[str, Field(max_length=128)] = ""
     """For evaluate: identity of the champion it compares with."""
     state: Literal["Running", "Succeeded", "Failed", "Refused"]
     reason: Annotated[str, Field(max_length=128)] = ""
@@ -252,8 +467,8 @@ class StepRecord(StatusModel):
 class GateVerdict(StatusModel):
     """A gate, judged."""
 
-    metric: str
-    kind: str
+    metric: Annotated[str, Field(max_length=64)]
+    kind: Annotated[str, Field(max_length=64)]
     limit: float
     estimate: float
     lower: float
@@ -271,12 +486,12 @@ VersionState = Literal[
 class MetricEvidence(StatusModel):
     """What a rollout's test knew when it ended (or knows now), for people to read."""
 
-    name: str
+    name: Annotated[str, Field(max_length=64)]
     candidate_total: int = 0
     candidate_bad: int = 0
     stable_total: int = 0
     stable_bad: int = 0
-    odds_ratio: str = ""
+    odds_ratio: Annotated[str, Field(max_length=128)] = ""
     """Estimate with its interval, e.g. '9.8 (6.1 to 16.2)'."""
     e: float = 0.0
     threshold: float = 0.0
@@ -297,7 +512,7 @@ class ModelVersionStatus(StatusModel):
     rows: int | None = None
     holdout_rows: int | None = None
     cutoff: Timestamp | None = None
-    score: str = ""
+    score: Annotated[str, Field(max_length=128)] = ""
     """The first gate's metric with its interval, for the printed column."""
     deployed_at: Timestamp | None = None
     """When the serving Deployment was asked for: the progress deadline runs from here."""
@@ -318,7 +533,7 @@ class RouteWeight(StatusModel):
 class MetricState(StatusModel):
     """The e-process of one metric, enough to go on after a restart."""
 
-    name: str
+    name: Annotated[str, Field(max_length=64)]
     alpha: float
     tolerance: float
     log_s: Annotated[list[float], Field(max_length=64)] = []
@@ -335,7 +550,7 @@ class MetricState(StatusModel):
 class PodReading(StatusModel):
     """Cumulative counters of one pod at the last block that counted."""
 
-    uid: str
+    uid: Annotated[str, Field(max_length=64)]
     version: int
     total: int = 0
     bad: int = 0
@@ -383,7 +598,7 @@ class Quarantine(StatusModel):
     version: int
     identity: Digest
     inputs_digest: Digest
-    reason: str
+    reason: Annotated[str, Field(max_length=1024)]
     since: Timestamp
 
 
