@@ -1,0 +1,49 @@
+"""`python -m perennial_runtime <command>`: what every container of ours starts.
+
+Reads the command's spec from the environment (`contract.STEP_VARIABLE`), imports the one module that carries it out (so that
+a serving pod never pays for polars) and lets `answers.conclude` turn its end into a termination message and an exit code.
+Every module of the table has `main(spec) -> Result | None`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from perennial_runtime import contract
+from perennial_runtime.answers import conclude
+from perennial_runtime.contract import Answer, Command
+
+COMMANDS: dict[Command, tuple[str, type[Any]]] = {
+    Command.PREPARE: ("prepare", contract.PrepareSpec),
+    Command.FETCH: ("fetch", contract.TrainSpec),
+    Command.REPORTER: ("reporter", contract.TrainSpec),
+    Command.RECIPE: ("recipes.train", contract.TrainSpec),
+    Command.EVALUATE: ("evaluate", contract.EvaluateSpec),
+    Command.FETCH_BENTO: ("fetch_bento", contract.ServeSpec),
+    Command.SERVE: ("server", contract.ServeSpec),
+}
+"""Command -> module of this package, kind of its spec."""
+
+
+def carry_out(command: Command) -> Answer | None:
+    """Decode the spec, import the command's module and run it."""
+    module, kind = COMMANDS[command]
+    spec = contract.decode(kind, os.environ.get(contract.STEP_VARIABLE, ""))
+    result: Answer | None = importlib.import_module(f"perennial_runtime.{module}").main(spec)
+    return result
+
+
+@click.command()
+@click.argument("command", type=click.Choice([command.value for command in Command]))
+def cli(command: str) -> None:
+    """Carry out one step of a version's life; the operator writes the spec into the environment."""
+    sys.exit(conclude(lambda: carry_out(Command(command))))
+
+
+if __name__ == "__main__":
+    cli(prog_name="perennial_runtime")

@@ -1,0 +1,228 @@
+"""The store: blobs by digest and results by version, on S3 (or a folder, `file://`), through obstore alone.
+
+    <store>/blobs/sha256/<hex>                         written once, verified on every read
+    <store>/results/<version uid>/<step>[-<key>].json  the termination message of a step that has ended
+
+Every step writes its outputs as blobs and then its result; a step that finds its result there answers with it again.
+Errors of the object store become `Refused` (a person must act: secret, bucket, permission) or `Unavailable` (try again).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore import exceptions
+from obstore.store import LocalStore, S3Store
+
+from perennial_runtime.answers import Refused, Unavailable
+from perennial_runtime.contract import STORE_SECRET_PATH, Answer, ContractError, decode_answer, encode_answer
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+CHUNK = 8 * 1024 * 1024
+CONDITIONAL_LIMIT = 64 * 1024 * 1024
+"""Up to here a blob is written with `create`, in one request; larger ones in parts, which S3 cannot make conditional."""
+
+REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+OPTIONAL_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ALLOW_HTTP")
+
+Bucket = S3Store | LocalStore
+
+
+class DigestMismatch(Refused):
+    """Bytes came back that are not those that were written."""
+
+    def __init__(self, digest: str, found: str) -> None:
+        super().__init__(
+            "DigestMismatch",
+            f"blob sha256:{digest} reads as sha256:{found}: it was altered in the store; restore it or train again",
+        )
+
+
+def open_bucket(uri: str, secret_path: str | Path | None, what: str = "store") -> Bucket:
+    """The bucket and prefix of `uri`, with the keys of the Secret mounted at `secret_path` (None: anonymous)."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        Path(parts.path).mkdir(parents=True, exist_ok=True)
+        return LocalStore(parts.path)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise Refused("UriNotSupported", f"{what} {uri!r}: use s3://<bucket>/<prefix>")
+    keys = {} if secret_path is None else _read_secret(Path(secret_path), what)
+    endpoint = keys.get("AWS_ENDPOINT_URL", "")
+    plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    client: ClientConfig = {"connect_timeout": "5s", "timeout": "120s", "allow_http": plain}
+    retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+    with mapped(uri, what):
+        return S3Store(
+            parts.netloc,
+            prefix=parts.path.strip("/") or None,
+            access_key_id=keys.get("AWS_ACCESS_KEY_ID"),
+            secret_access_key=keys.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=keys.get("AWS_SESSION_TOKEN"),
+            endpoint=endpoint or None,
+            region=keys.get("AWS_REGION", "us-east-1"),
+            skip_signature=not keys,
+            client_options=client,
+            retry_config=retry,
+        )
+
+
+def _read_secret(path: Path, what: str) -> dict[str, str]:
+    if not path.is_dir():
+        raise Refused("SecretMissing", f"no Secret is mounted for the {what}: name one with the keys {', '.join(REQUIRED_KEYS)}")
+    keys = {name: (path / name).read_text().strip() for name in REQUIRED_KEYS + OPTIONAL_KEYS if (path / name).is_file()}
+    missing = [name for name in REQUIRED_KEYS if not keys.get(name)]
+    if missing:
+        raise Refused("SecretKeyMissing", f"the Secret of the {what} has no key {' and no key '.join(missing)}: add it")
+    return {name: value for name, value in keys.items() if value}
+
+
+@contextmanager
+def mapped(subject: str, what: str = "store") -> Iterator[None]:
+    """Turn obstore's errors about `subject` into `Refused` or `Unavailable`."""
+    try:
+        yield
+    except (exceptions.UnauthenticatedError, exceptions.PermissionDeniedError) as error:
+        raise _denied(subject, what, str(error)) from None
+    except (exceptions.NotFoundError, FileNotFoundError) as error:
+        raise _absent(subject, what, str(error)) from None
+    except (exceptions.BaseError, OSError) as error:
+        text = str(error)
+        if "NoSuchBucket" in text or "InvalidBucketName" in text:
+            raise _absent(subject, what, text) from None
+        if "builder error" in text or "Generic URL error" in text:
+            raise Refused("EndpointWrong", f"{what} {subject}: AWS_ENDPOINT_URL of its Secret is not a usable URL") from None
+        raise Unavailable(
+            "StoreUnavailable", f"{what} {subject} did not answer ({type(error).__name__}): {_brief(text)}"
+        ) from None
+
+
+def _denied(subject: str, what: str, text: str) -> Refused:
+    if "InvalidAccessKeyId" in text or "SignatureDoesNotMatch" in text:
+        return Refused("CredentialsWrong", f"{what} {subject}: its access key or secret key is wrong: correct the Secret")
+    return Refused("PermissionDenied", f"{what} {subject}: the keys of its Secret may not do this: grant them access")
+
+
+def _absent(subject: str, what: str, text: str) -> Refused:
+    if "NoSuchBucket" in text or "InvalidBucketName" in text:
+        return Refused("BucketNotFound", f"{what} {subject}: there is no such bucket: create it or correct the URI")
+    return Refused("ObjectNotFound", f"{what} {subject}: there is no such object: upload it or correct the URI")
+
+
+def _brief(text: str) -> str:
+    """The first line of an error, without the request's details that obstore appends."""
+    return text.strip().splitlines()[0][:200] if text.strip() else "no details"
+
+
+class Store:
+    """Blobs and results under one URI (`s3://bucket/prefix/<namespace>/<ModelDeployment's UID>`)."""
+
+    def __init__(self, uri: str, secret_path: str | Path = STORE_SECRET_PATH) -> None:
+        self._uri = uri.rstrip("/")
+        self._bucket = open_bucket(self._uri, secret_path)
+
+    def put_file(self, source: Path | BufferedReader) -> str:
+        """Store a file (a path, or a file open for reading in binary) and return its digest; stored already is fine."""
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                return self.put_file(stream)
+        source.seek(0)
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        with mapped(self._uri):
+            if size > CONDITIONAL_LIMIT:
+                if not self._holds(blob_path(digest)):
+                    obstore.put(self._bucket, blob_path(digest), source, chunk_size=CHUNK)
+            else:
+                self._create(blob_path(digest), source.read())
+        return digest
+
+    def put_bytes(self, body: bytes) -> str:
+        """Store `body` and return its digest."""
+        digest = hashlib.sha256(body).hexdigest()
+        with mapped(self._uri):
+            self._create(blob_path(digest), body)
+        return digest
+
+    def get_file(self, digest: str, destination: Path) -> Path:
+        """Write the blob to `destination`, verified. Raises DigestMismatch, and leaves no file then."""
+        partial = destination.with_name(destination.name + ".partial")
+        found = hashlib.sha256()
+        with mapped(f"{self._uri}/{blob_path(digest)}"):
+            stream = obstore.get(self._bucket, blob_path(digest)).stream(min_chunk_size=CHUNK)
+            with partial.open("wb") as target:
+                for chunk in stream:
+                    found.update(chunk)
+                    target.write(chunk)
+        if found.hexdigest() != digest:
+            partial.unlink()
+            raise DigestMismatch(digest, found.hexdigest())
+        return partial.replace(destination)
+
+    def get_bytes(self, digest: str) -> bytes:
+        """A small blob, verified."""
+        with mapped(f"{self._uri}/{blob_path(digest)}"):
+            body = bytes(obstore.get(self._bucket, blob_path(digest)).bytes())
+        found = hashlib.sha256(body).hexdigest()
+        if found != digest:
+            raise DigestMismatch(digest, found)
+        return body
+
+    def put_result(self, uid: str, step: str, answer: Answer, key: str = "", replace: bool = False) -> Answer:
+        """Store the answer of a step, once; returns what is stored now (an earlier answer stays, unless `replace`)."""
+        path = result_path(uid, step, key)
+        with mapped(self._uri):
+            if replace:
+                obstore.put(self._bucket, path, encode_answer(answer).encode())
+                return answer
+            self._create(path, encode_answer(answer).encode())
+        return self.get_result(uid, step, key) or answer
+
+    def get_result(self, uid: str, step: str, key: str = "") -> Answer | None:
+        """The stored answer of a step; None when it has not ended yet."""
+        path = result_path(uid, step, key)
+        with mapped(self._uri):
+            try:
+                text = bytes(obstore.get(self._bucket, path).bytes()).decode()
+            except (exceptions.NotFoundError, FileNotFoundError) as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                return None
+        try:
+            return decode_answer(text)
+        except ContractError as error:
+            raise Refused("ResultBroken", f"{self._uri}/{path} is not a result ({error}): delete that object") from None
+
+    def _create(self, path: str, body: bytes) -> None:
+        try:
+            obstore.put(self._bucket, path, body, mode="create", use_multipart=False)
+        except (exceptions.AlreadyExistsError, FileExistsError):
+            return
+
+    def _holds(self, path: str) -> bool:
+        try:
+            obstore.head(self._bucket, path)
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return False
+        return True
+
+
+def blob_path(digest: str) -> str:
+    """Where a blob lies, relative to the store."""
+    return f"blobs/sha256/{digest}"
+
+
+def result_path(uid: str, step: str, key: str = "") -> str:
+    """Where a step's result lies, relative to the store."""
+    return f"results/{uid}/{step}{'-' + key if key else ''}.json"
