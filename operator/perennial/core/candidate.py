@@ -7,7 +7,7 @@ promotion, rollback with quarantine, failure by deadline.
 from __future__ import annotations
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import Quarantine, RolloutStatus, RouteWeight
+from perennial.api.v1alpha1 import Quarantine, RolloutStatus
 from perennial.core import rollout, training
 from perennial.core.actions import DeleteJob
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
@@ -50,11 +50,9 @@ def stop_jobs(draft: Draft) -> None:
 def promote(draft: Draft, number: int, message: str) -> None:
     """The candidate becomes stable and gets all traffic."""
     previous = draft.status.stable
-    weights = [RouteWeight(version=number, weight=100)]
     if previous is not None and previous != number:
-        weights.append(RouteWeight(version=previous, weight=0))
         draft.finish(previous, "Retired", f"v{number} took its place")
-    draft.set(stable=number, candidate=None, rollout=None, weights=weights)
+    draft.set(stable=number, candidate=None, rollout=None)
     draft.set_version(number, state="Serving", message=message[:2048])
     draft.urgent = True
     draft.event("Normal", "Promoted", f"v{number} serves all requests: {message}")
@@ -145,7 +143,7 @@ def _deploy(draft: Draft, number: int) -> None:
 
 def _enter(draft: Draft, number: int, stable: int) -> None:
     begun = rollout.begin(draft.observed, number, stable)
-    draft.set(rollout=begun, weights=_weights(begun))
+    draft.set(rollout=begun)
     draft.set_version(number, state="Canary", message=f"canary at {begun.weight} %")
     draft.urgent = True
     draft.wake(rollout.CHANGED_SECONDS)
@@ -176,7 +174,7 @@ def _canary(draft: Draft, number: int) -> None:
         case _ if course.changed and draft.observed.spec.paused and course.rollout.weight > before.weight:
             draft.set(rollout=before)
         case _ if course.changed:
-            _weigh(draft, number, before, course.rollout)
+            _tell_weight(draft, number, course.rollout)
 
 
 def saves(draft: Draft) -> bool:
@@ -185,13 +183,8 @@ def saves(draft: Draft) -> bool:
     return current is None or since(draft.observed.now, current.saved_at) >= rollout.SAVE_SECONDS
 
 
-def _weigh(draft: Draft, number: int, before: RolloutStatus, after: RolloutStatus) -> None:
-    draft.set(weights=_weights(after))
+def _tell_weight(draft: Draft, number: int, after: RolloutStatus) -> None:
     weight = 0 if after.withheld else after.weight
     draft.set_version(number, message=f"canary at {weight} %")
     reason = "CanaryWithheld" if after.withheld else "CanaryStep"
     draft.event("Warning" if after.withheld else "Normal", reason, f"v{number} gets {weight} % of the requests")
-
-
-def _weights(current: RolloutStatus) -> list[RouteWeight]:
-    return [RouteWeight(version=version, weight=weight) for version, weight in rollout.weights(current)]

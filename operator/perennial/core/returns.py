@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import ReturnStatus, RouteWeight
+from perennial.api.v1alpha1 import ReturnStatus
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp, version_name
 from perennial.core.rollout import READY_SECONDS, ready_pods, why_not_ready, workload_of
@@ -49,12 +49,7 @@ def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Bre
     draft.set(returning=ReturnStatus(version=target, reason=reason, since=stamp(draft.observed.now)))
     candidate = draft.status.candidate
     if draft.status.rollout is not None and candidate is not None and draft.state(candidate) not in FINAL:
-        stable = draft.status.rollout.stable
-        draft.set(
-            rollout=None,
-            candidate=None,
-            weights=[RouteWeight(version=stable, weight=100), RouteWeight(version=candidate, weight=0)],
-        )
+        draft.set(rollout=None, candidate=None)
         draft.finish(candidate, "Superseded", f"its rollout ended when a person returned to v{target}")
 
 
@@ -81,15 +76,7 @@ def carry_out(draft: Draft) -> None:
 
 def _switch(draft: Draft, target: int, reason: str) -> None:
     previous = draft.status.stable
-    gone = [entry.version for entry in draft.status.weights if entry.version != target]
-    draft.set(
-        stable=target,
-        returning=None,
-        weights=[
-            RouteWeight(version=target, weight=100),
-            *(RouteWeight(version=number, weight=0) for number in dict.fromkeys(gone)),
-        ],
-    )
+    draft.set(stable=target, returning=None)
     draft.urgent = True
     if previous != target:
         words = {"Pinned": "pinned", "Requested": "asked for by a person", "Breach": "after a breach"}[reason]

@@ -1,8 +1,9 @@
 """A candidate's rollout: one pass of measuring, judging, and raising the weight, or the reason to take it back.
 
 `begin` opens it, `step` is called once a second while it lasts. The numbers come from `perennial.core.analysis`; what follows
-from an outcome (promotion, rollback, quarantine) is `perennial.core.candidate`'s. A block counts only while the weight is constant:
-after each change of weight the route has to be accepted and one reading taken (`settled`) before evidence is gathered again.
+from an outcome (promotion, rollback, quarantine) is decided in `perennial.core.candidate`. A block counts only while the weight
+is constant: after each change of weight the route has to be accepted and one reading taken (`settled`) before evidence is
+gathered again.
 """
 
 from __future__ import annotations

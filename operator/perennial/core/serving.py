@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from perennial.api.v1alpha1 import RouteWeight
 from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since
 from perennial.core.observed import Version
-from perennial.core.rollout import workload_of
+from perennial.core.rollout import weights, workload_of
 from perennial_runtime.contract import ServeSpec
 
 LINGER_SECONDS = 15.0
@@ -53,9 +54,20 @@ def workloads(draft: Draft) -> None:
 
 
 def route(draft: Draft) -> None:
-    """The HTTPRoute with the weights in status; after the status write, so that evidence is never behind the traffic."""
-    if draft.status.weights:
-        draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
+    """The HTTPRoute with its weights; after the status write, so that evidence is never behind the traffic.
+
+    The weights follow from the rollout, or from which version is stable. A version that has just lost its traffic stays in the
+    route with weight 0 until the next change, so that one write moves it all.
+    """
+    status = draft.status
+    if status.stable is None:
+        return
+    wanted = dict(weights(status.rollout)) if status.rollout else {status.stable: 100}
+    now = {entry.version: entry.weight for entry in status.weights}
+    if {v: w for v, w in now.items() if w} != {v: w for v, w in wanted.items() if w}:
+        left = {version: 0 for version, weight in now.items() if weight and version not in wanted and version in draft.versions}
+        draft.set(weights=[RouteWeight(version=version, weight=weight) for version, weight in (wanted | left).items()])
+    draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
 
 
 def history(draft: Draft) -> None:

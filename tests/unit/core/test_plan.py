@@ -1,0 +1,330 @@
+"""The life of a version as the plan decides it: from trigger to traffic and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from perennial.core import actions
+from perennial.core.observed import ContainerState
+from perennial.core.plan import plan
+from perennial_runtime.contract import Refusal, encode_answer
+from unit.core.world import World, evaluated, failed, served, spec
+
+
+def condition(world: World, kind: str) -> tuple[str, str, str]:
+    found = next(c for c in world.status.conditions if c.type == kind)
+    return found.status, found.reason, found.message
+
+
+def v2_in_canary() -> World:
+    world = served()
+    world.annotations["perennial.dev/retrain"] = "now"
+    return world.until(lambda w: w.status.rollout is not None, rate=100)
+
+
+def test_first_version_is_trained_judged_and_gets_all_requests_without_analysis() -> None:
+    world = served()
+    assert world.route_writes == [((1, 100),)]
+    assert world.versions[1].status.state == "Serving"
+    assert world.created == ["delays-v1", "delays-v1-prepare-1", "delays-v1-train-1", "delays-v1-evaluate-1", "delays-v1"]
+    world.live(1)
+    assert condition(world, "Ready")[:2] == ("True", "Serving")
+    assert condition(world, "UpToDate")[0] == "True"
+
+
+def test_nothing_is_written_when_converged() -> None:
+    world = served()
+    world.live(20)
+    before = world.status_writes, len(world.route_writes)
+    world.live(60, rate=100)
+    assert (world.status_writes, len(world.route_writes)) == before
+    assert not [a for a in plan(world.observed()).after if isinstance(a, actions.WriteVersionStatus)]
+
+
+def test_retrain_makes_a_second_version_and_a_healthy_one_is_promoted_step_by_step() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    assert world.route_writes == [((1, 100),), ((1, 90), (2, 10)), ((1, 50), (2, 50)), ((2, 100), (1, 0))]
+    assert world.versions[1].status.state == "Retired"
+    world.live(30, rate=100)
+    assert world.workloads[1].replicas == 0
+    assert not world.annotations
+
+
+def test_request_is_carried_out_once_when_the_operator_dies_before_removing_the_annotation() -> None:
+    world = served()
+    world.annotations["perennial.dev/retrain"] = "now"
+    decided = plan(world.observed())
+    for action in decided.before:
+        world.apply(action)
+    world.write(decided)
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    assert max(world.versions) == 2
+
+
+def test_retrain_is_not_repeated_when_the_operator_dies_before_the_status_write() -> None:
+    world = served()
+    world.annotations["perennial.dev/retrain"] = "now"
+    for action in plan(world.observed()).before:
+        world.apply(action)
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    assert max(world.versions) == 2
+
+
+def test_breach_takes_the_candidate_back_and_quarantines_it() -> None:
+    world = v2_in_canary()
+    world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=200, bad={2: 0.5})
+    assert world.status.stable == 1
+    assert world.route is not None
+    assert world.route.weights == ((1, 100), (2, 0))
+    assert world.status.quarantined[0].identity == "identity-2"
+    assert world.status.summary == "Serving (v2 RolledBack)"
+    assert "bad" in world.versions[2].status.message
+    weights_after = [writes for writes in world.route_writes if dict(writes).get(2)]
+    world.live(40, rate=100)
+    assert [writes for writes in world.route_writes if dict(writes).get(2)] == weights_after
+    assert world.workloads[2].replicas == 0
+
+
+def test_the_same_inputs_are_not_trained_again_after_a_rollback() -> None:
+    world = served()
+    first, second = world.wish, spec(training={"image": "user@sha256:1"})
+    world.wish = second
+    world.until(lambda w: w.status.rollout is not None, rate=100)
+    world.until(lambda w: 2 in {q.version for q in w.status.quarantined}, rate=200, bad={2: 0.5})
+    world.wish = first
+    world.live(30, rate=100)
+    world.wish = second
+    world.live(30, rate=100)
+    assert not [v for v in world.versions.values() if v.number > 2 and v.spec.training.image]
+    assert condition(world, "Quarantined")[1] == "InputsQuarantined"
+
+
+def test_weight_is_never_raised_while_a_pod_cannot_be_read() -> None:
+    world = v2_in_canary()
+    world.unreachable = True
+    world.live(60, rate=100)
+    assert world.route is not None
+    assert world.route.weights == ((1, 90), (2, 10))
+    assert condition(world, "Measured")[:2] == ("False", "PodsUnreachable")
+
+
+def test_no_traffic_in_a_step_is_inconclusive_and_waits() -> None:
+    world = v2_in_canary()
+    world.live(60)
+    assert condition(world, "Inconclusive")[0] == "True"
+    assert world.status.rollout is not None
+    assert world.status.rollout.step == 0
+
+
+def test_measurements_are_written_at_most_every_ten_seconds() -> None:
+    world = v2_in_canary()
+    world.live(2, rate=100)
+    before = world.status_writes
+    world.live(7, rate=100)
+    assert world.status_writes - before <= 1
+
+
+def test_rollback_to_scales_the_old_version_up_before_it_gets_any_request() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.live(30, rate=100)
+    assert world.workloads[1].replicas == 0
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.run()
+    assert world.route is not None
+    assert world.route.weights[0] == (2, 100)
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    assert world.route.weights[0] == (1, 100)
+    assert world.status.held
+
+
+def test_after_rollback_to_nothing_is_promoted_until_the_inputs_change() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    world.annotations["perennial.dev/retrain"] = "again"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    world.live(30, rate=100)
+    assert world.versions[3].status.state == "Accepted"
+    world.wish = spec(evaluation={"gates": []})
+    world.until(lambda w: w.status.stable == 4, rate=100)
+
+
+def test_pin_returns_to_a_version_and_keeps_it() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.wish = spec(pin=1)
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    world.annotations["perennial.dev/retrain"] = "x"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    world.live(20, rate=100)
+    assert world.status.stable == 1
+    world.wish = spec()
+    world.until(lambda w: w.status.stable == 3, rate=100)
+
+
+def test_pin_on_a_version_that_does_not_exist_is_refused_and_serving_goes_on() -> None:
+    world = served()
+    world.wish = spec(pin=7)
+    world.live(10, rate=100)
+    assert world.status.stable == 1
+    assert condition(world, "Pinned")[:2] == ("False", "VersionNotServable")
+
+
+def test_target_of_a_return_that_is_not_ready_by_its_deadline_leaves_the_weights() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.live(30)
+    world.never_ready.add(1)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.live(320, rate=100)
+    assert condition(world, "RollbackBlocked")[0] == "True"
+    assert world.route is not None
+    assert world.route.weights[0] == (2, 100)
+
+
+def test_promote_and_abort_end_a_rollout_at_once() -> None:
+    world = v2_in_canary()
+    world.annotations["perennial.dev/promote"] = "2"
+    world.run()
+    assert world.status.stable == 2
+    other = v2_in_canary()
+    other.annotations["perennial.dev/abort"] = ""
+    other.run()
+    assert other.versions[2].status.state == "RolledBack"
+    assert other.status.stable == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument"), [("rollback-to", "9"), ("rollback-to", "yesterday"), ("promote", ""), ("abort", "")]
+)
+def test_request_that_makes_no_sense_is_refused_with_words_and_removed(verb: str, argument: str) -> None:
+    world = served()
+    world.annotations[f"perennial.dev/{verb}"] = argument
+    world.live(2)
+    assert world.status.requests[-1].outcome.startswith("refused")
+    assert not world.annotations
+    assert world.status.stable == 1
+
+
+def test_spec_change_supersedes_the_candidate_under_way() -> None:
+    world = v2_in_canary()
+    world.wish = spec(data=world.wish.data.model_copy(update={"minimum_rows": 7}).model_dump(by_alias=True))
+    world.run()
+    assert world.versions[2].status.state == "Superseded"
+    assert world.route is not None
+    world.live(1)
+    assert dict(world.route.weights).get(2, 0) == 0
+    world.until(lambda w: w.status.stable == 3, rate=100)
+
+
+def test_model_that_fails_a_gate_is_rejected_and_stable_stays() -> None:
+    world = served()
+    world.answer = lambda step, number, action: evaluated(number, "identity-1", 0.5) if step == "evaluate" else None
+    world.annotations["perennial.dev/retrain"] = "x"
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Rejected", rate=100)
+    assert world.status.stable == 1
+    assert condition(world, "UpToDate")[:2] == ("False", "Rejected")
+    assert 2 not in world.workloads
+
+
+def test_trainer_that_fails_is_tried_again_and_then_failed() -> None:
+    world = World()
+    world.answer = lambda step, number, action: (
+        failed(world.now, ContainerState("train", "terminated", "Error", "", 3)) if step == "train" else None
+    )
+    world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
+    assert [name for name in world.created if "train" in name] == ["delays-v1-train-1", "delays-v1-train-2"]
+    assert "exit code 3" in world.versions[1].status.message
+
+
+def test_refused_input_is_not_tried_again() -> None:
+    world = World()
+    message = encode_answer(Refusal("ColumnMissing", "column late is not in flights.csv"))
+    world.answer = lambda step, number, action: failed(world.now, ContainerState("prepare", "terminated", "Error", message, 64))
+    world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
+    assert world.created == ["delays-v1", "delays-v1-prepare-1"]
+    assert "column late is not in flights.csv" in world.versions[1].status.message
+
+
+def test_candidate_that_never_gets_ready_fails_and_stable_is_untouched() -> None:
+    world = served()
+    world.never_ready.add(2)
+    world.annotations["perennial.dev/retrain"] = "x"
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Failed", limit=400, rate=100)
+    assert world.route_writes == [((1, 100),)]
+
+
+def test_model_of_a_quarantined_version_is_rejected_when_it_is_made_again() -> None:
+    world = v2_in_canary()
+    world.until(lambda w: bool(w.status.quarantined), rate=200, bad={2: 0.5})
+    world.answer = lambda step, number, action: evaluated(2, "identity-1") if step == "evaluate" else None
+    world.annotations["perennial.dev/retrain"] = "y"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Rejected", rate=100)
+    assert "Quarantined" in world.versions[3].status.message
+
+
+def test_challenger_is_judged_again_when_another_champion_serves_by_then() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.wish = spec(pin=2)
+    world.annotations["perennial.dev/retrain"] = "z"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    world.wish = spec(pin=1)
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    world.live(10, rate=100)
+    keys = [record.key for record in world.versions[3].status.steps if record.step == "evaluate"]
+    assert keys == ["identity-2", "identity-1"]
+
+
+def test_history_prunes_ended_versions_but_never_what_serves() -> None:
+    world = served(World(wish=spec(history=2)))
+    for token in "abc":
+        target = max(world.versions) + 1
+        world.annotations["perennial.dev/retrain"] = token
+        world.until(lambda w, t=target: w.status.stable == t, rate=100)  # type: ignore[misc]
+    world.live(30, rate=100)
+    assert sorted(world.versions) == [3, 4]
+
+
+def one_pass(world: World, writes_left: int) -> int:
+    """A pass that ends when no write is left to it, as a killed process would; what is left afterwards."""
+    decided = plan(world.observed())
+    for action in [*decided.before, None, *decided.after]:
+        if action is None:
+            world.write(decided)
+        else:
+            world.apply(action)
+        writes_left -= 1
+        if writes_left == 0:
+            break
+    return writes_left
+
+
+def story(die_at: int) -> World:
+    """v1 serves, v2 is bad and taken back; the operator dies after its write number `die_at`, and comes back."""
+    world, left = World(), die_at
+    for second in range(140):
+        if second == 30:
+            world.annotations["perennial.dev/retrain"] = "x"
+        world.traffic(200, {2: 0.5})
+        world.now += timedelta(seconds=1)
+        left = one_pass(world, left)
+    return world
+
+
+@pytest.mark.timeout(20)
+def test_operator_that_dies_after_any_action_reaches_the_same_end() -> None:
+    reference = story(-1)
+    assert reference.versions[2].status.state == "RolledBack"
+    for die_at in range(1, 90, 4):
+        killed = story(die_at)
+        assert sorted(killed.created) == sorted(reference.created), f"killed at write {die_at}"
+        assert killed.status.stable == reference.status.stable, f"killed at write {die_at}"
+        assert [v.status.state for v in killed.versions.values()] == [v.status.state for v in reference.versions.values()]
+
+
+def test_deleted_object_is_left_to_its_owner_references() -> None:
+    world = served()
+    seen = world.observed()
+    decided = plan(replace(seen, meta=replace(seen.meta, deleting=True)))
+    assert (decided.before, decided.after, decided.status) == ((), (), seen.status)

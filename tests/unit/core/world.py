@@ -1,0 +1,259 @@
+"""A small cluster in memory for tests of the plan: applies plans, runs Jobs as told, counts requests. Time moves when told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
+from perennial.core import actions
+from perennial.core.inputs import job_name, version_name
+from perennial.core.observed import (
+    ContainerState,
+    Defaults,
+    Job,
+    JobPod,
+    Meta,
+    Observed,
+    PodCounters,
+    RouteState,
+    ServingPod,
+    StoreSettings,
+    Version,
+    Workload,
+)
+from perennial.core.plan import plan, wanted_counters
+from perennial_runtime.contract import (
+    LATENCY_BOUNDS_MS,
+    Answer,
+    EvaluateResult,
+    EvaluateSpec,
+    GateMeasurement,
+    PrepareResult,
+    TrainResult,
+    encode_answer,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate"}
+
+SPEC: dict[str, Any] = {
+    "data": {
+        "source": {"uri": "s3://flights/2013/"},
+        "columns": [
+            {"name": "hour", "role": "feature"},
+            {"name": "time_hour", "role": "time"},
+            {"name": "late", "role": "label"},
+        ],
+    },
+    "training": {"recipe": {"algorithm": "gradient-boosting"}, "retries": 1},
+    "evaluation": {"gates": [{"metric": "roc_auc", "minimum": 0.7}]},
+    "serving": {"replicas": 2, "route": {"parentRefs": [{"name": "gw"}], "path": "/delays"}},
+    "rollout": {"steps": [{"weight": 10, "hold": "10s"}, {"weight": 50, "hold": "10s"}], "minimumRequests": 20},
+}
+
+
+def spec(**changes: Any) -> ModelDeploymentSpec:
+    """The usual wish, with parts of it replaced."""
+    return ModelDeploymentSpec.model_validate(SPEC | changes)
+
+
+def prepared(number: int) -> PrepareResult:
+    """What prepare says of version `number`."""
+    return PrepareResult(f"d{number}", "t", "h", "s", "sp", 10_000, 8_000, 2_000, 3, 0.2, "2013-03-01T00:00:00Z")
+
+
+def evaluated(number: int, champion: str | None, lower: float = 0.72) -> EvaluateResult:
+    """What evaluate says: roc_auc with this lower bound."""
+    gate = GateMeasurement("roc_auc", "minimum", 0.7, lower + 0.01, lower, lower + 0.02, 0)
+    return EvaluateResult(f"identity-{number}", f"bento-{number}", 1000, 1e-7, 2_000, 0, (gate,), champion)
+
+
+@dataclass
+class World:
+    """The cluster and the operator's memory."""
+
+    wish: ModelDeploymentSpec = field(default_factory=spec)
+    status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
+    annotations: dict[str, str] = field(default_factory=dict)
+    now: datetime = START
+    versions: dict[int, Version] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    workloads: dict[int, Workload] = field(default_factory=dict)
+    route: RouteState | None = None
+    totals: dict[str, PodCounters] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    events: list[actions.Event] = field(default_factory=list)
+    route_writes: list[tuple[tuple[int, int], ...]] = field(default_factory=list)
+    status_writes: int = 0
+    generation: int = 1
+    unreachable: bool = False
+    never_ready: set[int] = field(default_factory=set)
+    answer: Callable[[str, int, actions.CreateJob], Answer | Job | None] | None = None
+    """What a Job answers; None: the usual. Returning a Job puts that Job instead."""
+
+    def observed(self) -> Observed:
+        """What a pass sees."""
+        base = Observed(
+            now=self.now,
+            meta=Meta("ns", "delays", "uid-m", self.generation, str(self.status_writes), dict(self.annotations)),
+            spec=self.wish,
+            status=self.status,
+            defaults=Defaults(
+                "serving@1", "training@1", 1, StoreSettings("s3://store/p", "perennial-store", "perennial-store-read")
+            ),
+            versions=tuple(self.versions[number] for number in sorted(self.versions)),
+            jobs=tuple(self.jobs.values()),
+            workloads=tuple(self._aged(w) for w in self.workloads.values()),
+            route=self.route,
+            gateway_address="198.18.0.9",
+        )
+        wanted = wanted_counters(base)
+        if self.unreachable and wanted:
+            return replace(base, unreachable="pod x: timed out")
+        return replace(base, counters=tuple(self._counters(version, pod) for version, pod in wanted) if wanted else None)
+
+    def run(self) -> actions.Plan:
+        """One pass, carried out whole."""
+        decided = plan(self.observed())
+        for action in decided.before:
+            self.apply(action)
+        self.write(decided)
+        for action in decided.after:
+            self.apply(action)
+        self.events.extend(decided.events)
+        return decided
+
+    def write(self, decided: actions.Plan) -> None:
+        """The status write, if there is one."""
+        self.status_writes += decided.persist and decided.status != self.status
+        self.status = decided.status
+
+    def live(self, seconds: float, rate: float = 0.0, bad: dict[int, float] | None = None) -> None:
+        """Seconds of passes with `rate` requests a second split by the route's weights, and a share of bad answers by version."""
+        for _ in range(int(seconds)):
+            self.traffic(rate, bad or {})
+            self.now += timedelta(seconds=1)
+            self.run()
+
+    def until(self, done: Callable[[World], bool], limit: int = 200, **traffic: Any) -> World:
+        """Live on until `done`, at most `limit` seconds."""
+        for _ in range(limit):
+            if done(self):
+                return self
+            self.live(1, **traffic)
+        raise AssertionError(
+            f"did not come about in {limit} s: {self.status.summary} {[v.status.state for v in self.versions.values()]}"
+        )
+
+    def traffic(self, rate: float, bad: dict[int, float]) -> None:
+        """Requests of one second."""
+        for version, weight in self.route.weights if self.route else ():
+            pods = [pod for pod in self.workloads[version].pods if pod.ready] if version in self.workloads else []
+            for pod in pods:
+                count = round(rate * weight / 100 / len(pods))
+                wrong = round(count * bad.get(version, 0.0))
+                old = self._counters(version, pod)
+                buckets = tuple(bucket + count for bucket in old.buckets)
+                self.totals[pod.uid] = replace(
+                    old, total=old.total + count, bad=old.bad + wrong, timed=old.timed + count, buckets=buckets
+                )
+
+    def apply(self, action: actions.Action) -> None:  # noqa: C901 - one case for each action
+        """One write, idempotent as the real ones are."""
+        match action:
+            case actions.CreateVersion():
+                self._create_version(action)
+            case actions.CreateJob():
+                self._create_job(action)
+            case actions.DeleteJob(name=name):
+                self.jobs.pop(name, None)
+                self.deleted.append(name)
+            case actions.ApplyServing(version=version, replicas=replicas):
+                self._scale(version, replicas)
+            case actions.ApplyRoute(weights=weights):
+                if self.route is None or self.route.weights != weights:
+                    self.route_writes.append(weights)
+                self.route = RouteState(weights, True)
+            case actions.DeleteVersion(name=name):
+                self.versions = {n: v for n, v in self.versions.items() if v.meta.name != name}
+                self.deleted.append(name)
+            case actions.RemoveAnnotation(key=key, value=value):
+                if self.annotations.get(key) == value:
+                    del self.annotations[key]
+            case actions.WriteVersionStatus(version=version, status=status):
+                self.versions[version] = replace(self.versions[version], status=status)
+
+    def _create_version(self, action: actions.CreateVersion) -> None:
+        number = action.spec.number
+        if number not in self.versions:
+            name = version_name("delays", number)
+            self.versions[number] = Version(Meta("ns", name, f"uid-{number}", 1, "1"), action.spec, ModelVersionStatus())
+            self.created.append(name)
+
+    def _create_job(self, action: actions.CreateJob) -> None:
+        name = job_name("delays", action.version, action.step, action.attempt)
+        if name in self.jobs:
+            return
+        self.created.append(name)
+        said = self.answer(action.step, action.version, action) if self.answer else None
+        job = said if isinstance(said, Job) else finished(action, said or usual(action), self.now)
+        self.jobs[name] = replace(job, name=name, version=action.version, step=action.step, attempt=action.attempt)
+
+    def _scale(self, version: int, replicas: int) -> None:
+        old = self.workloads.get(version)
+        if old and old.replicas == replicas:
+            return
+        self.created.extend([version_name("delays", version)] if old is None else [])
+        pods = tuple(
+            ServingPod(f"v{version}-{i}", f"pod-{version}-{i}", f"10.0.{version}.{i}", self.now, False, None, False)
+            for i in range(replicas)
+        )
+        self.workloads[version] = Workload(version, replicas, 0, True, pods)
+
+    def _aged(self, workload: Workload) -> Workload:
+        """Pods turn ready 3 s after their creation."""
+        pods = tuple(
+            replace(pod, ready=True, ready_since=pod.created_at + timedelta(seconds=3))
+            if (self.now - pod.created_at).total_seconds() >= 3 and workload.version not in self.never_ready
+            else pod
+            for pod in workload.pods
+        )
+        aged = replace(workload, pods=pods, ready_replicas=sum(pod.ready for pod in pods))
+        self.workloads[workload.version] = aged
+        return aged
+
+    def _counters(self, version: int, pod: ServingPod) -> PodCounters:
+        empty = PodCounters(pod.uid, version, 0, 0, 0, (0,) * len(LATENCY_BOUNDS_MS))
+        return self.totals.get(pod.uid, empty)
+
+
+def usual(action: actions.CreateJob) -> Answer:
+    """The answer of a Job that goes well."""
+    if isinstance(action.input, EvaluateSpec):
+        champion = action.input.champion
+        return evaluated(action.version, champion.identity if champion else None)
+    if action.step == "prepare":
+        return prepared(action.version)
+    return TrainResult(f"model-{action.version}", "parity", 1000)
+
+
+def finished(action: actions.CreateJob, answer: Answer, now: datetime) -> Job:
+    """A Job that completed with this answer."""
+    container = ContainerState(SPEAKER[action.step], "terminated", "Completed", encode_answer(answer), 0)
+    pod = JobPod("p", "u", "Succeeded", now, containers=(container,))
+    return Job("", "job-uid", action.version, action.step, action.attempt, now, complete=True, pods=(pod,))
+
+
+def failed(now: datetime, *containers: ContainerState, **pod: Any) -> Job:
+    """A Job that failed with these container states."""
+    body = {"phase": "Failed", "containers": containers} | pod
+    return Job("", "job-uid", 0, "train", 1, now, failed=True, pods=(JobPod("p", "u", created_at=now, **body),))
+
+
+def served(world: World | None = None) -> World:
+    """A world in which v1 serves."""
+    return (world or World()).until(lambda w: w.status.stable == 1 and w.status.summary == "Serving")
