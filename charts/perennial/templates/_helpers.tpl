@@ -1,0 +1,60 @@
+{{- define "perennial.name" -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "perennial.selector" -}}
+app.kubernetes.io/name: perennial
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "perennial.labels" -}}
+{{ include "perennial.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* What the operator may do where models live: no wildcard, no Secrets. */}}
+{{- define "perennial.rules" -}}
+- apiGroups: [perennial.dev]
+  resources: [modeldeployments]
+  verbs: [get, list, watch, patch]
+- apiGroups: [perennial.dev]
+  resources: [modeldeployments/status]
+  verbs: [update, patch]
+- apiGroups: [perennial.dev]
+  resources: [modelversions]
+  verbs: [get, list, watch, create, delete, patch]
+- apiGroups: [perennial.dev]
+  resources: [modelversions/status]
+  verbs: [update, patch]
+# blockOwnerDeletion on a child asks for this where OwnerReferencesPermissionEnforcement is on (OpenShift)
+- apiGroups: [perennial.dev]
+  resources: [modeldeployments/finalizers, modelversions/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, watch, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [perennial-store]
+  verbs: [get]
+{{- end -}}
