@@ -1,0 +1,115 @@
+"""Envoy Gateway by its Helm chart, and the Gateway `gw` that routes of any namespace may attach to."""
+
+import json
+import shutil
+from pathlib import Path
+
+from cluster import images, shell
+from cluster.components import Component
+from cluster.controlplane import apply, kubectl
+from cluster.errors import ClusterError
+from cluster.progress import Progress
+from cluster.settings import Settings
+
+SYSTEM = "envoy-gateway-system"
+NAMESPACE = "perennial-gateway"
+CLASS = "eg"
+GATEWAY = "gw"
+RELEASE = "eg"
+
+
+def start(settings: Settings, progress: Progress) -> None:
+    """Installs the chart when it is not there in this version, then applies class and Gateway."""
+    state = _release_state(settings)
+    if state != "deployed":
+        with progress.step("Envoy Gateway", "installing by Helm", about=25):
+            _install(settings, broken=bool(state))
+    apply(settings, *manifests())
+
+
+def _release_state(settings: Settings) -> str:
+    """'' when not installed, 'deployed' when it is, something else when a killed `up` left it half way."""
+    try:
+        found = json.loads(_helm(settings, "status", RELEASE, "-n", SYSTEM, "-o", "json"))
+    except ClusterError as missing:
+        if "not found" in str(missing):
+            return ""
+        raise
+    return str(found["info"]["status"])
+
+
+def _install(settings: Settings, broken: bool) -> None:
+    if broken:
+        # Helm refuses to touch a release that it believes to be under way
+        _helm(settings, "uninstall", RELEASE, "-n", SYSTEM, "--no-hooks", "--ignore-not-found", "--wait")
+    chart = _chart(settings)
+    _helm(settings, "upgrade", RELEASE, str(chart), "--install", "-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m")
+
+
+def _chart(settings: Settings) -> Path:
+    """A copy of the module's chart whose values name our images; its own values file is a template."""
+    chart = settings.state / "gateway-helm"
+    shutil.rmtree(chart, ignore_errors=True)
+    shutil.copytree(Component.ENVOY_GATEWAY.directory(settings) / "chart", chart)
+    values = (chart / "values.tmpl.yaml").read_text()
+    values = values.replace("${GatewayImage}", images.GATEWAY.reference).replace("${GatewayImagePullPolicy}", "IfNotPresent")
+    (chart / "values.yaml").write_text(values)
+    return chart
+
+
+def manifests() -> tuple[dict[str, object], ...]:
+    proxy = {
+        "provider": {
+            "type": "Kubernetes",
+            "kubernetes": {
+                # there is no load balancer: a Service of that type would leave the Gateway without an address for ever
+                "envoyService": {"type": "ClusterIP"},
+                "envoyDeployment": {"container": {"image": images.ENVOY.reference}},
+            },
+        }
+    }
+    parameters = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "cluster-ip", "namespace": SYSTEM}
+    listener = {"name": "http", "protocol": "HTTP", "port": 80, "allowedRoutes": {"namespaces": {"from": "All"}}}
+    return (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1", "kind": "EnvoyProxy",
+            "metadata": {"name": "cluster-ip", "namespace": SYSTEM}, "spec": proxy,
+        },
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": CLASS},
+            "spec": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller", "parametersRef": parameters},
+        },
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": GATEWAY, "namespace": NAMESPACE},
+            "spec": {"gatewayClassName": CLASS, "listeners": [listener]},
+        },
+    )  # fmt: skip
+
+
+def wait_programmed(settings: Settings, seconds: int = 120) -> None:
+    kubectl(
+        settings, "wait", "-n", NAMESPACE, "--for=condition=Programmed", f"gateway/{GATEWAY}", f"--timeout={seconds}s",
+        timeout=seconds + 10,
+    )  # fmt: skip
+
+
+def address(settings: Settings) -> str:
+    """The address that carries the Gateway's traffic inside the cluster, or '' while it has none."""
+    template = "jsonpath={.status.addresses[0].value}"
+    return kubectl(settings, "get", "gateway", GATEWAY, "-n", NAMESPACE, "-o", template, "--ignore-not-found", timeout=10).strip()
+
+
+def programmed(settings: Settings) -> bool:
+    template = 'jsonpath={.status.conditions[?(@.type=="Programmed")].status}'
+    try:
+        return kubectl(settings, "get", "gateway", GATEWAY, "-n", NAMESPACE, "-o", template, timeout=10) == "True"
+    except ClusterError:
+        return False
+
+
+def _helm(settings: Settings, *words: str) -> str:
+    argv: list[str | Path] = [settings.bin / "helm", "--kubeconfig", settings.kubeconfig, *words]
+    homes = {f"HELM_{name}_HOME": str(settings.state / "helm" / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
+    return shell.run(argv, what=f"helm {words[0]} {words[1]}", env=homes, timeout=240)

@@ -1,0 +1,218 @@
+"""`up` and `down` in order. Every phase of `up` makes only what is missing, so it also mends a half-started or killed one.
+
+One command at a time: a lock on the state directory's neighbour, which the kernel releases when its holder is killed.
+"""
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from cluster import (
+    certificates,
+    cgroups,
+    components,
+    controlplane,
+    gateway,
+    host,
+    images,
+    network,
+    nodes,
+    processes,
+    registry,
+    shell,
+    store,
+)
+from cluster.errors import ClusterError
+from cluster.processes import Daemon
+from cluster.progress import Progress
+from cluster.settings import Settings
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path, said_while_waiting: str, progress: Progress) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say(said_while_waiting)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def locked(settings: Settings, progress: Progress) -> Iterator[None]:
+    """Waits for another `up` or `down` of this cluster and says so."""
+    path = settings.state.with_name(f"{settings.state.name}.lock")
+    with _exclusive(path, "another command is changing the cluster; waiting for it", progress):
+        yield
+
+
+@contextlib.contextmanager
+def building(settings: Settings, progress: Progress) -> Iterator[None]:
+    """One image build at a time: they share buildah's storage and the few cores."""
+    with _exclusive(settings.cache / "build.lock", "another image is being built; waiting for it", progress):
+        yield
+
+
+def daemons(settings: Settings) -> list[Daemon]:
+    """Everything that must run, in the order of its start."""
+    workers = [daemon for node in nodes.NODES for daemon in nodes.daemons(settings, node)]
+    return [registry.daemon(settings), *controlplane.daemons(settings), *workers]
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is not as it must be, in words; empty for a healthy cluster. Changes nothing."""
+    if not settings.state.is_dir() or not network.complete():
+        return ["the cluster is not up"]
+    if lacking := components.missing(settings):
+        return [f"{component.title} {component.version} is not in the cache" for component in lacking]
+    found = list(processes.marked(settings.state))
+    wrong = []
+    for daemon in daemons(settings):
+        mine = [one for one in found if processes.is_daemon(one, daemon)]
+        if not mine:
+            wrong.append(f"{daemon.name} does not run (log: {processes.log_of(settings, daemon.name)})")
+        elif all(one.fingerprint != daemon.fingerprint for one in mine):
+            wrong.append(f"{daemon.name} runs with an older command or configuration")
+    if wrong:
+        return wrong
+    if not controlplane.ready(settings):
+        return ["the API server is not ready"]
+    if not registry.answers():
+        wrong.append("the registry does not answer")
+    with ThreadPoolExecutor() as pool:
+        unready = pool.submit(nodes.unready, settings)
+        accelerators = pool.submit(nodes.accelerators, settings)
+        programmed = pool.submit(gateway.programmed, settings)
+        available = pool.submit(store.available, settings)
+        wrong += [f"{name} is not Ready" for name in unready.result()]
+        if accelerators.exception() or accelerators.result() != nodes.ADVERTISED:
+            wrong.append(f"node2 does not advertise {nodes.ACCELERATOR}")
+        wrong += [] if programmed.result() else ["the Gateway is not Programmed"]
+        wrong += [] if available.result() else ["the S3 store is not available"]
+    return wrong
+
+
+def build(settings: Settings, progress: Progress) -> None:
+    """Fills the cache: Debian packages and components. Images follow when the registry runs."""
+    host.require_root()
+    host.require_disk(settings, built=not components.missing(settings))
+    host.install_packages(settings, progress)
+    components.build(settings, progress)
+
+
+def up(settings: Settings, progress: Progress) -> bool:
+    """Brings the cluster up or mends it. False when it was healthy already and nothing was done."""
+    host.require_root()
+    with locked(settings, progress):
+        wrong = problems(settings)
+        if not wrong:
+            return False
+        if settings.state.is_dir():
+            progress.say(f"mending: {'; '.join(wrong)}")
+        host.require_kernel()
+        cgroups.detect()
+        build(settings, progress)
+        settings.state.mkdir(parents=True, exist_ok=True)
+        progress.say("network: namespaces and links")
+        network.ensure(settings)
+        registry.start(settings)
+        images.publish(settings, progress)
+        certificates.ensure(settings)
+        with progress.step("control plane", "starting", about=8):
+            controlplane.start(settings)
+        with progress.step("nodes", "starting node1 (CPU) and node2 (two advertised accelerators)", about=8):
+            for node in nodes.NODES:
+                nodes.start(settings, node)
+            nodes.wait_ready(settings)
+            nodes.advertise_accelerators(settings)
+        _add_ons(settings, progress)
+        still = problems(settings)
+        if still:
+            raise ClusterError(f"The cluster came up, but: {'; '.join(still)}")
+        return True
+
+
+def _add_ons(settings: Settings, progress: Progress) -> None:
+    progress.say("S3 store: applying")
+    store.start(settings)  # its image is pulled while Helm works
+    gateway.start(settings, progress)
+    with progress.step("S3 store and Gateway", "waiting until both serve", about=15):
+        store.wait_ready(settings)
+        gateway.wait_programmed(settings)
+
+
+def down(settings: Settings, progress: Progress) -> list[str]:
+    """Ends everything and removes the state; returns what could not be removed (empty: nothing is left)."""
+    host.require_root()
+    with locked(settings, progress):
+        progress.say("ending kubelets, control plane and registry")
+        found = list(processes.marked(settings.state))
+        processes.end(one.identity for one in found if not one.daemon.startswith("containerd"))
+        progress.say("ending the pods")
+        tree = cgroups.detect()
+        for node in nodes.NODES:
+            _end_all(partial(cgroups.members, tree, node.number))
+        processes.end([one.identity for one in processes.marked(settings.state)], grace=2)
+        _end_all(network.residents)
+        progress.say("removing mounts, network and control groups")
+        _unmount(settings.state)
+        network.remove()
+        for node in nodes.NODES:
+            cgroups.remove(tree, node.number)
+        _remove_state(settings)
+        return leftovers(settings)
+
+
+def _end_all(who: Callable[[], set[int]]) -> None:
+    """SIGKILL for everything in a set of pids that may still grow while it is ended."""
+    deadline = time.monotonic() + 15
+    while pids := who():
+        identities = [identity for pid in pids if (identity := processes.identify(pid)) is not None]
+        if not identities:
+            return  # only zombies that wait for their parent
+        processes.end(identities, grace=0)
+        if time.monotonic() > deadline:
+            raise ClusterError(f"These processes do not end: {sorted(pids)}")
+
+
+def mounts_below(directory: Path, mountinfo: str) -> list[Path]:
+    """Mount points below a directory, the deepest and latest first. The kernel writes blanks as \\040."""
+    points = [Path(line.split()[4].replace("\\040", " ")) for line in mountinfo.splitlines() if line.strip()]
+    return [point for point in reversed(points) if point.is_relative_to(directory)]
+
+
+def _unmount(directory: Path) -> None:
+    for point in mounts_below(directory, Path("/proc/self/mountinfo").read_text()):
+        shell.succeeds(["umount", "-l", point])
+
+
+def _remove_state(settings: Settings) -> None:
+    """Only once nothing is mounted below it: otherwise removing would reach into what is mounted."""
+    if mounts_below(settings.state, Path("/proc/self/mountinfo").read_text()):
+        return
+    shutil.rmtree(settings.state, ignore_errors=True)
+    shutil.rmtree(settings.state, ignore_errors=True)  # a directory that was filled while it was removed
+    containers = Path("/var/log/containers")
+    for link in containers.iterdir() if containers.is_dir() else ():
+        if link.is_symlink() and link.readlink().is_relative_to(settings.state):
+            link.unlink()
+
+
+def leftovers(settings: Settings) -> list[str]:
+    """What still exists of the cluster, in words."""
+    left = [f"process {one.identity.pid} ({one.daemon}: {one.program})" for one in processes.marked(settings.state)]
+    left += [f"mount {point}" for point in mounts_below(settings.state, Path("/proc/self/mountinfo").read_text())]
+    left += network.leftovers()
+    tree = cgroups.detect()
+    left += [f"control group {group}" for node in nodes.NODES for group in cgroups.groups(tree, node.number)]
+    if settings.state.exists():
+        left.append(f"directory {settings.state}")
+    return left
+

@@ -1,0 +1,102 @@
+"""The project's own images: which Dockerfile, on which other image, and a digest of what goes into each, which is its tag.
+
+A push of unchanged content asks the registry for the tag and is done.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster.errors import ClusterError
+
+COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(.+)$", re.IGNORECASE)
+FLAG = re.compile(r"^--(\w+)(?:=(\S+))?$")
+SKIPPED_DIRECTORIES = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecipe:
+    """A Dockerfile and its context; `parent` names another image of the project that takes the place of BASE_IMAGE."""
+
+    name: str
+    dockerfile: Path
+    context: Path
+    parent: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+def recipes(repository: Path) -> dict[str, ImageRecipe]:
+    """The images by name, parents first."""
+
+    def of(name: str, dockerfile: str, parent: str | None = None) -> ImageRecipe:
+        return ImageRecipe(name, repository / dockerfile, repository, parent)
+
+    known = (
+        of("perennial/operator", "operator/Dockerfile"),
+        of("perennial/runtime", "serving/Dockerfile"),
+        of("perennial/training", "serving/training.Dockerfile", parent="perennial/runtime"),
+    )
+    return {recipe.name: recipe for recipe in known}
+
+
+def names(repository: Path) -> list[str]:
+    return list(recipes(repository))
+
+
+def recipe(repository: Path, name: str) -> ImageRecipe:
+    """By full name or by its last word."""
+    known = recipes(repository)
+    found = known.get(name) or known.get(f"perennial/{name}")
+    if found is None:
+        raise ClusterError(f"The project has no image {name!r}; it has: {', '.join(known)}.")
+    return found
+
+
+def content_digest(recipe: ImageRecipe, base: str) -> str:
+    """Of the Dockerfile, its arguments, the image it starts from, and every file that a COPY or ADD takes from the context."""
+    if not recipe.dockerfile.is_file():
+        raise ClusterError(f"{recipe.name}: the Dockerfile {recipe.dockerfile} does not exist.")
+    text = recipe.dockerfile.read_text()
+    total = hashlib.sha256(f"{base}\0{text}\0{sorted(recipe.arguments.items())}\0".encode())
+    for path in copied_files(text, recipe):
+        executable = path.stat().st_mode & 0o111 != 0
+        total.update(f"{path.relative_to(recipe.context)}\0{executable}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:20]
+
+
+def copied_files(dockerfile: str, recipe: ImageRecipe) -> list[Path]:
+    """The files of the context that the Dockerfile copies, in a fixed order."""
+    found: set[Path] = set()
+    for source in _sources(dockerfile):
+        matches = sorted(recipe.context.glob(source.strip("/"))) if source not in (".", "./") else [recipe.context]
+        if not matches:
+            raise ClusterError(f"{recipe.dockerfile}: COPY {source} finds nothing below {recipe.context}.")
+        for match in matches:
+            found.update(_files(match))
+    return sorted(found)
+
+
+def _sources(dockerfile: str) -> Iterator[str]:
+    """What COPY and ADD take from the context; copies from other stages and images are not of the context."""
+    for line in dockerfile.replace("\\\n", " ").splitlines():
+        found = COPY.match(line)
+        if found is None:
+            continue
+        words = found.group(1).split()
+        flags = [match for word in words if (match := FLAG.match(word))]
+        if any(flag.group(1) == "from" for flag in flags):
+            continue
+        yield from [word for word in words if not FLAG.match(word)][:-1]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        if path.suffix != ".pyc":
+            yield path
+        return
+    for child in path.iterdir():
+        if child.name not in SKIPPED_DIRECTORIES:
+            yield from _files(child)
