@@ -1,0 +1,151 @@
+"""How a Job's end is read: every way in which a pod can end, and the words that a person gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from perennial.core import jobs
+from perennial.core.observed import ContainerState, Job, JobPod
+from perennial_runtime.contract import Fault, PrepareResult, Refusal, TrainResult, encode_answer
+from unit.core.world import START
+
+
+def job(step: str, *containers: ContainerState, pod: JobPod | None = None, **state: object) -> Job:
+    base = Job(f"delays-v2-{step}-1", "u", 2, step, 1, START)
+    pods = (replace(pod or JobPod("pod-x", "pu", "Failed", START), containers=containers),) if containers or pod else ()
+    return replace(base, pods=pods, **state)  # type: ignore[arg-type]
+
+
+def ended(name: str, code: int, reason: str = "Error", message: str = "", **more: str) -> ContainerState:
+    return ContainerState(name, "terminated", reason, message, code, **more)  # type: ignore[arg-type]
+
+
+def waiting(name: str, reason: str, message: str = "") -> ContainerState:
+    return ContainerState(name, "waiting", reason, message)
+
+
+@dataclass(frozen=True)
+class Case:
+    reason: str
+    job: Job
+    state: str
+    expected: str
+    words: str = ""
+    after: float = 10.0
+
+
+UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
+PENDING = JobPod("pod-x", "pu", "Pending", START)
+NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
+PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
+CASES = [
+    Case("completed", job("prepare", ended("prepare", 0, "Completed", PREPARED), complete=True), "succeeded", "Completed"),
+    Case("still running", job("train"), "running", "Running"),
+    Case(
+        "R6 trainer exits non-zero",
+        job("train", ended("fetch", 0, "Completed"), ended("train", 3), UPLOADED, failed=True),
+        "failed",
+        "TrainerFailed",
+        "exit code 3; see: kubectl logs job/delays-v2-train-1 -c train",
+    ),
+    Case(
+        "R7 killed for memory",
+        job("train", ended("train", 137, "OOMKilled", memory_limit="256Mi"), UPLOADED, failed=True),
+        "failed",
+        "OutOfMemory",
+        "its limit, 256Mi; raise spec.training.resources.limits.memory",
+    ),
+    Case(
+        "R7 a child killed for memory, exit code 0",
+        job("train", ended("train", 0, "OOMKilled", memory_limit="1Gi"), UPLOADED, complete=True),
+        "failed",
+        "OutOfMemory",
+    ),
+    Case(
+        "R8 past its timeout",
+        job("train", ended("train", 137), pod=JobPod("pod-x", "pu", "Failed", START, reason="DeadlineExceeded"), failed=True),
+        "failed",
+        "TimedOut",
+        "ran longer than 1h",
+    ),
+    Case("R9 writes nothing", job("train", ended("reporter", 0, "Completed", NOTHING), complete=True), "failed", "OutputMissing"),
+    Case(
+        "R14 image that cannot be pulled, at first",
+        job("train", waiting("train", "ErrImagePull", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "not found",
+    ),
+    Case(
+        "R14 image that cannot be pulled, for 3 minutes",
+        job("train", waiting("train", "ImagePullBackOff", "not found"), pod=PENDING),
+        "failed",
+        "ImageCannotBePulled",
+        "not found (for 200 s)",
+        200.0,
+    ),
+    Case(
+        "image name that is none", job("train", waiting("train", "InvalidImageName"), pod=PENDING), "failed", "ImageNameInvalid"
+    ),
+    Case(
+        "nowhere to run",
+        job("train", pod=replace(PENDING, unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")),
+        "running",
+        "Unschedulable",
+        "2 Insufficient nvidia.com/gpu",
+    ),
+    Case("R17 quota", job("train", warning="exceeded quota: tiny"), "running", "PodNotCreated", "exceeded quota: tiny"),
+    Case(
+        "refused by our own step",
+        job("prepare", ended("prepare", 64, "Error", encode_answer(Refusal("ColumnMissing", "no column late"))), failed=True),
+        "refused",
+        "ColumnMissing",
+        "no column late",
+    ),
+    Case("refused by a user's image", job("train", ended("train", 64), UPLOADED, failed=True), "refused", "TrainerRefused"),
+    Case(
+        "the store did not answer",
+        job("evaluate", ended("evaluate", 75, "Error", encode_answer(Fault("StoreUnavailable", "no answer"))), failed=True),
+        "failed",
+        "StoreUnavailable",
+    ),
+    Case(
+        "fetch failed", job("train", ended("fetch", 75), waiting("train", "PodInitializing"), failed=True), "failed", "Transient"
+    ),
+    Case("answer lost with its pod", job("prepare", complete=True), "failed", "ResultLost"),
+    Case(
+        "answer that is none",
+        job("prepare", ended("prepare", 0, "Completed", "hello"), complete=True),
+        "failed",
+        "AnswerUnreadable",
+    ),
+    Case(
+        "evicted",
+        job("train", ended("train", 137), pod=JobPod("pod-x", "pu", "Failed", START, disrupted=True)),
+        "running",
+        "Running",
+    ),
+    Case(
+        "failed without a pod", job("train", failed=True, failure_reason="BackoffLimitExceeded"), "failed", "BackoffLimitExceeded"
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
+def test_job_is_read_as(case: Case) -> None:
+    reading = jobs.read(case.job, "1h", START + timedelta(seconds=case.after))
+    assert (reading.state, reading.reason) == (case.state, case.expected)
+    assert case.words in reading.message
+
+
+def test_job_that_would_go_on_for_ever_is_stopped_when_it_is_given_up() -> None:
+    stuck = job("train", waiting("train", "ImagePullBackOff"), pod=PENDING)
+    assert jobs.read(stuck, "1h", START + timedelta(seconds=300)).stop
+
+
+def test_six_disruptions_are_too_many() -> None:
+    pods = tuple(JobPod(f"p{i}", f"u{i}", "Failed", START, disrupted=True) for i in range(6))
+    assert jobs.read(replace(job("train"), pods=pods), "1h", START).reason == "DisruptedTooOften"
