@@ -571,6 +571,8 @@ class RolloutStatus(StatusModel):
     """When the first step was entered: the clock of the e-process."""
     saved_at: Timestamp
     """When this was last written to the API server."""
+    unsaved: bool = False
+    """Measurements moved since then; never true in what is written."""
     settled: bool = False
     """The route has this weight and one reading was taken since: from here on blocks count."""
     withheld: bool = False

@@ -178,9 +178,9 @@ def _canary(draft: Draft, number: int) -> None:
 
 
 def saves(draft: Draft) -> bool:
-    """Whether the measurements are due to be written."""
+    """Whether measurements have moved and are due to be written."""
     current = draft.status.rollout
-    return current is None or since(draft.observed.now, current.saved_at) >= rollout.SAVE_SECONDS
+    return current is not None and current.unsaved and since(draft.observed.now, current.saved_at) >= rollout.SAVE_SECONDS
 
 
 def _tell_weight(draft: Draft, number: int, after: RolloutStatus) -> None:

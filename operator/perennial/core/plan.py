@@ -52,9 +52,10 @@ def wanted_counters(observed: Observed) -> tuple[tuple[int, ServingPod], ...]:
 
 
 def _finish(draft: Draft) -> Plan:
-    persist = draft.urgent or candidate.saves(draft) or _differs(draft.observed.status, draft.status)
-    if persist and draft.status.rollout is not None:
-        draft.set(rollout=draft.status.rollout.model_copy(update={"saved_at": stamp(draft.observed.now)}))
+    before, current = draft.observed.status, draft.status.rollout
+    persist = current is None or draft.urgent or candidate.saves(draft) or _differs(before, draft.status)
+    if persist and current is not None and current != before.rollout:
+        draft.set(rollout=current.model_copy(update={"saved_at": stamp(draft.observed.now), "unsaved": False}))
     if persist:
         _write_versions(draft)
     return draft.plan(persist)

@@ -100,7 +100,10 @@ def step(observed: Observed, rollout: RolloutStatus) -> Course:
 
 def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
     """The test of each metric in numbers and words, as it stands."""
-    return tuple(_evidence(state, _resume(rollout, state)) for state in rollout.metrics)
+    share = rollout.weight / 100
+    return tuple(
+        analysis.shown(state.name, analysis.evidence(_resume(rollout, state), state.alpha, share)) for state in rollout.metrics
+    )
 
 
 def deadline_seconds(wish: Rollout, index: int) -> float:
@@ -213,12 +216,14 @@ def _measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus,
     read = {"pods": analysis.to_readings(look.readings), "measured": True}
     if not rollout.settled:
         return rollout.model_copy(update={**read, "settled": True}), Finding("Measured", True, "EveryPodRead")
+    if rollout.measured and look.readings == analysis.from_readings(rollout.pods):
+        return rollout, Finding("Measured", True, "EveryPodRead")
     elapsed = since(observed.now, rollout.started_at)
     wishes = {metric.name: metric for metric in observed.spec.rollout.metrics}
     metrics = [_advance(rollout, state, wishes.get(state.name), look, elapsed) for state in rollout.metrics]
     started = rollout.step_started_at or (stamp(observed.now) if look.candidate.total else None)
     requests = rollout.step_candidate_requests + look.candidate.total
-    update = {**read, "metrics": metrics, "step_started_at": started, "step_candidate_requests": requests}
+    update = {**read, "unsaved": True, "metrics": metrics, "step_started_at": started, "step_candidate_requests": requests}
     return rollout.model_copy(update=update), Finding("Measured", True, "EveryPodRead")
 
 
@@ -291,18 +296,3 @@ def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, 
         f"{observed.spec.rollout.minimum_requests} requests to the candidate and a clear test are needed; waiting"
     )
     return (Finding("Inconclusive", True, "StepDeadline", words),)
-
-
-def _evidence(state: MetricState, process: analysis.EProcess) -> MetricEvidence:
-    known = analysis.evidence(process, state.alpha)
-    return MetricEvidence(
-        name=state.name,
-        candidate_total=known.counts.candidate_total,
-        candidate_bad=known.counts.candidate_bad,
-        stable_total=known.counts.stable_total,
-        stable_bad=known.counts.stable_bad,
-        odds_ratio=str(known.odds_ratio) if known.odds_ratio else "",
-        e=float(f"{known.e:.4g}"),
-        threshold=float(f"{known.threshold:.6g}"),
-        message=str(known)[:512],
-    )
