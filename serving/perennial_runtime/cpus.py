@@ -1,0 +1,42 @@
+"""How many CPUs this container may use: onnxruntime would start one thread for each core of the *host*.
+
+Read by `onnx_model`. Knows cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`); without a limit it is the CPUs of the process's
+affinity mask.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_V1_FOLDERS = ("cpu", "cpu,cpuacct")
+
+
+def cpu_limit(root: Path = _CGROUPS) -> int:
+    """Whole CPUs, at least 1: a limit of 1500m is one thread, for a second one would be throttled half the time."""
+    available = len(os.sched_getaffinity(0))
+    limit = _version_2(root) or _version_1(root)
+    return max(1, min(available, int(limit))) if limit else available
+
+
+def _version_2(root: Path) -> float | None:
+    words = _words(root / "cpu.max")
+    if len(words) != 2 or words[0] == "max":
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _version_1(root: Path) -> float | None:
+    for folder in _V1_FOLDERS:
+        quota, period = (_words(root / folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        if quota and period and int(quota[0]) > 0:
+            return int(quota[0]) / int(period[0])
+    return None
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
