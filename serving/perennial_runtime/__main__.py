@@ -17,6 +17,7 @@ import click
 from perennial_runtime import contract
 from perennial_runtime.answers import conclude
 from perennial_runtime.contract import Answer, Command
+from perennial_runtime.cpus import cpu_limit
 
 COMMANDS: dict[Command, tuple[str, type[Any]]] = {
     Command.PREPARE: ("prepare", contract.PrepareSpec),
@@ -30,8 +31,14 @@ COMMANDS: dict[Command, tuple[str, type[Any]]] = {
 """Command -> module of this package, kind of its spec."""
 
 
+THREAD_VARIABLES = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Read when their libraries are imported; unset, each would start one thread for every core of the host."""
+
+
 def carry_out(command: Command) -> Answer | None:
     """Decode the spec, import the command's module and run it."""
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(cpu_limit()))
     module, kind = COMMANDS[command]
     spec = contract.decode(kind, os.environ.get(contract.STEP_VARIABLE, ""))
     result: Answer | None = importlib.import_module(f"perennial_runtime.{module}").main(spec)

@@ -1,0 +1,152 @@
+"""One local Parquet, CSV or gzipped CSV file -> batches of its rows, or a refusal that names the file and what is wrong.
+
+CSV cells stay text here: `columns` decides what a column is when all files were seen, so that a month without decimals does not
+make a column an integer. pyarrow reads, for it refuses rows that are too short or too long (polars fills them up) and gives
+the row's number. No message quotes a cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from perennial_runtime.answers import Refused
+
+BATCH_ROWS = 131_072
+BLOCK_BYTES = 8 * 1024 * 1024
+LONGEST_HEADER = 1024 * 1024
+_MAGIC = b"PAR1"
+
+
+def read(path: Path, name: str) -> Iterator[pl.DataFrame]:
+    """Batches of at most BATCH_ROWS rows or BLOCK_BYTES; every column of a CSV file is text. Refused when there is no row."""
+    if path.stat().st_size == 0:
+        raise Refused("FileEmpty", f"{name} is empty (0 bytes): remove it or upload it again")
+    batches = _parquet(path, name) if path.name.endswith(".parquet") else _csv(_plain(path, name), name)
+    rows = 0
+    for batch in batches:
+        rows += batch.height
+        if batch.height:
+            yield batch
+    if rows == 0:
+        raise Refused("FileEmpty", f"{name} holds column names but no row: remove it or upload it again")
+
+
+def _parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
+    with path.open("rb") as stream:
+        head = stream.read(4)
+        stream.seek(-min(4, path.stat().st_size), io.SEEK_END)
+        tail = stream.read(4)
+    if head != _MAGIC:
+        raise Refused("FileWrongType", f"{name} is no Parquet file (it does not start with PAR1): write Parquet or rename it")
+    if tail != _MAGIC or path.stat().st_size < 12:
+        raise Refused("FileTruncated", f"{name} starts as Parquet and has no end: upload it again")
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield _frame(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise Refused(
+            "FileBroken", f"{name} can't be read as Parquet ({type(error).__name__}): write it again with another writer"
+        ) from None
+
+
+def _plain(path: Path, name: str) -> Path:
+    if not path.name.endswith(".gz"):
+        return path
+    target = path.with_name(path.name.removesuffix(".gz"))
+    try:
+        with gzip.open(path, "rb") as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, BLOCK_BYTES)
+    except EOFError:
+        raise Refused("FileTruncated", f"{name} ends in the middle of its gzip stream: upload it again") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise Refused("FileWrongType", f"{name} is no gzip file: gzip it, or name it .csv") from None
+    if target.stat().st_size == 0:
+        raise Refused("FileEmpty", f"{name} is empty once unpacked: remove it or upload it again")
+    return target
+
+
+def _csv(path: Path, name: str) -> Iterator[pl.DataFrame]:
+    ends_in_newline = _check_text(path, name)
+    header = _header(path, name)
+    short: list[tuple[int | None, int, int]] = []
+
+    def wrong_width(row: Any) -> str:
+        short.append((row.number, row.expected_columns, row.actual_columns))
+        return "error"
+
+    try:
+        reader = pyarrow.csv.open_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=wrong_width),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={column: pa.string() for column in header},
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
+        )
+        for batch in reader:
+            yield _frame(batch)
+    except pa.ArrowException as error:
+        raise _csv_refusal(name, short, ends_in_newline, str(error)) from None
+
+
+def _csv_refusal(name: str, short: list[tuple[int | None, int, int]], ends_in_newline: bool, text: str) -> Refused:
+    if short:
+        line, expected, actual = short[0]
+        if actual < expected and not ends_in_newline:
+            return Refused("FileTruncated", f"{name} ends in the middle of line {line}: upload it again")
+        return Refused(
+            "RowWrongWidth", f"{name}, line {line}: {actual} cells where the header names {expected}: correct that line"
+        )
+    if "UTF8" in text:
+        return Refused("FileWrongType", f"{name} is not UTF-8 text: save it as UTF-8")
+    return Refused("FileBroken", f"{name} can't be read as CSV: write it with commas, a header line and quoted text")
+
+
+def _check_text(path: Path, name: str) -> bool:
+    """Refuse binary content and an open quote; tell whether the file ends in a newline."""
+    quotes, last = 0, b""
+    with path.open("rb") as stream:
+        while chunk := stream.read(BLOCK_BYTES):
+            if b"\0" in chunk:
+                raise Refused("FileWrongType", f"{name} is named as CSV and holds binary data: write CSV or rename it")
+            quotes += chunk.count(b'"')
+            last = chunk[-1:]
+    if quotes % 2:
+        raise Refused("FileTruncated", f"{name} has a quote that is never closed: it was cut off, or a quote is not doubled")
+    return last in (b"\n", b"\r")
+
+
+def _header(path: Path, name: str) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            columns = next(csv.reader(io.StringIO(stream.readline(LONGEST_HEADER), newline="")), [])
+    except UnicodeDecodeError:
+        raise Refused("FileWrongType", f"{name} is not UTF-8 text: save it as UTF-8") from None
+    if len(set(columns)) != len(columns):
+        raise Refused("HeaderWrong", f"{name} names a column twice in its first line: give each column its own name")
+    if not columns or any(not column.strip() for column in columns):
+        raise Refused("HeaderWrong", f"{name} has a column without a name in its first line: name every column")
+    return columns
+
+
+def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
+    frame = pl.from_arrow(pa.Table.from_batches([batch]))
+    if not isinstance(frame, pl.DataFrame):  # a table is always a frame; from_arrow also takes arrays
+        raise TypeError("pyarrow gave no table")
+    return frame
