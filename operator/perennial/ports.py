@@ -18,10 +18,10 @@ class ClusterError(Exception):
     """The API server refused or failed; `status` is the HTTP code (0: no answer), the message its own words.
 
     ClusterError
-    |- NotFound       404
+    |- NotFound       404: the object, its kind or its namespace
     |- Conflict       409: exists already, or another resourceVersion
-    |- Invalid        400, 422, 403 by quota or admission: the same write will be refused again
-    `- Unavailable    no answer, 429, 5xx: try again later
+    |- Invalid        400, 403 (quota, admission, RBAC), 422: the same write will be refused again
+    `- Unavailable    no answer, 401, 429, 5xx: try again later
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -63,9 +63,9 @@ class Cluster(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Manifest: ...
 
     async def list(
-        self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None
+        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = ""
     ) -> tuple[Sequence[Manifest], str]:
-        """Items and the list's resourceVersion."""
+        """Items, with apiVersion and kind, and the list's resourceVersion. Selectors as kubectl takes them."""
         ...
 
     async def create(self, manifest: Manifest) -> Manifest: ...
@@ -80,8 +80,8 @@ class Cluster(Protocol):
 
     async def json_patch(self, kind: str, namespace: str, name: str, patch: Sequence[Mapping[str, Any]]) -> Manifest: ...
 
-    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
-        """Background propagation, with a UID precondition; NotFound counts as done."""
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> Manifest | None:
+        """Background propagation, with a UID precondition. The object while finalizers hold it; None: it is gone (or was)."""
         ...
 
 

@@ -1,0 +1,158 @@
+"""Our own copy of the objects that matter, filled by LIST and kept by events and by the answers to our own writes.
+
+An older state never overwrites a newer one (resourceVersions of one object only grow), and a UID that was seen deleted never
+comes back. So a pass never plans on a state older than its own writes. `perennial.door` and the reconciler's writes feed it;
+`perennial.adapters.observe` reads it. Keys are (namespace, name) of ModelDeployments.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, WORKLOADS, kind_of
+from perennial.manifests.common import MODEL_LABEL
+from perennial.ports import Manifest
+
+Key = tuple[str, str]
+_Place = tuple[str, str, str]
+
+BURIED = 20_000
+"""Deleted UIDs that are remembered; late events of one arrive within seconds."""
+
+
+class Cache:
+    """Objects by kind and name, and by the ModelDeployment that they belong to."""
+
+    def __init__(self) -> None:
+        self._objects: dict[_Place, Manifest] = {}
+        self._by_key: dict[Key, set[_Place]] = {}
+        self._buried: OrderedDict[str, None] = OrderedDict()
+
+    def put(self, manifest: Manifest) -> Key | None:
+        """Takes in a state of an object. The key to wake when it was news, else None."""
+        meta = manifest["metadata"]
+        key = key_of(manifest)
+        place = _place(manifest)
+        old = self._objects.get(place)
+        if key is None or meta["uid"] in self._buried or (old is not None and _version(old) >= _version(manifest)):
+            return None
+        if old is not None and old["metadata"]["uid"] != meta["uid"]:
+            self._bury(old["metadata"]["uid"])
+        kept = slim(manifest)
+        self._objects[place] = kept
+        self._by_key.setdefault(key, set()).add(place)
+        return None if old is not None and _same(old, kept) else key
+
+    def remove(self, manifest: Manifest) -> Key | None:
+        """An object is gone. The key to wake when that is news."""
+        self._bury(manifest["metadata"]["uid"])
+        place = _place(manifest)
+        old = self._objects.get(place)
+        if old is None or old["metadata"]["uid"] != manifest["metadata"]["uid"]:
+            return None
+        del self._objects[place]
+        key = key_of(old)
+        if key is not None:
+            places = self._by_key.get(key, set())
+            places.discard(place)
+            if not places:
+                self._by_key.pop(key, None)
+        return key
+
+    def refill(self, kind: str, items: Iterable[Manifest], resource_version: str, namespace: str | None = None) -> set[Key]:
+        """The answer to a LIST: takes in what is newer, drops what the list no longer has. The keys to wake."""
+        news: set[Key] = set()
+        listed: set[_Place] = set()
+        for item in items:
+            listed.add(_place(item))
+            news.add(self.put(item) or _NOBODY)
+        at = int(resource_version or 0)
+        gone = [
+            manifest
+            for place, manifest in self._objects.items()
+            if place[0] == kind and namespace in (None, place[1]) and place not in listed and _version(manifest) <= at
+        ]
+        for manifest in gone:
+            news.add(self.remove(manifest) or _NOBODY)
+        return news - {_NOBODY}
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object."""
+        return self._objects.get((kind, namespace, name))
+
+    def of(self, key: Key, kind: str) -> Iterator[Manifest]:
+        """All objects of a kind that are labelled as belonging to a ModelDeployment; owners are to be checked by UID."""
+        for place in self._by_key.get(key, ()):
+            if place[0] == kind:
+                yield self._objects[place]
+
+    def keys(self) -> set[Key]:
+        """Of all ModelDeployments."""
+        return {(namespace, name) for kind, namespace, name in self._objects if kind == DEPLOYMENTS_OF_MODELS}
+
+    def _bury(self, uid: str) -> None:
+        self._buried[uid] = None
+        while len(self._buried) > BURIED:
+            self._buried.popitem(last=False)
+
+
+_NOBODY: Key = ("", "")
+
+
+def key_of(manifest: Manifest) -> Key | None:
+    """The ModelDeployment that an object belongs to by its label, or that it is."""
+    meta = manifest["metadata"]
+    if kind_of(manifest) == DEPLOYMENTS_OF_MODELS:
+        return meta["namespace"], meta["name"]
+    model = (meta.get("labels") or {}).get(MODEL_LABEL)
+    return (meta["namespace"], model) if model else None
+
+
+def slim(manifest: Manifest) -> Manifest:
+    """The object without what no pass reads: a thousand of them have to fit."""
+    meta = {name: value for name, value in manifest["metadata"].items() if name not in ("managedFields", "selfLink")}
+    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if not k.startswith("kubectl.kubernetes.io/")}
+    meta.pop("annotations", None)
+    if annotations:
+        meta["annotations"] = annotations
+    kept = {**manifest, "metadata": meta}
+    spec = manifest.get("spec") or {}
+    match kind_of(manifest):
+        case str() as kind if kind == PODS:
+            kept["spec"] = _slim_pod(spec)
+        case str() as kind if kind == JOBS:
+            kept["spec"] = {}
+        case str() as kind if kind == WORKLOADS:
+            kept["spec"] = {"replicas": spec.get("replicas", 1)}
+        case _:
+            pass
+    return kept
+
+
+def _slim_pod(spec: Manifest) -> Manifest:
+    slimmed: Manifest = {
+        field: [
+            {"name": container["name"], "limits": (container.get("resources") or {}).get("limits") or {}}
+            for container in spec.get(field) or ()
+        ]
+        for field in ("initContainers", "containers")
+    }
+    slimmed["nodeName"] = spec.get("nodeName", "")
+    return slimmed
+
+
+def _same(old: Manifest, new: Manifest) -> bool:
+    """Only the resourceVersion moved: a change in fields that no pass reads."""
+    return {**old["metadata"], "resourceVersion": ""} == {**new["metadata"], "resourceVersion": ""} and all(
+        old.get(field) == new.get(field) for field in ("spec", "status")
+    )
+
+
+def _place(manifest: Manifest) -> _Place:
+    meta = manifest["metadata"]
+    return kind_of(manifest), meta["namespace"], meta["name"]
+
+
+def _version(manifest: Manifest) -> int:
+    return int(manifest["metadata"]["resourceVersion"])

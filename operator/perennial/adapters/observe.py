@@ -1,0 +1,344 @@
+"""Raw objects turned into what `perennial.core` sees: pure functions from manifests to `perennial.core.observed`.
+
+Children are taken by the UID of their owner, never by name or label alone. Called by `perennial.reconciler` with the objects of
+`perennial.adapters.cache`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from perennial.api.v1alpha1 import (
+    ModelDeploymentSpec,
+    ModelDeploymentStatus,
+    ModelVersionSpec,
+    ModelVersionStatus,
+    ParentReference,
+)
+from perennial.core.observed import ContainerState, Job, JobPod, Meta, RouteState, ServingPod, Version, Workload
+from perennial.manifests.common import RENDERED_ANNOTATION, STEP_LABEL, VERSION_LABEL
+from perennial.ports import Manifest
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def meta_of(manifest: Manifest) -> Meta:
+    """Identity of an object."""
+    meta = manifest["metadata"]
+    return Meta(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=int(meta.get("generation", 0)),
+        resource_version=str(meta["resourceVersion"]),
+        annotations=meta.get("annotations") or {},
+        deleting="deletionTimestamp" in meta,
+        created_at=time_of(meta.get("creationTimestamp")),
+    )
+
+
+def time_of(text: str | None) -> datetime | None:
+    """RFC 3339 as the API server writes it."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def is_owned(manifest: Manifest, uid: str) -> bool:
+    """The controlling owner is the object with this UID."""
+    return any(
+        reference.get("controller") and reference.get("uid") == uid
+        for reference in manifest["metadata"].get("ownerReferences") or ()
+    )
+
+
+def deployment_spec(manifest: Manifest) -> ModelDeploymentSpec | str:
+    """The wish, or why it cannot be read."""
+    try:
+        return ModelDeploymentSpec.model_validate(manifest.get("spec") or {})
+    except ValidationError as error:
+        return _words(error)
+
+
+def deployment_status(manifest: Manifest) -> ModelDeploymentStatus:
+    """The status as it stands. Raises ValidationError when it is not one that an operator wrote."""
+    return ModelDeploymentStatus.model_validate(manifest.get("status") or {})
+
+
+def versions(manifests: Iterable[Manifest], owner_uid: str) -> tuple[Version, ...]:
+    """ModelVersions of a ModelDeployment, by number."""
+    mine = (
+        Version(
+            meta_of(manifest),
+            ModelVersionSpec.model_validate(manifest["spec"]),
+            ModelVersionStatus.model_validate(manifest.get("status") or {}),
+        )
+        for manifest in manifests
+        if is_owned(manifest, owner_uid)
+    )
+    return tuple(sorted(mine, key=lambda version: version.number))
+
+
+def jobs(
+    manifests: Iterable[Manifest], pods: Iterable[Manifest], owners: Mapping[str, int], warnings: Mapping[str, str]
+) -> tuple[Job, ...]:
+    """Jobs of the versions in `owners` (UID to number), with their pods; `warnings` by UID of the Job."""
+    by_owner = _by_owner(pods)
+    found: list[Job] = []
+    for manifest in manifests:
+        uid, version = manifest["metadata"]["uid"], _owning(manifest, owners)
+        if version is not None:
+            found.append(_job(manifest, version, by_owner.get(uid, ()), warnings.get(uid, "")))
+    return tuple(sorted(found, key=lambda job: (job.created_at, job.name)))
+
+
+def workloads(manifests: Iterable[Manifest], pods: Iterable[Manifest], owners: Mapping[str, int]) -> tuple[Workload, ...]:
+    """Serving Deployments of the versions in `owners`, with their pods."""
+    candidates = list(pods)
+    found = [
+        _workload(manifest, version, [pod for pod in candidates if _is_of_deployment(pod, manifest)])
+        for manifest in manifests
+        if (version := _owning(manifest, owners)) is not None
+    ]
+    return tuple(sorted(found, key=lambda workload: workload.version))
+
+
+def route(manifest: Manifest, model: str, gateway_problem: str) -> RouteState:
+    """The HTTPRoute; `gateway_problem` is told when the Gateway's controller says nothing."""
+    spec = manifest.get("spec") or {}
+    prefix = f"{model}-v"
+    backends = [ref for rule in spec.get("rules") or () for ref in rule.get("backendRefs") or ()]
+    weights = tuple(
+        (int(ref["name"].removeprefix(prefix)), int(ref.get("weight", 1)))
+        for ref in backends
+        if ref["name"].startswith(prefix) and ref["name"].removeprefix(prefix).isdigit()
+    )
+    problem = _route_problem(manifest)
+    return RouteState(
+        weights=weights,
+        accepted=not problem,
+        message=(gateway_problem or problem) if problem else "",
+        rendered_digest=(manifest["metadata"].get("annotations") or {}).get(RENDERED_ANNOTATION, ""),
+    )
+
+
+def gateway(manifest: Manifest, parent: ParentReference) -> tuple[str, str]:
+    """(address of the Gateway for clients, what is wrong with it); either may be empty."""
+    meta, status = manifest["metadata"], manifest.get("status") or {}
+    problems = [
+        f"Gateway {meta['namespace']}/{meta['name']}: {condition['reason']}: {condition.get('message', '')}"
+        for condition in status.get("conditions") or ()
+        if condition.get("type") in ("Accepted", "Programmed") and condition.get("status") != "True"
+    ]
+    addresses = [address["value"] for address in status.get("addresses") or () if address.get("value")]
+    if not addresses:
+        return "", problems[0] if problems else f"Gateway {meta['namespace']}/{meta['name']} has no address yet"
+    listeners = (manifest.get("spec") or {}).get("listeners") or ()
+    wanted = [listener for listener in listeners if parent.section_name in (None, listener.get("name"))]
+    port = next((listener["port"] for listener in wanted if listener.get("protocol") == "HTTP"), 80)
+    return addresses[0] if port == 80 else f"{addresses[0]}:{port}", problems[0] if problems else ""
+
+
+# ---- jobs ------------------------------------------------------------------------------------------------------------------
+
+
+def _job(manifest: Manifest, version: int, pods: Iterable[Manifest], warning: str) -> Job:
+    meta, status = manifest["metadata"], manifest.get("status") or {}
+    conditions = _conditions(status)
+    failed = conditions.get("Failed", {})
+    return Job(
+        name=meta["name"],
+        uid=meta["uid"],
+        version=version,
+        step=(meta.get("labels") or {}).get(STEP_LABEL, ""),
+        attempt=_attempt(meta["name"]),
+        created_at=time_of(meta.get("creationTimestamp")) or EPOCH,
+        complete=_is_true(conditions, "Complete"),
+        failed=_is_true(conditions, "Failed"),
+        failure_reason=failed.get("reason", ""),
+        failure_message=failed.get("message", ""),
+        pods=tuple(sorted((_job_pod(pod) for pod in pods), key=lambda pod: (pod.created_at, pod.name))),
+        warning=warning,
+    )
+
+
+def _attempt(name: str) -> int:
+    last = name.rpartition("-")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def _job_pod(manifest: Manifest) -> JobPod:
+    meta, status = manifest["metadata"], manifest.get("status") or {}
+    conditions = _conditions(status)
+    main = {container["name"] for container in manifest["spec"].get("containers") or ()}
+    starts = [_started(container) for container in status.get("containerStatuses") or () if container["name"] in main]
+    return JobPod(
+        name=meta["name"],
+        uid=meta["uid"],
+        phase=status.get("phase", "Pending"),
+        created_at=time_of(meta.get("creationTimestamp")) or EPOCH,
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        disrupted=_is_true(conditions, "DisruptionTarget"),
+        unschedulable=_unschedulable(conditions),
+        running_since=min((moment for moment in starts if moment is not None), default=None),
+        node=manifest["spec"].get("nodeName", ""),
+        containers=_containers(manifest),
+    )
+
+
+def _started(container: Mapping[str, Any]) -> datetime | None:
+    state = container.get("state") or {}
+    return time_of((state.get("running") or state.get("terminated") or {}).get("startedAt"))
+
+
+def _unschedulable(conditions: Mapping[str, Mapping[str, Any]]) -> str:
+    scheduled = conditions.get("PodScheduled", {})
+    return str(scheduled.get("message", "")) if scheduled.get("reason") == "Unschedulable" else ""
+
+
+# ---- containers ------------------------------------------------------------------------------------------------------------
+
+
+def _containers(manifest: Manifest) -> tuple[ContainerState, ...]:
+    spec, status = manifest["spec"], manifest.get("status") or {}
+    limits = {
+        container["name"]: str((container.get("limits") or {}).get("memory", ""))
+        for field in ("initContainers", "containers")
+        for container in spec.get(field) or ()
+    }
+    return tuple(
+        _container(state, limits.get(state["name"], ""))
+        for field in ("initContainerStatuses", "containerStatuses")
+        for state in status.get(field) or ()
+    )
+
+
+def _container(status: Mapping[str, Any], memory_limit: str) -> ContainerState:
+    states = status.get("state") or {}
+    name: Literal["waiting", "running", "terminated"] = "waiting"
+    if "running" in states:
+        name = "running"
+    elif "terminated" in states:
+        name = "terminated"
+    now = states.get(name) or {}
+    last = (status.get("lastState") or {}).get("terminated") or {}
+    return ContainerState(
+        name=status["name"],
+        state=name,
+        reason=now.get("reason", ""),
+        message=now.get("message", ""),
+        exit_code=now.get("exitCode"),
+        restarts=int(status.get("restartCount", 0)),
+        memory_limit=memory_limit,
+        last_reason=last.get("reason", ""),
+        last_exit_code=last.get("exitCode"),
+        last_message=last.get("message", ""),
+    )
+
+
+# ---- serving ---------------------------------------------------------------------------------------------------------------
+
+
+def _workload(manifest: Manifest, version: int, pods: Iterable[Manifest]) -> Workload:
+    meta, status = manifest["metadata"], manifest.get("status") or {}
+    replicas = int((manifest.get("spec") or {}).get("replicas", 1))
+    seen = int(status.get("observedGeneration", 0)) >= int(meta.get("generation", 0))
+    failure = _conditions(status).get("ReplicaFailure", {})
+    return Workload(
+        version=version,
+        replicas=replicas,
+        ready_replicas=int(status.get("readyReplicas", 0)),
+        updated=seen and int(status.get("updatedReplicas", 0)) == replicas == int(status.get("replicas", 0)),
+        pods=tuple(sorted((_serving_pod(pod) for pod in pods), key=lambda pod: (pod.created_at, pod.name))),
+        warning=str(failure.get("message", "")) if failure.get("status") == "True" else "",
+        template_digest=(meta.get("annotations") or {}).get(RENDERED_ANNOTATION, ""),
+    )
+
+
+def _serving_pod(manifest: Manifest) -> ServingPod:
+    meta, status = manifest["metadata"], manifest.get("status") or {}
+    conditions = _conditions(status)
+    ready = _is_true(conditions, "Ready")
+    return ServingPod(
+        name=meta["name"],
+        uid=meta["uid"],
+        ip=status.get("podIP", ""),
+        created_at=time_of(meta.get("creationTimestamp")) or EPOCH,
+        ready=ready,
+        ready_since=time_of(conditions["Ready"].get("lastTransitionTime")) if ready else None,
+        deleting="deletionTimestamp" in meta,
+        containers=_containers(manifest),
+        unschedulable=_unschedulable(conditions),
+    )
+
+
+def _is_of_deployment(pod: Manifest, deployment: Manifest) -> bool:
+    """By its ReplicaSet's name, which is the Deployment's with the template's hash; a pod that ended is none."""
+    meta = pod["metadata"]
+    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    labels = meta.get("labels") or {}
+    name = f"{deployment['metadata']['name']}-{labels.get('pod-template-hash', '')}"
+    return any(
+        reference.get("controller") and reference.get("kind") == "ReplicaSet" and reference.get("name") == name
+        for reference in meta.get("ownerReferences") or ()
+    )
+
+
+# ---- the route -------------------------------------------------------------------------------------------------------------
+
+
+def _route_problem(manifest: Manifest) -> str:
+    """What keeps the route from being carried out for its newest generation by every parent; empty when nothing does."""
+    parents = (manifest.get("status") or {}).get("parents") or ()
+    wanted = len((manifest.get("spec") or {}).get("parentRefs") or ())
+    generation = int(manifest["metadata"].get("generation", 0))
+    if len(parents) < wanted:
+        return "no Gateway controller has answered for this route yet: is there a Gateway of the name in spec.serving.route?"
+    for parent in parents:
+        conditions = _conditions(parent)
+        for name in ("Accepted", "ResolvedRefs"):
+            condition = conditions.get(name, {})
+            if int(condition.get("observedGeneration", 0)) < generation:
+                return f"{parent.get('controllerName', 'the Gateway controller')} has not looked at the newest route yet"
+            if condition.get("status") != "True":
+                return f"{name}: {condition.get('reason', '')}: {condition.get('message', '')}"
+    return ""
+
+
+# ---- small ones ------------------------------------------------------------------------------------------------------------
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {condition["type"]: condition for condition in status.get("conditions") or ()}
+
+
+def _is_true(conditions: Mapping[str, Mapping[str, Any]], name: str) -> bool:
+    return conditions.get(name, {}).get("status") == "True"
+
+
+def _owning(manifest: Manifest, owners: Mapping[str, int]) -> int | None:
+    """The version that controls this object, if its label agrees."""
+    for reference in manifest["metadata"].get("ownerReferences") or ():
+        if reference.get("controller") and reference.get("uid") in owners:
+            version = owners[reference["uid"]]
+            return version if (manifest["metadata"].get("labels") or {}).get(VERSION_LABEL) == str(version) else None
+    return None
+
+
+def _by_owner(manifests: Iterable[Manifest]) -> dict[str, list[Manifest]]:
+    grouped: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        for reference in manifest["metadata"].get("ownerReferences") or ():
+            if reference.get("controller"):
+                grouped.setdefault(reference["uid"], []).append(manifest)
+    return grouped
+
+
+def _words(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"spec.{place}: {first['msg']}; does the CRD fit this operator? Upgrade the chart perennial-crds and correct the field"

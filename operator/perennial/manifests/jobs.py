@@ -1,0 +1,170 @@
+"""A version's three Jobs: prepare, train and evaluate.
+
+Every attempt is a Job of its own (backoffLimit 0, the operator counts); evictions cost no attempt (Ignore comes first). The
+deadline is the pod's, not the Job's: the Job's would delete the pod and the evidence. Read back by `perennial.adapters.observe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perennial.api.base import seconds
+from perennial.api.v1alpha1 import Training
+from perennial.core.actions import CreateJob
+from perennial.core.inputs import job_name
+from perennial.core.observed import Version
+from perennial.manifests.common import (
+    MANAGED_BY,
+    ROLE_LABEL,
+    STEP_LABEL,
+    Manifest,
+    container,
+    empty_dir,
+    metadata,
+    mount,
+    placement,
+    pod_spec,
+    resources,
+    resources_of,
+    secret_volume,
+    version_labels,
+    version_owner,
+    with_env,
+    with_step,
+)
+from perennial_runtime.contract import (
+    EXIT_REFUSED,
+    OUT_PATH,
+    PARAMS_LINK,
+    SOURCE_SECRET_PATH,
+    STORE_SECRET_PATH,
+    TRAIN_FILE,
+    WORK_PATH,
+    Command,
+    Container,
+    encode,
+)
+
+OWN_STEP_SECONDS = 3600
+"""Deadline of prepare and evaluate."""
+GRACE_SECONDS = 120
+"""Time for the reporter to upload what is there when the pod is ended."""
+DATA_PATH = TRAIN_FILE.rpartition("/")[0]
+
+_STEP_RESOURCES = resources("250m", "512Mi", "2", "2Gi")
+_FETCH_RESOURCES = resources("50m", "128Mi", "1", "512Mi")
+_REPORTER_RESOURCES = resources("20m", "96Mi", "500m", "512Mi")
+_TRAIN_RESOURCES = resources("500m", "512Mi", "2", "4Gi")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pod:
+    containers: list[Manifest]
+    init: list[Manifest]
+    volumes: list[Manifest]
+    deadline: int
+    watched: tuple[str, ...]
+    """Containers whose exit code 64 ends the Job at once."""
+
+
+def job(model: str, version: Version, action: CreateJob) -> Manifest:
+    """The Job of one attempt of a step."""
+    namespace = version.meta.namespace
+    training = version.spec.training
+    pod = _train(version, action) if action.step == "train" else _own(version, action)
+    labels = {**version_labels(model, action.version), STEP_LABEL: action.step, ROLE_LABEL: "train", **MANAGED_BY}
+    template: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "activeDeadlineSeconds": pod.deadline,
+        **pod_spec(training),
+        **(placement(training, _accelerator_tolerations(training)) if action.step == "train" else {}),
+        "containers": pod.containers,
+        "volumes": [*pod.volumes, empty_dir("tmp")],
+    }
+    if pod.init:
+        template["initContainers"] = pod.init
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(
+            job_name(model, action.version, action.step, action.attempt), namespace, version_owner(version), labels
+        ),
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "podFailurePolicy": {"rules": _failure_rules(pod.watched)},
+            "template": {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
+        },
+    }
+
+
+def _failure_rules(watched: Sequence[str]) -> list[Manifest]:
+    refused = [
+        {"action": "FailJob", "onExitCodes": {"containerName": str(name), "operator": "In", "values": [EXIT_REFUSED]}}
+        for name in watched
+    ]
+    return [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}, *refused]
+
+
+def _own(version: Version, action: CreateJob) -> _Pod:
+    """prepare and evaluate: one container of ours with the store's credentials and scratch space."""
+    mounts = [mount("work", WORK_PATH), mount("store", STORE_SECRET_PATH, read_only=True)]
+    volumes = [empty_dir("work"), secret_volume("store", version.spec.store.secret_name)]
+    if action.step == "prepare":
+        source = version.spec.data.source.secret_ref
+        mounts.append(mount("source", SOURCE_SECRET_PATH, read_only=True))
+        volumes.append(secret_volume("source", source.name if source else version.spec.store.secret_name))
+    name = Container(action.step)
+    image = version.spec.runtime.training_image
+    main = with_step(container(name, image, mounts, _STEP_RESOURCES, Command(action.step)), encode(action.input))
+    return _Pod([main], [], volumes, OWN_STEP_SECONDS, (name,))
+
+
+def _train(version: Version, action: CreateJob) -> _Pod:
+    """fetch brings the data, train makes the model, reporter uploads it when train has ended."""
+    step = encode(action.input)
+    serving_image = version.spec.runtime.serving_image
+    store = mount("store", STORE_SECRET_PATH, read_only=True)
+    fetch = container(Container.FETCH, serving_image, [mount("data", DATA_PATH), store], _FETCH_RESOURCES, Command.FETCH)
+    reporter = container(
+        Container.REPORTER, serving_image, [mount("out", OUT_PATH), store], _REPORTER_RESOURCES, Command.REPORTER
+    )
+    return _Pod(
+        containers=[_trainer(version, step)],
+        init=[with_step(fetch, step), {**with_step(reporter, step), "restartPolicy": "Always"}],
+        volumes=[empty_dir("data"), empty_dir("out"), secret_volume("store", version.spec.store.secret_name)],
+        deadline=max(1, int(seconds(version.spec.training.timeout))),
+        watched=(Container.TRAIN, Container.FETCH),
+    )
+
+
+def _trainer(version: Version, step: str) -> Manifest:
+    """The train container: no credentials, no token; the only one that gets the accelerator."""
+    training = version.spec.training
+    wanted = resources_of(training.resources, _TRAIN_RESOURCES)
+    if training.accelerator:
+        limits = {**wanted.get("limits", {}), training.accelerator.resource: training.accelerator.count}
+        wanted = {**wanted, "limits": limits}
+    mounts = [
+        mount("data", DATA_PATH, read_only=True),
+        {**mount("data", PARAMS_LINK, read_only=True), "subPath": "params.json"},
+        mount("out", OUT_PATH),
+    ]
+    environment = {
+        "PERENNIAL_SEED": str(training.seed),
+        "PERENNIAL_DEVICE": "gpu" if training.accelerator else "cpu",
+        "PERENNIAL_ACCELERATOR": training.accelerator.resource if training.accelerator else "",
+    }
+    if training.recipe:
+        ours = container(Container.TRAIN, version.spec.runtime.training_image, mounts, wanted, Command.RECIPE)
+        return with_step(with_env(ours, environment), step)
+    theirs = with_env(container(Container.TRAIN, training.image or "", mounts, wanted), environment)
+    return {**theirs, "command": list(training.command)} if training.command else theirs
+
+
+def _accelerator_tolerations(training: Training) -> list[Manifest]:
+    """Nodes with an accelerator are commonly tainted with its resource name."""
+    return [{"key": training.accelerator.resource, "operator": "Exists"}] if training.accelerator else []

@@ -1,0 +1,49 @@
+"""The HTTPRoute of a ModelDeployment: <path>/predict, and nothing else, to the Services of its versions by weight.
+
+`backendRefs` is an atomic list, so every apply names all backends; weight 0 entries stay, so that a version keeps its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perennial.api.v1alpha1 import Route
+from perennial.core.inputs import version_name
+from perennial.core.observed import Meta
+from perennial.manifests.common import MANAGED_BY, MODEL_LABEL, RENDERED_ANNOTATION, Manifest, deployment_owner, digest, metadata
+
+KIND = "gateway.networking.k8s.io/v1"
+
+
+def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]]) -> Manifest:
+    """The route with these weights (version, weight)."""
+    spec: Manifest = {
+        "parentRefs": [parent.model_dump(by_alias=True, exclude_none=True) for parent in route.parent_refs],
+        "rules": [
+            {
+                "matches": [{"path": {"type": "Exact", "value": predict_path(route.path)}}],
+                "filters": [
+                    {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/predict"}}}
+                ],
+            }
+        ],
+    }
+    if route.hostnames:
+        spec["hostnames"] = list(route.hostnames)
+    labels = {MODEL_LABEL: meta.name, **MANAGED_BY}
+    manifest: Manifest = {
+        "apiVersion": KIND,
+        "kind": "HTTPRoute",
+        "metadata": metadata(meta.name, meta.namespace, deployment_owner(meta), labels),
+        "spec": spec,
+    }
+    manifest["metadata"]["annotations"] = {RENDERED_ANNOTATION: digest(manifest)}
+    spec["rules"][0]["backendRefs"] = [
+        {"kind": "Service", "name": version_name(meta.name, version), "port": 80, "weight": weight} for version, weight in weights
+    ]
+    return manifest
+
+
+def predict_path(path: str) -> str:
+    """The one path that is routed."""
+    return path.rstrip("/") + "/predict"
