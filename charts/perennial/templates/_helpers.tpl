@@ -58,3 +58,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resourceNames: [perennial-store]
   verbs: [get]
 {{- end -}}
+
+{{/* Not Chart.yaml's kubeVersion: a cluster built from source may name no version, and is not refused for that. */}}
+{{- define "perennial.kubernetes" -}}
+{{- $version := .Capabilities.KubeVersion -}}
+{{- if and (eq (toString $version.Major) "1") (lt (int (trimSuffix "+" (toString $version.Minor))) 31) -}}
+{{- fail (printf "this cluster is Kubernetes %s; Perennial needs 1.31 or newer (native sidecars, CEL)" $version.Version) -}}
+{{- end -}}
+{{- end -}}
