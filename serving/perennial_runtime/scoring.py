@@ -74,7 +74,7 @@ def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # fatal only: an error line may quote a value of the request, and comes with each
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -1,0 +1,218 @@
+"""Metrics of a classifier on a holdout, each with one-sided 95 % bounds, alone and as a paired difference of two classifiers.
+
+`perennial_runtime.evaluate` measures the gates with it; `perennial.core.gates` turns the measurements into verdicts. Labels are
+0/1, scores are probabilities of class 1, both as arrays of the same length; both classes must be there.
+
+| metric | alone | challenger minus champion |
+|---|---|---|
+| roc_auc | DeLong's variance, normal on the logit scale | DeLong's variance of the difference |
+| average_precision | bootstrap over rows | paired bootstrap over rows |
+| accuracy (score >= 0.5) | Wilson | Agresti-Min on the discordant rows |
+
+DeLong, DeLong, Clarke-Pearson: Biometrics 44 (1988) 837; the O(n log n) form: Sun, Xu: IEEE SPL 21 (2014) 1389. Wilson: JASA 22
+(1927) 209. Agresti, Min: Statistics in Medicine 24 (2005) 729. Their coverage here: tests/benchmarks/simulate_gates.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z = 1.6448536269514722
+"""Quantile of the normal law for one-sided 95 %."""
+LEVEL = 0.05
+THRESHOLD = 0.5
+REPLICATES = 1000
+FEWEST_REPLICATES = 200
+CELLS = 200_000_000
+"""Rows times replicates that a bootstrap may touch: larger holdouts get fewer replicates, their bounds are narrow anyway."""
+CHUNK_CELLS = 4_000_000
+SMALLEST_CLASS = 2
+MOST_NEEDED = 1_000_000_000
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its one-sided 95 % lower and upper bounds."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+def judgeable(labels: Labels) -> bool:
+    """Both classes have the rows that a variance needs."""
+    positives = int(labels.sum())
+    return min(positives, len(labels) - positives) >= SMALLEST_CLASS
+
+
+def alone(metric: str, labels: Labels, scores: Floats, seed: int) -> Estimate:
+    """The metric of one classifier."""
+    if metric == "roc_auc":
+        return _auc(labels, scores)
+    if metric == "accuracy":
+        return _accuracy(labels, scores)
+    return _average_precision(labels, scores, seed)
+
+
+def difference(metric: str, labels: Labels, challenger: Floats, champion: Floats, seed: int) -> Estimate:
+    """The metric of the challenger minus that of the champion, on the same rows."""
+    if metric == "roc_auc":
+        return _auc_difference(labels, challenger, champion)
+    if metric == "accuracy":
+        return _accuracy_difference(labels, challenger, champion)
+    return _average_precision_difference(labels, challenger, champion, seed)
+
+
+def needed_rows(estimate: Estimate, limit: float, rows: int) -> int:
+    """About how many rows would decide the gate (bounds shrink with the root of the rows); 0 when it is decided."""
+    if estimate.lower >= limit or estimate.upper < limit:
+        return 0
+    above = estimate.value >= limit
+    width = estimate.value - estimate.lower if above else estimate.upper - estimate.value
+    distance = abs(estimate.value - limit)
+    if distance * math.sqrt(MOST_NEEDED) <= width * math.sqrt(rows):
+        return MOST_NEEDED
+    needed = max(rows + 1, math.ceil(rows * (width / distance) ** 2))
+    scale = 10 ** max(0, len(str(needed)) - 2)
+    rounded: int = math.ceil(needed / scale) * scale
+    return min(MOST_NEEDED, rounded)
+
+
+# ---- ROC AUC -----------------------------------------------------------------------------------------------------------------
+
+
+def _midranks(values: Floats) -> Floats:
+    """Ranks from 1; equal values share the middle of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    middle: Floats = last - (counts - 1) / 2.0
+    return middle[inverse]
+
+
+def _placements(labels: Labels, scores: Floats) -> tuple[float, Floats, Floats]:
+    """AUC, and for each positive (negative) row the share of the other class that it is on the right side of."""
+    positives, negatives = scores[labels], scores[~labels]
+    ranks = _midranks(np.concatenate([positives, negatives]))
+    of_positives = (ranks[: len(positives)] - _midranks(positives)) / len(negatives)
+    of_negatives = 1.0 - (ranks[len(positives) :] - _midranks(negatives)) / len(positives)
+    return float(of_positives.mean()), of_positives, of_negatives
+
+
+def _auc(labels: Labels, scores: Floats) -> Estimate:
+    auc, of_positives, of_negatives = _placements(labels, scores)
+    error = math.sqrt(of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives))
+    if error == 0.0 or auc in (0.0, 1.0):
+        return _without_variance(auc, min(len(of_positives), len(of_negatives)))
+    center, spread = math.log(auc / (1 - auc)), Z * error / (auc * (1 - auc))
+    return Estimate(auc, _expit(center - spread), _expit(center + spread))
+
+
+def _without_variance(value: float, rows: int) -> Estimate:
+    """Perfect on few rows is no certainty: the exact binomial bound for `rows` of `rows` (or none of them)."""
+    doubt = 1.0 - LEVEL ** (1.0 / rows)
+    return Estimate(value, max(0.0, value - doubt), min(1.0, value + doubt))
+
+
+def _auc_difference(labels: Labels, challenger: Floats, champion: Floats) -> Estimate:
+    first, positives, negatives = _placements(labels, challenger)
+    second, other_positives, other_negatives = _placements(labels, champion)
+    gap_positives, gap_negatives = positives - other_positives, negatives - other_negatives
+    error = math.sqrt(gap_positives.var(ddof=1) / len(gap_positives) + gap_negatives.var(ddof=1) / len(gap_negatives))
+    return Estimate(first - second, first - second - Z * error, first - second + Z * error)
+
+
+def _expit(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-value)) if value > -700 else 0.0
+
+
+# ---- accuracy ----------------------------------------------------------------------------------------------------------------
+
+
+def _right(labels: Labels, scores: Floats) -> Labels:
+    right: Labels = (scores >= THRESHOLD) == labels
+    return right
+
+
+def _accuracy(labels: Labels, scores: Floats) -> Estimate:
+    rows = len(labels)
+    share = float(_right(labels, scores).mean())
+    center = (share + Z * Z / (2 * rows)) / (1 + Z * Z / rows)
+    half = Z / (1 + Z * Z / rows) * math.sqrt(share * (1 - share) / rows + Z * Z / (4 * rows * rows))
+    return Estimate(share, max(0.0, center - half), min(1.0, center + half))
+
+
+def _accuracy_difference(labels: Labels, challenger: Floats, champion: Floats) -> Estimate:
+    ours, theirs = _right(labels, challenger), _right(labels, champion)
+    gained, lost, rows = int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(labels)
+    total = rows + 2.0  # half a row added to each of the four cells: no discordant row is no certainty either
+    center = (gained - lost) / total
+    variance = (gained + lost + 1.0) / total - center**2
+    half = Z * math.sqrt(max(variance, 0.0) / total)
+    return Estimate((gained - lost) / rows, center - half, center + half)
+
+
+# ---- average precision -------------------------------------------------------------------------------------------------------
+
+
+class _Ranked:
+    """A classifier's rows in the order of its scores, for average precision under many row weights at once."""
+
+    def __init__(self, labels: Labels, scores: Floats) -> None:
+        self.order = np.argsort(-scores, kind="stable")
+        ordered = scores[self.order]
+        self.labels = labels[self.order].astype(np.float64)
+        self.ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # rows of equal score are one group
+
+    def average_precision(self, weights: Floats) -> Floats:
+        """One value for each row of `weights` [replicates, rows] (row counts): sum of precision times gain in recall."""
+        ordered = weights[:, self.order]
+        everything = np.cumsum(ordered, axis=1)[:, self.ends]
+        hits = np.cumsum(ordered * self.labels, axis=1)[:, self.ends]
+        gains = np.diff(hits, axis=1, prepend=0.0)
+        precision = np.divide(hits, everything, out=np.zeros_like(hits), where=everything > 0)
+        total = np.maximum(hits[:, -1], 1e-300)
+        value: Floats = (precision * gains).sum(axis=1) / total
+        return value
+
+
+def _bootstrap(rows: int, seed: int, statistic: Callable[[Floats], Floats]) -> Floats:
+    """The statistic over resampled row weights: multinomial counts, in chunks of bounded memory."""
+    replicates = int(min(REPLICATES, max(FEWEST_REPLICATES, CELLS // rows)))
+    random = np.random.default_rng(seed)
+    chunk = max(1, CHUNK_CELLS // rows)
+    parts = []
+    for start in range(0, replicates, chunk):
+        size = min(chunk, replicates - start)
+        drawn = random.integers(0, rows, size=(size, rows))
+        drawn += np.arange(size)[:, None] * rows
+        weights = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
+        parts.append(statistic(weights))
+    return np.concatenate(parts)
+
+
+def _average_precision(labels: Labels, scores: Floats, seed: int) -> Estimate:
+    ranked = _Ranked(labels, scores)
+    value = float(ranked.average_precision(np.ones((1, len(labels))))[0])
+    if value == 1.0:
+        return _without_variance(value, int(labels.sum()))
+    lower, upper = np.quantile(_bootstrap(len(labels), seed, ranked.average_precision), [LEVEL, 1 - LEVEL])
+    return Estimate(value, min(value, float(lower)), max(value, float(upper)))
+
+
+def _average_precision_difference(labels: Labels, challenger: Floats, champion: Floats, seed: int) -> Estimate:
+    ours, theirs = _Ranked(labels, challenger), _Ranked(labels, champion)
+
+    def gap(weights: Floats) -> Floats:
+        return ours.average_precision(weights) - theirs.average_precision(weights)
+
+    value = float(gap(np.ones((1, len(labels))))[0])
+    lower, upper = np.quantile(_bootstrap(len(labels), seed, gap), [LEVEL, 1 - LEVEL])
+    return Estimate(value, min(value, float(lower)), max(value, float(upper)))

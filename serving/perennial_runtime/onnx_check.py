@@ -1,0 +1,228 @@
+"""Checks a stranger's model.onnx and scores rows with it, in a process of its own under resource limits.
+
+`perennial_runtime.evaluate_sandbox` starts `python -m perennial_runtime.onnx_check <request.json>`: parsing, checking and running
+an ONNX file is native code fed by a file that anybody may have written, so it may crash, hang or eat memory here, and only
+here. The answer is a file: {} or {"reason", "message"}; scores lie beside it.
+
+What is refused: a file that is no valid ONNX, tensors stored outside the file, operators of domains that are not allowed (in
+the graph, its subgraphs and local functions), inputs that are not the schema's features, a missing or odd output `score`,
+and scores that are no probabilities.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+
+from perennial_runtime.contract import MODEL_BYTES_LIMIT, SCORE_OUTPUT
+from perennial_runtime.evaluate_columns import Table, read_table
+from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, read_schema
+
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_LISTED = 5
+TOLERANT_BATCH = 4096
+
+
+class ModelRefused(ValueError):
+    """The model may not be used: a CamelCase reason and a message that says what was found and what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def check(path: Path, schema: Schema, domains: Sequence[str], limit: int = MODEL_BYTES_LIMIT) -> None:
+    """All checks that need no run of the model. Raises ModelRefused."""
+    model = _load(path, limit)
+    _refuse_external_data(model)
+    _refuse_domains(model, domains)
+    _refuse_invalid(model)
+    _refuse_inputs(model, schema)
+    _refuse_outputs(model)
+
+
+def _load(path: Path, limit: int) -> onnx.ModelProto:
+    size = path.stat().st_size
+    if size > limit:
+        raise ModelRefused("OnnxTooLarge", f"model.onnx has {size} bytes; at most {limit} are served: train a smaller model")
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelRefused(
+            "OnnxBroken", f"model.onnx ({size} bytes) is no ONNX file ({type(error).__name__}): was it written completely?"
+        ) from error
+
+
+def _messages(message: Message) -> Iterator[Message]:
+    """The message and every message inside it, however deep: nothing can hide in a field that this code does not know."""
+    waiting = [message]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        for descriptor, value in current.ListFields():
+            if descriptor.message_type is None:
+                continue
+            waiting.extend([value] if isinstance(value, Message) else value)
+
+
+def _refuse_external_data(model: onnx.ModelProto) -> None:
+    names = [
+        item.name or "without a name"
+        for item in _messages(model)
+        if isinstance(item, onnx.TensorProto) and (item.data_location == onnx.TensorProto.EXTERNAL or len(item.external_data) > 0)
+    ]
+    if names:
+        raise ModelRefused(
+            "OnnxExternalData",
+            f"model.onnx keeps {len(names)} tensors in other files ({_some(names)}): save it as one file",
+        )
+
+
+def _refuse_domains(model: onnx.ModelProto, allowed: Sequence[str]) -> None:
+    found = {
+        f"{item.domain}::{item.op_type if isinstance(item, onnx.NodeProto) else item.name}"
+        for item in _messages(model)
+        if isinstance(item, (onnx.NodeProto, onnx.FunctionProto)) and item.domain not in allowed
+    }
+    if found:
+        known = ", ".join(domain or "ai.onnx" for domain in allowed if domain != "ai.onnx")
+        raise ModelRefused(
+            "OnnxDomainNotAllowed",
+            f"model.onnx uses operators of other domains: {_some(sorted(found))}; allowed are those of {known}",
+        )
+
+
+def _refuse_invalid(model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise ModelRefused("OnnxBroken", f"model.onnx does not pass onnx.checker: {said[:300]}") from error
+
+
+def _refuse_inputs(model: onnx.ModelProto, schema: Schema) -> None:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = {item.name: item.type for item in model.graph.input if item.name not in constants}
+    wanted = {feature["name"]: feature["kind"] for feature in schema["features"]}
+    problems = [f"no input for feature {name!r}" for name in wanted if name not in inputs]
+    problems += [f"input {name!r} is no feature" for name in inputs if name not in wanted]
+    problems += [
+        problem for name, kind in wanted.items() if name in inputs and (problem := _input_problem(name, kind, inputs[name]))
+    ]
+    if problems:
+        raise ModelRefused(
+            "OnnxInputsDiffer",
+            f"model.onnx: {_some(problems)}; make one input [N, 1] for each feature, float for numbers, string for categories",
+        )
+
+
+def _input_problem(name: str, kind: str, found: onnx.TypeProto) -> str:
+    if not found.HasField("tensor_type"):
+        return f"input {name!r} is no tensor"
+    element = found.tensor_type.elem_type
+    if element not in (_FLOATS if kind == NUMERIC else (onnx.TensorProto.STRING,)):
+        return f"input {name!r} holds {onnx.TensorProto.DataType.Name(element).lower()}, but the feature is {kind}"
+    shape = _shape(found)
+    if shape is None:
+        return ""
+    if len(shape) != 2 or shape[1] not in (1, None):
+        return f"input {name!r} has shape {_shown(shape)}, not [N, 1]"
+    return f"input {name!r} takes {shape[0]} rows at a time, not any number" if shape[0] is not None else ""
+
+
+def _refuse_outputs(model: onnx.ModelProto) -> None:
+    outputs = {item.name: item.type for item in model.graph.output}
+    if SCORE_OUTPUT not in outputs:
+        raise ModelRefused(
+            "OnnxScoreMissing",
+            f"model.onnx has no output named {SCORE_OUTPUT!r} (it has {_some(sorted(outputs))}): it is the probability of 1",
+        )
+    found = outputs[SCORE_OUTPUT]
+    shape = _shape(found)
+    odd_shape = shape is not None and (len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] not in (1, None)))
+    if found.tensor_type.elem_type not in _FLOATS or odd_shape:
+        raise ModelRefused(
+            "OnnxScoreMissing",
+            f"output {SCORE_OUTPUT!r} has shape {_shown(shape)} or holds no floats: make it [N] or [N, 1], a probability",
+        )
+
+
+def _shape(found: onnx.TypeProto) -> list[int | None] | None:
+    if not found.tensor_type.HasField("shape"):
+        return None
+    return [item.dim_value if item.HasField("dim_value") and item.dim_value > 0 else None for item in found.tensor_type.shape.dim]
+
+
+def _shown(shape: list[int | None] | None) -> str:
+    return "unknown" if shape is None else "[" + ", ".join("N" if size is None else str(size) for size in shape) + "]"
+
+
+def _some(items: Sequence[str]) -> str:
+    shown = ", ".join(item[:80] for item in items[:_LISTED])
+    return f"{shown} and {len(items) - _LISTED} more" if len(items) > _LISTED else shown
+
+
+def score_tables(path: Path, schema: Schema, tables: Mapping[str, Table], tolerant: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """Scores of every table. `tolerant`: a row that the model can't answer is NaN instead of a refusal."""
+    try:
+        scorer = Scorer(path, schema)
+    except Exception as error:  # onnxruntime's own classes
+        said = " ".join(str(error).split())
+        raise ModelRefused("OnnxDoesNotLoad", f"onnxruntime can't load model.onnx: {said[:300]}") from error
+    try:
+        return {name: _tolerant(scorer, table) if tolerant else scorer.score(table.columns()) for name, table in tables.items()}
+    except ScoreError as error:
+        raise ModelRefused("ScoresInvalid", f"model.onnx: {error}") from error
+
+
+def _tolerant(scorer: Scorer, table: Table) -> np.ndarray[Any, Any]:
+    scores = np.full(table.rows, np.nan)
+    waiting = [(start, min(start + TOLERANT_BATCH, table.rows)) for start in range(0, table.rows, TOLERANT_BATCH)]
+    while waiting:
+        start, end = waiting.pop()
+        try:
+            scores[start:end] = scorer.score(table.columns(start, end))
+        except ScoreError:
+            middle = (start + end) // 2
+            if end - start > 1:
+                waiting += [(start, middle), (middle, end)]
+    return scores
+
+
+def _limit(memory: int, seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**3, 1024**3))
+
+
+def main(request_file: str) -> None:
+    """The child process: limits first, then everything that the request asks for."""
+    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
+    _limit(int(request["memory"]), int(request["seconds"]))
+    out = Path(request["out"])
+    model, schema = Path(request["model"]), read_schema(Path(request["schema"]))
+    answer: dict[str, str] = {}
+    try:
+        if request["domains"] is not None:
+            check(model, schema, request["domains"], int(request["limit"]))
+        tables = {name: read_table(Path(directory)) for name, directory in request["tables"].items()}
+        for name, scores in score_tables(model, schema, tables, bool(request["tolerant"])).items():
+            np.save(out / f"{name}.npy", scores)
+    except ModelRefused as refused:
+        answer = {"reason": refused.reason, "message": refused.message}
+    (out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

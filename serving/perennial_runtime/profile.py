@@ -1,0 +1,64 @@
+"""The profile of the training data that a Bento carries: what each feature looked like, and how the model scored it.
+
+`perennial_runtime.evaluate` writes it as profile.json; a live replica can compare what it is asked with it. Quantiles are exact
+(the whole training split is at hand) and on a fixed grid, so the same data gives the same bytes; a sketch would not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial_runtime.evaluate_columns import Table
+from perennial_runtime.scoring import NUMERIC, Schema
+
+GRID = 101
+"""Quantiles at 0, 1, .. 100 per cent."""
+TOP_VALUES = 50
+
+
+def profile_document(schema: Schema, table: Table, scores: NDArray[np.float64]) -> dict[str, Any]:
+    """profile.json: rows, features by name, and the distribution of scores."""
+    features = {
+        feature["name"]: _numeric(table.numbers[feature["name"]])
+        if feature["kind"] == NUMERIC
+        else _categorical(*table.texts[feature["name"]])
+        for feature in schema["features"]
+    }
+    return {"rows": table.rows, "features": features, "scores": _numeric(scores)}
+
+
+def _numeric(column: NDArray[np.float64]) -> dict[str, Any]:
+    present = column[np.isfinite(column)]
+    found: dict[str, Any] = {"kind": "numeric", "count": len(present), "nullRate": _share(np.isnan(column))}
+    if len(present) == 0:
+        return found
+    quantiles = np.quantile(present, np.linspace(0, 1, GRID), method="inverted_cdf")
+    return found | {
+        "min": float(present.min()),
+        "max": float(present.max()),
+        "mean": float(present.mean()),
+        "standardDeviation": float(present.std()),
+        "quantiles": [float(value) for value in quantiles],
+    }
+
+
+def _categorical(values: list[str], codes: NDArray[np.int32]) -> dict[str, Any]:
+    counts = np.bincount(codes, minlength=len(values))
+    present = [(values[place], int(count)) for place, count in enumerate(counts) if count and values[place] != ""]
+    ranked = sorted(present, key=lambda item: (-item[1], item[0]))
+    total = len(codes)
+    return {
+        "kind": "categorical",
+        "count": sum(count for _, count in ranked),
+        "nullRate": _share(np.array([value == "" for value in values], dtype=bool)[codes]) if total else 0.0,
+        "distinct": len(ranked),
+        "top": dict(ranked[:TOP_VALUES]),
+        "remainder": sum(count for _, count in ranked[TOP_VALUES:]),
+    }
+
+
+def _share(flags: NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else 0.0
