@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from cluster.images import BASE_IMAGE
 
 COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(.+)$", re.IGNORECASE)
 FLAG = re.compile(r"^--(\w+)(?:=(\S+))?$")
@@ -31,7 +32,9 @@ def recipes(repository: Path) -> dict[str, ImageRecipe]:
     """The images by name, parents first."""
 
     def of(name: str, dockerfile: str, parent: str | None = None) -> ImageRecipe:
-        return ImageRecipe(name, repository / dockerfile, repository, parent)
+        # an image on another of ours builds its packages on the plain base, so that our code is in none of their layers
+        arguments = {"PYTHON_IMAGE": BASE_IMAGE} if parent else {}
+        return ImageRecipe(name, repository / dockerfile, repository, parent, arguments)
 
     known = (
         of("perennial/operator", "operator/Dockerfile"),
