@@ -84,7 +84,7 @@ def _measurement(metric: str, kind: str, limit: float, found: Estimate, rows: in
 
 
 def shortened(gate: GateMeasurement, rows: int, decimals: int = DECIMALS) -> GateMeasurement:
-    """Fewer decimals, for the termination message. Bounds are rounded outwards: that can make a gate undecided, never decide it."""
+    """Fewer decimals, for the termination message. Bounds are rounded outwards: a gate may turn undecided, never decided."""
     scale = 10**decimals
     lower = math.floor(gate.lower * scale) / scale
     upper = math.ceil(gate.upper * scale) / scale
