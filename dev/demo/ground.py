@@ -100,6 +100,7 @@ class Ground:
         options = [f"--set-string={key}={value}" for key, value in values.items()]
         command = [
             self.helm, "upgrade", chart, str(REPOSITORY / "charts" / chart), "--install", "--wait", "--timeout=3m",
+            "--take-ownership",
             f"--namespace={SYSTEM}", "--create-namespace", f"--kubeconfig={self.cluster.kubeconfig}", *options,
         ]  # fmt: skip
         with tempfile.TemporaryDirectory() as home:

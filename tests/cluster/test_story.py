@@ -6,7 +6,6 @@ The plot is the demo's own (`demo.story`); each test looks at one part of how it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -99,8 +98,3 @@ def test_a_person_can_pin_the_second_version_and_it_serves(ended: State, shared_
         "v2 to serve everything", lambda seen: seen.weight(2) == 100 and seen.status.get("stable") == 2, name=NAME
     )
     assert view.condition(state.deployment, "Pinned")["status"] == "True"
-
-
-def test_the_smallest_manifest_of_the_readme_is_the_one_in_the_examples() -> None:
-    repository = Path(__file__).resolve().parents[2]
-    assert (repository / "examples/smallest.yaml").read_text().strip() in (repository / "README.md").read_text()
