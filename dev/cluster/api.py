@@ -86,36 +86,35 @@ class Cluster:
         return f"{self.registry}/{recipe.name}@{self._publish(recipe)[1]}"
 
     def _publish(self, recipe: project.ImageRecipe) -> tuple[str, str]:
-        """Tag (digest of the content) and digest in the registry of an image that is there when this returns."""
-        if recipe.parent is None:
-            parent, base = None, images.BASE_IMAGE
-        else:
-            parent = project.recipe(self.settings.repository, recipe.parent)
-            base = f"localhost/{parent.name}:{self._publish(parent)[0]}"
+        """The name under which buildah knows the image, and its digest in the registry, where it is when this returns."""
+        base = images.BASE_IMAGE
+        if recipe.parent is not None:
+            base = self._publish(project.recipe(self.settings.repository, recipe.parent))[0]
         tag = project.content_digest(recipe, base)
-        digest = registry.digest_of(recipe.name, tag, self.registry)
-        if digest is None:
-            digest = self._build_and_push(recipe, parent, base, tag)
-        return tag, digest
-
-    def _build_and_push(self, recipe: project.ImageRecipe, parent: project.ImageRecipe | None, base: str, tag: str) -> str:
-        log = self.settings.build_logs / f"{recipe.name.replace('/', '-')}.log"
         local = f"localhost/{recipe.name}:{tag}"
+        # a registry of the user's may want to be logged in to, which buildah does: there the push itself finds what is new
+        known = registry.digest_of(recipe.name, tag) if self.netns else None
+        if known is not None:
+            return local, known
+        log = self.settings.build_logs / f"{recipe.name.replace('/', '-')}.log"
         with lifecycle.building(self.settings, self.progress), self.progress.step(recipe.name, "building and pushing"):
-            if parent is None:
-                images.ensure_base(self.settings, self.progress)
-            elif not buildah.exists(self.settings, base):
-                self._build(parent, images.ensure_base(self.settings, self.progress), base, log)
-            self._build(recipe, base, local, log)
-            buildah.push(self.settings, local, f"{self.registry}/{recipe.name}:{tag}", log, plain=self.netns is not None)
-        digest = registry.digest_of(recipe.name, tag, self.registry)
-        if digest is None:
-            raise ClusterError(f"The registry {self.registry} took {recipe.name}:{tag} and does not show it.")
-        return digest
+            self._build(recipe, log)
+            digest = buildah.push(self.settings, local, f"{self.registry}/{recipe.name}:{tag}", log, plain=self.netns is not None)
+        return local, digest
 
-    def _build(self, recipe: project.ImageRecipe, base: str, local: str, log: Path) -> None:
-        arguments = {"BASE_IMAGE": base, **recipe.arguments}
-        buildah.build(self.settings, local, recipe.dockerfile, recipe.context, arguments, log)
+    def _build(self, recipe: project.ImageRecipe, log: Path) -> str:
+        """Builds an image and, where buildah has forgotten them, those it starts from; returns its local name."""
+        if recipe.parent is None:
+            base = images.ensure_base(self.settings, self.progress)
+        else:
+            base = self._build(project.recipe(self.settings.repository, recipe.parent), log)
+        local = f"localhost/{recipe.name}:{project.content_digest(recipe, base)}"
+        if not buildah.exists(self.settings, local):
+            arguments = {"BASE_IMAGE": base, **recipe.arguments}
+            buildah.build(
+                self.settings, local, dockerfile=recipe.dockerfile, context=recipe.context, arguments=arguments, log=log
+            )
+        return local
 
     def store_data(self, *, read_only: bool = False) -> dict[str, str]:
         """The keys of the S3 store as environment variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on)."""

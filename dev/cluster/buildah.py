@@ -25,6 +25,7 @@ def exists(settings: Settings, image: str) -> bool:
 def build(
     settings: Settings,
     image: str,
+    *,
     dockerfile: Path,
     context: Path,
     arguments: Mapping[str, str],
@@ -46,7 +47,7 @@ def build(
     for name, value in {**inherited(dockerfile.read_text(), os.environ), **arguments}.items():
         words += ["--build-arg", f"{name}={value}"]
     words += ["--ignorefile", str(ignore), "--tag", image, "--file", str(dockerfile), str(context)]
-    shell.retried(lambda: shell.run(words, what=f"building {image}", log=log, cwd=context), pause=1)
+    shell.retried(lambda: shell.run(words, what=f"building {image}", log=log, cwd=context), attempts=2, pause=1)
 
 
 def inherited(dockerfile: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -91,13 +92,18 @@ def parse_pip_configuration(listing: str) -> dict[str, str]:
     return {key: value for key, value in merged.items() if value}
 
 
-def push(settings: Settings, image: str, target: str, log: Path, *, plain: bool) -> None:
-    """Sends an image to `registry/name:tag`. `plain`: to the cluster's own registry, without TLS and uncompressed, for packing
-    a gigabyte would cost more than sending it within the machine, and without any proxy of the user's environment.
+def push(settings: Settings, image: str, target: str, log: Path, *, plain: bool) -> str:
+    """Sends an image to `registry/name:tag` and returns its digest there.
+
+    `plain`: to the cluster's own registry, without TLS, around any proxy of the user's environment, and uncompressed, for
+    packing a gigabyte would cost more than sending it within the machine.
     """
     words = [*_buildah(settings), "push", "--quiet"]
     direct: dict[str, str] = {}
     if plain:
         words += ["--disable-compression", "--tls-verify=false"]
         direct = dict.fromkeys(("NO_PROXY", "no_proxy"), REGISTRY.rpartition(":")[0])
-    shell.run([*words, image, f"docker://{target}"], what=f"pushing {target}", log=log, env=direct)
+    receipt = settings.cache / "build" / "digest"
+    words += ["--digestfile", str(receipt), image, f"docker://{target}"]
+    shell.run(words, what=f"pushing {target}", log=log, env=direct)
+    return receipt.read_text().strip()

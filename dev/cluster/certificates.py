@@ -15,8 +15,10 @@ CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 LEAVES: Mapping[str, tuple[str, str]] = {
     "apiserver": (
         "/CN=kube-apiserver",
-        "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:localhost,"
-        f"IP:127.0.0.1,IP:{API_SERVICE},IP:{NODE1}",
+        (
+            "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:localhost,"
+            f"IP:127.0.0.1,IP:{API_SERVICE},IP:{NODE1}"
+        ),
     ),
     "admin": ("/O=system:masters/CN=admin", ""),
     "controllers": ("/CN=system:kube-controller-manager", ""),
@@ -58,8 +60,22 @@ def _leaf(pki: Path, name: str, subject: str, names: str) -> None:
     (pki / f"{name}.ext").write_text("\n".join(lines) + "\n")
     _openssl(pki, "req", "-new", *CURVE, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
     _openssl(
-        pki, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-        "-out", f"{name}.crt", "-days", DAYS, "-extfile", f"{name}.ext",
+        pki,
+        "x509",
+        "-req",
+        "-in",
+        f"{name}.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-out",
+        f"{name}.crt",
+        "-days",
+        DAYS,
+        "-extfile",
+        f"{name}.ext",
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line of the embedded cluster: `python -m cluster COMMAND`. Prints sentences; a failure ends with 1, not a traceback."""
+"""The command line of the embedded cluster: `python -m cluster COMMAND`. A failure is a sentence and exit status 1."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from cluster import components, external, lifecycle, network, processes, project
+from cluster import components, external, lifecycle, processes, project
 from cluster.api import Cluster, current
 from cluster.errors import ClusterError
 from cluster.progress import Progress

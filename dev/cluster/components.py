@@ -17,7 +17,6 @@ from cluster.toolchain import go_environment, install_wheel
 
 HERE = Path(__file__).parent
 STRIP = "-s -w"
-REFRESH_APT = ["apt-get", "update", "-q"]
 
 
 class Component(Enum):
@@ -170,9 +169,9 @@ def _registry(settings: Settings, draft: Path, progress: Progress) -> None:
 
     def download() -> None:
         try:
-            shell.run(["apt-get", "download", "-q", "docker-registry"], what="apt-get download docker-registry", log=log, cwd=draft)
+            shell.run(["apt-get", "download", "-q", "docker-registry"], log=log, cwd=draft)
         except ClusterError:
-            shell.run(REFRESH_APT, what="apt-get update", log=log)
+            shell.run(["apt-get", "update", "-q"], log=log)
             raise
 
     shell.retried(download)

@@ -83,6 +83,7 @@ def start(settings: Settings) -> None:
     store, server, *others = daemons(settings)
     ensure(settings, store)
     if ensure(settings, server):
+
         def answers() -> bool:
             must_live(settings, store)
             must_live(settings, server)

@@ -1,4 +1,4 @@
-"""A cluster of the user's own, named by PERENNIAL_KUBECONFIG and PERENNIAL_REGISTRY: used as it is, never changed by up or down."""
+"""A cluster of the user's own, named by PERENNIAL_KUBECONFIG and PERENNIAL_REGISTRY: up and down leave it alone."""
 
 import shutil
 from collections.abc import Mapping
@@ -22,7 +22,8 @@ def from_environment(environment: Mapping[str, str]) -> External | None:
     if not kubeconfig and not registry:
         return None
     if not kubeconfig or not registry:
-        there, lacking = ("PERENNIAL_REGISTRY", "PERENNIAL_KUBECONFIG") if registry else ("PERENNIAL_KUBECONFIG", "PERENNIAL_REGISTRY")
+        names = ("PERENNIAL_KUBECONFIG", "PERENNIAL_REGISTRY")
+        there, lacking = names if kubeconfig else reversed(names)
         raise ClusterError(f"{there} is set and {lacking} is not: set both to use a cluster of yours, or neither.")
     if not Path(kubeconfig).is_file():
         raise ClusterError(f"PERENNIAL_KUBECONFIG names {kubeconfig}, which is not a file.")

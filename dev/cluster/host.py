@@ -91,6 +91,7 @@ def install_packages(settings: Settings, progress: Progress) -> None:
     log = settings.build_logs / "apt.log"
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with progress.step("Debian packages", f"installing {', '.join(missing)}", about=20):
-        shell.retried(lambda: shell.run(["apt-get", "update", "-q"], what="apt-get update", log=log, env=quiet))
-        install = ["apt-get", "install", "-y", "-q", *missing]
-        shell.retried(lambda: shell.run(install, what="apt-get install", log=log, env=quiet))
+        shell.retried(lambda: shell.run(["apt-get", "update", "-q"], log=log, env=quiet))
+        # waits for another package manager, for instance one that a killed `up` left behind
+        install = ["apt-get", "install", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", *missing]
+        shell.retried(lambda: shell.run(install, log=log, env=quiet, interruptible=False))

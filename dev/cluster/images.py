@@ -5,7 +5,6 @@ The base image (Debian with Python 3.11 and pip) stands in for python:3.11-slim 
 """
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +96,7 @@ def _publish(settings: Settings, image: SystemImage) -> None:
         local = f"localhost/{image.repository}:{image.tag}"
         log = settings.build_logs / "images.log"
         arguments = {"BASE_IMAGE": BASE_IMAGE} if image.on_base else {}
-        buildah.build(settings, local, context / "Dockerfile", context, arguments, log)
+        buildah.build(settings, local, dockerfile=context / "Dockerfile", context=context, arguments=arguments, log=log)
         buildah.push(settings, local, image.reference, log, plain=True)
     finally:
         shutil.rmtree(context, ignore_errors=True)
@@ -115,7 +114,7 @@ def ensure_base(settings: Settings, progress: Progress) -> str:
         try:
             shell.retried(lambda: _debian(context / "root.tar", log))
             (context / "Dockerfile").write_text(BASE_DOCKERFILE)
-            buildah.build(settings, BASE_IMAGE, context / "Dockerfile", context, {}, log)
+            buildah.build(settings, BASE_IMAGE, dockerfile=context / "Dockerfile", context=context, arguments={}, log=log)
         finally:
             shutil.rmtree(context, ignore_errors=True)
     return BASE_IMAGE
@@ -125,5 +124,13 @@ def _debian(archive: Path, log: Path) -> None:
     archive.unlink(missing_ok=True)
     hooks = [f"--customize-hook={hook}" for hook in BASE_HOOKS]
     lean = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", *lean, *hooks, versions.DEBIAN, archive]
-    shell.run(argv, what="mmdebstrap", log=log, env={"TMPDIR": os.environ.get("TMPDIR", "/tmp")})
+    argv: list[str | Path] = [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--include={BASE_PACKAGES}",
+        *lean,
+        *hooks,
+        versions.DEBIAN,
+        archive,
+    ]
+    shell.run(argv, log=log)

@@ -28,7 +28,7 @@ from cluster import (
     store,
 )
 from cluster.errors import ClusterError
-from cluster.processes import Daemon
+from cluster.processes import Daemon, Running
 from cluster.progress import Progress
 from cluster.settings import Settings
 
@@ -72,31 +72,37 @@ def problems(settings: Settings) -> list[str]:
         return ["the cluster is not up"]
     if lacking := components.missing(settings):
         return [f"{component.title} {component.version} is not in the cache" for component in lacking]
-    found = list(processes.marked(settings.state))
-    wrong = []
-    for daemon in daemons(settings):
-        mine = [one for one in found if processes.is_daemon(one, daemon)]
-        if not mine:
-            wrong.append(f"{daemon.name} does not run (log: {processes.log_of(settings, daemon.name)})")
-        elif all(one.fingerprint != daemon.fingerprint for one in mine):
-            wrong.append(f"{daemon.name} runs with an older command or configuration")
-    if wrong:
+    if wrong := wrong_daemons(daemons(settings), list(processes.marked(settings.state))):
         return wrong
     if not controlplane.ready(settings):
         return ["the API server is not ready"]
-    if not registry.answers():
-        wrong.append("the registry does not answer")
-    with ThreadPoolExecutor() as pool:
-        unready = pool.submit(nodes.unready, settings)
-        accelerators = pool.submit(nodes.accelerators, settings)
-        programmed = pool.submit(gateway.programmed, settings)
-        available = pool.submit(store.available, settings)
-        wrong += [f"{name} is not Ready" for name in unready.result()]
-        if accelerators.exception() or accelerators.result() != nodes.ADVERTISED:
-            wrong.append(f"node2 does not advertise {nodes.ACCELERATOR}")
-        wrong += [] if programmed.result() else ["the Gateway is not Programmed"]
-        wrong += [] if available.result() else ["the S3 store is not available"]
+    return _unhealthy(settings)
+
+
+def wrong_daemons(wanted: list[Daemon], running: list[Running]) -> list[str]:
+    """The daemons that an `up` has to start, and those that it has to replace."""
+    wrong = []
+    for daemon in wanted:
+        mine = [one for one in running if processes.is_daemon(one, daemon)]
+        if not mine:
+            wrong.append(f"{daemon.name} does not run")
+        elif all(one.fingerprint != daemon.fingerprint for one in mine):
+            wrong.append(f"{daemon.name} runs with an older command or configuration")
     return wrong
+
+
+def _unhealthy(settings: Settings) -> list[str]:
+    """What a cluster whose daemons all run still lacks; asked all at once, because every question starts a kubectl."""
+    questions: tuple[tuple[Callable[[Settings], bool], str], ...] = (
+        (lambda _: registry.answers(), "the registry does not answer"),
+        (lambda it: not nodes.unready(it), "node1 or node2 is not Ready"),
+        (lambda it: nodes.accelerators(it) == nodes.ADVERTISED, f"node2 does not advertise {nodes.ACCELERATOR}"),
+        (gateway.programmed, "the Gateway is not Programmed"),
+        (store.available, "the S3 store is not available"),
+    )
+    with ThreadPoolExecutor() as pool:
+        answers = [(pool.submit(asked, settings), finding) for asked, finding in questions]
+        return [finding for answer, finding in answers if answer.exception() is not None or not answer.result()]
 
 
 def build(settings: Settings, progress: Progress) -> None:
@@ -116,6 +122,9 @@ def up(settings: Settings, progress: Progress) -> bool:
             return False
         if settings.state.is_dir():
             progress.say(f"mending: {'; '.join(wrong)}")
+        elif shutil.which("ip") and leftovers(settings):
+            progress.say("a cluster without its files is still there; removing it first")
+            _sweep(settings, progress)
         host.require_kernel()
         cgroups.detect()
         build(settings, progress)
@@ -123,7 +132,9 @@ def up(settings: Settings, progress: Progress) -> bool:
         progress.say("network: namespaces and links")
         network.ensure(settings)
         registry.start(settings)
-        images.publish(settings, progress)
+        if images.missing():
+            with building(settings, progress):
+                images.publish(settings, progress)
         certificates.ensure(settings)
         with progress.step("control plane", "starting", about=8):
             controlplane.start(settings)
@@ -152,22 +163,28 @@ def down(settings: Settings, progress: Progress) -> list[str]:
     """Ends everything and removes the state; returns what could not be removed (empty: nothing is left)."""
     host.require_root()
     with locked(settings, progress):
-        progress.say("ending kubelets, control plane and registry")
-        found = list(processes.marked(settings.state))
-        processes.end(one.identity for one in found if not one.daemon.startswith("containerd"))
-        progress.say("ending the pods")
-        tree = cgroups.detect()
-        for node in nodes.NODES:
-            _end_all(partial(cgroups.members, tree, node.number))
-        processes.end([one.identity for one in processes.marked(settings.state)], grace=2)
-        _end_all(network.residents)
-        progress.say("removing mounts, network and control groups")
-        _unmount(settings.state)
-        network.remove()
-        for node in nodes.NODES:
-            cgroups.remove(tree, node.number)
-        _remove_state(settings)
+        _sweep(settings, progress)
         return leftovers(settings)
+
+
+def _sweep(settings: Settings, progress: Progress) -> None:
+    """Ends every process first, kubelets before pods so that none is started again; then removes what they stood on."""
+    progress.say("ending kubelets, control plane and registry")
+    found = list(processes.marked(settings.state))
+    processes.end([one.identity for one in found if not one.daemon.startswith("containerd")], grace=1)
+    progress.say("ending the pods")
+    tree = cgroups.detect()
+    for node in nodes.NODES:
+        _end_all(partial(cgroups.members, tree, node.number))
+    processes.end([one.identity for one in processes.marked(settings.state)], grace=2)
+    _end_all(network.residents)
+    progress.say("removing mounts, network and control groups")
+    _unmount(settings.state)
+    network.remove()
+    for node in nodes.NODES:
+        cgroups.remove(tree, node.number)
+    progress.say("removing files")
+    _remove_state(settings)
 
 
 def _end_all(who: Callable[[], set[int]]) -> None:
@@ -215,4 +232,3 @@ def leftovers(settings: Settings) -> list[str]:
     if settings.state.exists():
         left.append(f"directory {settings.state}")
     return left
-

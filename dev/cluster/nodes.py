@@ -96,8 +96,9 @@ def start(settings: Settings, node: Node) -> None:
             shell.write_atomically(path, text)
     cgroups.prepare(cgroups.detect(), node.number)
     runtime, kubelet, proxy = daemons(settings, node)
-    ctr = [Component.CONTAINERD.directory(settings) / "ctr", "-a", socket(settings, node), "version"]
+    ctr: list[str | Path] = [Component.CONTAINERD.directory(settings) / "ctr", "-a", socket(settings, node), "version"]
     if ensure(settings, runtime):
+
         def serves() -> bool:
             must_live(settings, runtime)
             return shell.succeeds(ctr, timeout=5)

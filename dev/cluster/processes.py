@@ -92,9 +92,9 @@ def marked(state: Path, proc: Path = PROC) -> Iterator[Running]:
 def is_daemon(running: Running, daemon: Daemon) -> bool:
     """Whether this process is the daemon itself: its children (containerd's shims) carry the mark too, but run another program.
 
-    `nsenter` is the daemon a moment before it becomes the program.
+    `setsid` and `nsenter` are the daemon a moment before it becomes the program.
     """
-    return running.daemon == daemon.name and running.program in (Path(daemon.argv[0]).resolve().name, "nsenter")
+    return running.daemon == daemon.name and running.program in (Path(daemon.argv[0]).resolve().name, "nsenter", "setsid")
 
 
 def instances(settings: Settings, daemon: Daemon) -> list[Running]:
@@ -112,14 +112,19 @@ def start(settings: Settings, daemon: Daemon) -> None:
     # not `ip netns exec`: that remounts /sys, and the kubelet would then find no cgroups
     enter = ("nsenter", f"--net=/run/netns/{daemon.netns}") if daemon.netns else ()
     environment = {
-        "PATH": ":".join((*map(str, daemon.path), os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))),
+        "PATH": ":".join((*map(str, daemon.path), os.environ.get("PATH", "/usr/bin:/bin"), "/usr/sbin", "/sbin")),
         "HOME": str(settings.state),
         MARK: f"{settings.state}|{daemon.name}|{daemon.fingerprint}",
     }
     with log.open("a") as out:
-        subprocess.Popen(
-            [*enter, *daemon.argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, cwd=settings.state,
-            start_new_session=True,
+        subprocess.run(
+            ["setsid", "--fork", *enter, *daemon.argv],  # a child of init's, not ours: we may end, or live on, without it
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd=settings.state,
+            check=True,
         )
 
 

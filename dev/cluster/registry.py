@@ -61,9 +61,9 @@ class Answer:
     body: bytes
 
 
-def digest_of(repository: str, tag: str, address: str = REGISTRY) -> str | None:
+def digest_of(repository: str, tag: str) -> str | None:
     """The digest of the manifest that a tag names, or None where the registry has no such tag."""
-    answer = _request("HEAD", f"/v2/{repository}/manifests/{tag}", address)
+    answer = _request("HEAD", f"/v2/{repository}/manifests/{tag}")
     return answer.digest if answer.status == 200 and answer.digest else None
 
 
@@ -77,15 +77,14 @@ def tags(repository: str) -> list[str]:
     return list(found.get("tags") or [])
 
 
-def _request(method: str, path: str, address: str = REGISTRY) -> Answer:
-    """Straight to the registry: no proxy of the user's environment lies between. One of the user's speaks TLS."""
-    kind = http.client.HTTPConnection if address == REGISTRY else http.client.HTTPSConnection
-    connection = kind(address, timeout=5)
+def _request(method: str, path: str) -> Answer:
+    """Straight to the registry: no proxy of the user's environment lies between."""
+    connection = http.client.HTTPConnection(REGISTRY, timeout=5)
     try:
         connection.request(method, path, headers={"Accept": MANIFESTS})
         response = connection.getresponse()
         return Answer(response.status, response.headers.get("Docker-Content-Digest", ""), response.read())
     except (OSError, http.client.HTTPException) as failure:
-        raise ClusterError(f"The registry at {address} does not answer ({failure}); the embedded one is mended by `python -m cluster up`.") from failure
+        raise ClusterError(f"The registry {REGISTRY} does not answer ({failure}): `python -m cluster up` mends it.") from failure
     finally:
         connection.close()

@@ -1,6 +1,7 @@
 """Runs programs for the other modules: output kept for the error message, retries for what goes over the network."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,8 @@ from cluster.errors import ClusterError, CommandFailed
 
 T = TypeVar("T")
 NETWORK_ATTEMPTS = 4
+# A killed `up` takes its builds along: orphans would race with those of the next one
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def run(
@@ -22,20 +25,33 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
     timeout: float | None = None,
+    interruptible: bool = True,
 ) -> str:
     """The standard output of a program that must succeed; with `log` both streams go there and '' is returned.
 
-    `env` is added to this process's environment. Raises CommandFailed with the last lines of what was printed.
+    `env` is added to this process's environment. `interruptible` programs end when this process is killed (only the package
+    manager must not). Raises CommandFailed with the last lines of what was printed.
     """
-    command = [str(word) for word in argv]
-    title = what or " ".join(command[:4])
+    words = [str(word) for word in argv]
+    title = what or " ".join(words[:4])
     environment = {**os.environ, **(env or {})}
+    environment["PATH"] = f"{environment.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"  # `su` leaves out where `ip` is
+    if shutil.which(words[0], path=environment["PATH"]) is None:
+        raise CommandFailed(f"{title}: the program {words[0]} is not installed")
+    command = [*DIES_WITH_US, *words] if interruptible else words
     try:
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as out:
                 done = subprocess.run(
-                    command, cwd=cwd, env=environment, input=stdin, stdout=out, stderr=out, text=True, timeout=timeout,
+                    command,
+                    cwd=cwd,
+                    env=environment,
+                    input=stdin,
+                    stdout=out,
+                    stderr=out,
+                    text=True,
+                    timeout=timeout,
                     check=False,
                 )
             if done.returncode:
@@ -44,8 +60,6 @@ def run(
         done = subprocess.run(
             command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
         )
-    except FileNotFoundError as missing:
-        raise CommandFailed(f"{title}: the program {command[0]} is not installed") from missing
     except subprocess.TimeoutExpired as late:
         raise CommandFailed(f"{title} did not end within {timeout:.0f} s", log=log) from late
     if done.returncode:
@@ -62,9 +76,9 @@ def succeeds(argv: Sequence[str | Path], timeout: float = 30) -> bool:
     return True
 
 
-def retried(action: Callable[[], T], pause: float = 3.0) -> T:
+def retried(action: Callable[[], T], attempts: int = NETWORK_ATTEMPTS, pause: float = 3.0) -> T:
     """Downloads fail now and then: tries again a few times, a little later each time, and then tells the last failure."""
-    for attempt in range(1, NETWORK_ATTEMPTS):
+    for attempt in range(1, attempts):
         try:
             return action()
         except CommandFailed:

@@ -15,7 +15,6 @@ from cluster.settings import Settings
 def go_environment(settings: Settings, progress: Progress) -> dict[str, str]:
     """The variables under which `go` builds static binaries and never fetches another toolchain."""
 
-
     go = _go(settings, progress)
     return {
         "PATH": f"{go.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
