@@ -78,7 +78,7 @@ class Condition(StatusModel):
     """A Kubernetes condition; `lastTransitionTime` moves only when `status` flips."""
 
     type: Annotated[str, Field(max_length=64)]
-    status: Annotated[str, Field(pattern="^(True|False|Unknown)$")]
+    status: Annotated[str, Field(pattern="^(True|False|Unknown)$", max_length=7)]
     reason: Annotated[str, Field(max_length=128)]
     message: Annotated[str, Field(max_length=4096)] = ""
     observed_generation: int = 0

@@ -20,6 +20,7 @@ SlowerThan = Literal[
 
 SOURCE_PATTERN = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$"
 COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+LIST_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 LIST_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 RESOURCE_PATTERN = "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
 PATH_PATTERN = "^/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*)?$"
@@ -400,30 +401,40 @@ class Trigger(SpecModel):
     """Why a version was made."""
 
     reason: Literal["Created", "SpecChanged", "Requested"]
+    """In a word."""
     message: Text = ""
+    """In a sentence."""
 
 
 class RuntimePin(SpecModel):
     """What a version runs with for ever, so that an upgrade of the operator restarts no served pod."""
 
     serving_image: Annotated[str, Field(max_length=512)]
+    """Image of its serving pods, and of our containers in its train Job."""
     training_image: Annotated[str, Field(max_length=512)]
+    """Image of its prepare and evaluate Jobs, and of recipes."""
     manifest_revision: int
+    """Which generation of manifests it is rendered with."""
 
 
 class VersionParent(SpecModel):
     """The version whose data split this one continues."""
 
     name: Name
+    """Its name."""
     uid: Annotated[str, Field(max_length=64)]
+    """Its UID, under which its split lies in the store."""
 
 
 class StorePin(SpecModel):
     """Where this version's evidence lies: base URI with namespace and UID, and the names of the Secrets that pods mount."""
 
     uri: Text
+    """Base URI with namespace and UID of the ModelDeployment."""
     secret_name: Name
+    """Secret that its Jobs mount."""
     serving_secret_name: Name
+    """Secret, good for reading only, that its serving pods mount."""
 
 
 class ModelVersionSpec(SpecModel):
@@ -436,9 +447,12 @@ class ModelVersionSpec(SpecModel):
     )
 
     model_deployment: Name
+    """Whose version it is."""
     number: Annotated[int, Field(ge=1)]
+    """Counts up from 1; never used twice."""
     trigger: Trigger
     inputs_digest: Digest
+    """Digest of data, training and evaluation."""
     parent: VersionParent | None = None
     data: Data
     training: Training
@@ -517,7 +531,7 @@ class ModelVersionStatus(StatusModel):
     deployed_at: Timestamp | None = None
     """When the serving Deployment was asked for: the progress deadline runs from here."""
     finished_at: Timestamp | None = None
-    conditions: Annotated[list[Condition], Field(max_length=16)] = []
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] = []
 
 
 # ---- ModelDeployment status --------------------------------------------------------------------------------------------------
@@ -647,4 +661,4 @@ class ModelDeploymentStatus(StatusModel):
     """Inputs digest of the spec at that time."""
     quarantined: Annotated[list[Quarantine], Field(max_length=100)] = []
     requests: Annotated[list[RequestRecord], Field(max_length=8)] = []
-    conditions: Annotated[list[Condition], Field(max_length=16)] = []
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] = []

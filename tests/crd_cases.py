@@ -1,0 +1,273 @@
+"""Every rule that the CRDs carry, with an object that it accepts and one that it refuses.
+
+`tests/cluster/test_crd_rules.py` puts them to a real API server; `tests/unit/api` checks offline that no rule lacks a case.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Manifest = dict[str, Any]
+REMOVED = object()
+"""As an edit's value: takes the field away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`rule` is the rule's message in the CRD, by which it is found. Edits are by dotted path; a number is a list's index.
+
+    `update`: the accepted object is created first, and the refused one is a change of it.
+    """
+
+    reason: str
+    rule: str
+    refused: Mapping[str, Any]
+    words: tuple[str, ...]
+    """What the API server's refusal must say: the field, what was found, what to do."""
+    accepted: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "ModelDeployment"
+    update: bool = False
+
+
+def deployment() -> Manifest:
+    """A small ModelDeployment that every rule accepts."""
+    return {
+        "apiVersion": "perennial.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "delays"},
+        "spec": {
+            "data": {
+                "source": {"uri": "s3://flights/2013/"},
+                "columns": [
+                    {"name": "dep_hour", "role": "feature"},
+                    {"name": "time_hour", "role": "time"},
+                    {"name": "arr_late", "role": "label"},
+                ],
+            },
+            "training": {"recipe": {}},
+            "serving": {"route": {"parentRefs": [{"name": "gw"}], "path": "/delays"}},
+        },
+    }
+
+
+def version() -> Manifest:
+    """A ModelVersion that every rule accepts."""
+    spec = deployment()["spec"]
+    return {
+        "apiVersion": "perennial.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": {"name": "delays-v3"},
+        "spec": {
+            "modelDeployment": "delays",
+            "number": 3,
+            "trigger": {"reason": "Created"},
+            "inputsDigest": "abc",
+            "data": spec["data"],
+            "training": spec["training"],
+            "evaluation": {},
+            "runtime": {"servingImage": "r/runtime", "trainingImage": "r/training", "manifestRevision": 1},
+            "store": {"uri": "s3://models/ns/uid", "secretName": "store", "servingSecretName": "store-read"},
+        },
+    }
+
+
+def edited(manifest: Manifest, edits: Mapping[str, Any]) -> Manifest:
+    """A copy of `manifest` with the edits."""
+    found = copy.deepcopy(manifest)
+    for path, value in edits.items():
+        *parents, last = path.split(".")
+        node: Any = found
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if value is REMOVED:
+            del node[last]
+        else:
+            node[int(last) if isinstance(node, list) else last] = value
+    return found
+
+
+def base(kind: str) -> Manifest:
+    """The object that a case of this kind edits."""
+    return version() if kind == "ModelVersion" else deployment()
+
+
+STEPS = "spec.rollout.steps"
+COLUMNS = "spec.data.columns"
+GATES = "spec.evaluation.gates"
+METRICS = "spec.rollout.metrics"
+
+CASES = (
+    Case(
+        "a name that leaves no room for the names of Jobs",
+        "metadata.name must have at most 36 of a-z, 0-9 and -, first a letter, last no -",
+        {"metadata.name": "a" * 37},
+        ("metadata.name " + "a" * 37, "37 characters", "at most 36"),
+        accepted={"metadata.name": "a" * 36},
+    ),
+    Case(
+        "a name that looks like a version's",
+        "metadata.name must not end in -v<number>, which names a version; choose another name",
+        {"metadata.name": "delays-v2"},
+        ("metadata.name delays-v2", "choose another name"),
+        accepted={"metadata.name": "delays-vx2"},
+    ),
+    Case(
+        "a source that is no S3 URI",
+        "data.source.uri must be s3://<bucket>/<prefix>/ or s3://<bucket>/<object>",
+        {"spec.data.source.uri": "https://flights/2013.csv"},
+        ("data.source.uri is https://flights/2013.csv", "write s3://"),
+        accepted={"spec.data.source.uri": "s3://flights/2013/january.parquet"},
+    ),
+    Case(
+        "no label",
+        "data.columns must name exactly one column with role: label",
+        {f"{COLUMNS}.2.role": "id"},
+        ("data.columns has 0 columns with role: label", "exactly one"),
+    ),
+    Case(
+        "no feature",
+        "data.columns has no column with role: feature; name at least one that the model may read",
+        {f"{COLUMNS}.0.role": "id"},
+        ("no column with role: feature",),
+    ),
+    Case(
+        "two time columns",
+        "data.columns must name exactly one column with role: time, because holdout.by is time",
+        {f"{COLUMNS}.0.role": "time"},
+        ("data.columns has 2 columns with role: time",),
+    ),
+    Case(
+        "a feature with the name of the model's output",
+        "a feature can't be named score, which is the model's output: rename the column in the data",
+        {f"{COLUMNS}.0.name": "score"},
+        ("can't be named score", "rename"),
+        accepted={f"{COLUMNS}.2.name": "score"},
+    ),
+    Case(
+        "a column's name that is no identifier",
+        "a column's name has letters, digits and _, starts with no digit and not with __: rename it in the data",
+        {f"{COLUMNS}.0.name": "dep hour"},
+        ("column dep hour", "letters, digits and _"),
+        accepted={f"{COLUMNS}.0.name": "_Dep2"},
+    ),
+    Case(
+        "nothing held out",
+        "holdout.fraction must be more than 0 and less than 1, e.g. 0.2",
+        {"spec.data.holdout.fraction": 0},
+        ("data.holdout.fraction is 0", "more than 0 and less than 1"),
+        accepted={"spec.data.holdout.fraction": 0.5},
+    ),
+    Case(
+        "two ways to train",
+        "training needs exactly one of recipe and image",
+        {"spec.training.image": "r/trainer"},
+        ("both recipe and image", "keep one"),
+        accepted={"spec.training": {"image": "r/trainer"}},
+    ),
+    Case(
+        "a command without an image",
+        "training.command needs training.image: a recipe has its own command; remove command",
+        {"spec.training.command": ["train"]},
+        ("training.command needs training.image", "remove command"),
+        accepted={"spec.training": {"image": "r/trainer", "command": ["train"]}},
+    ),
+    Case(
+        "an accelerator asked for twice",
+        "training.resources names the accelerator's resource too: leave it to training.accelerator",
+        {"spec.training.accelerator": {}, "spec.training.resources.limits": {"nvidia.com/gpu": 1}},
+        ("leave it to training.accelerator",),
+        accepted={"spec.training.accelerator": {"count": 2}, "spec.training.resources.limits": {"memory": "1Gi"}},
+    ),
+    Case(
+        "an accelerator without a domain",
+        "accelerator.resource must be <domain>/<name>, e.g. nvidia.com/gpu",
+        {"spec.training.accelerator.resource": "gpu"},
+        ("training.accelerator.resource is gpu", "e.g. nvidia.com/gpu"),
+        accepted={"spec.training.accelerator.resource": "amd.com/gpu"},
+    ),
+    Case(
+        "a time-out without a unit",
+        "not a duration of at least one second: write 90s, 30m or 1h30m",
+        {"spec.training.timeout": "90"},
+        ("spec.training.timeout", "90 is not a duration", "write 90s"),
+        accepted={"spec.training.timeout": "1h30m"},
+    ),
+    Case(
+        "a hold of no time",
+        "not a duration of at least one second: write 90s, 30m or 1h30m",
+        {STEPS: [{"weight": 5, "hold": "0s"}]},
+        ("spec.rollout.steps[0].hold", "at least one second"),
+        accepted={STEPS: [{"weight": 5, "hold": "1s"}]},
+    ),
+    Case(
+        "a gate without a limit",
+        "a gate needs exactly one of minimum and notWorseThanServingBy",
+        {GATES: [{"metric": "roc_auc"}]},
+        ("gate roc_auc has neither",),
+        accepted={GATES: [{"metric": "roc_auc", "minimum": 0.7}, {"metric": "roc_auc", "notWorseThanServingBy": 0.01}]},
+    ),
+    Case(
+        "a path without a slash",
+        "route.path starts with / and does not end in it, e.g. /delays",
+        {"spec.serving.route.path": "delays"},
+        ("serving.route.path is delays", "starts with /"),
+        accepted={"spec.serving.route.path": "/team/delays"},
+    ),
+    Case(
+        "weights that fall",
+        "rollout.steps must have rising weights",
+        {STEPS: [{"weight": 25, "hold": "1m"}, {"weight": 5, "hold": "1m"}]},
+        ("[25, 5]", "more than the one before"),
+        accepted={STEPS: [{"weight": 5, "hold": "1m"}, {"weight": 25, "hold": "1m"}]},
+    ),
+    Case(
+        "weights that stand still",
+        "rollout.steps must have rising weights",
+        {STEPS: [{"weight": 5, "hold": "1m"}, {"weight": 5, "hold": "1m"}]},
+        ("[5, 5]",),
+    ),
+    Case(
+        "a metric of two kinds",
+        "a rollout metric needs exactly one of errors and latency",
+        {METRICS: [{"name": "mixed", "errors": {}, "latency": {"slowerThan": "50ms"}}]},
+        ("metric mixed has both",),
+        accepted={METRICS: [{"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}]},
+    ),
+    Case(
+        "inputs that change",
+        "a ModelVersion's spec never changes: change the ModelDeployment, and a new version is made",
+        {"spec.training.seed": 8},
+        ("never changes",),
+        kind="ModelVersion",
+        update=True,
+    ),
+    Case(
+        "a version named otherwise than its number",
+        "metadata.name must be <modelDeployment>-v<number>",
+        {"metadata.name": "delays-v4"},
+        ("metadata.name is delays-v4", "must be delays-v3"),
+        kind="ModelVersion",
+    ),
+)
+
+BOUNDS = (
+    ("a holdout of everything", {"spec.data.holdout.fraction": 1}, "data.holdout.fraction is 1"),
+    ("neither recipe nor image", {"spec.training": {}}, "neither recipe nor image"),
+    ("a split that only a later version knows", {"spec.data.holdout.by": "hash"}, "spec.data.holdout.by"),
+    ("a role that is none", {f"{COLUMNS}.0.role": "weight"}, "spec.data.columns[0].role"),
+    ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),
+    ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),
+    ("a step of all traffic", {STEPS: [{"weight": 100, "hold": "1m"}]}, "spec.rollout.steps[0].weight"),
+    ("no step", {STEPS: []}, "spec.rollout.steps"),
+    ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
+    ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
+    ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),
+    ("no Gateway", {"spec.serving.route.parentRefs": []}, "spec.serving.route.parentRefs"),
+    ("a certain rollback", {"spec.rollout.falseRollbackRate": 1}, "spec.rollout.falseRollbackRate"),
+    ("no data", {"spec.data": REMOVED}, "spec.data"),
+    ("no spec", {"spec": REMOVED}, "spec"),
+)
+"""Further objects that the schema refuses: what, the edits, and a word of the answer."""

@@ -1,0 +1,98 @@
+"""Guards over the repository itself: source roots stay source roots, bad input stays proven, nothing half done is committed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REFUSALS = set(range(1, 21))
+UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XXX|NotImplemented" + r"Error)\b")
+SKIPPING = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importor" + r"skip)\b")
+WRITTEN = {".py", ".md", ".yaml", ".yml", ".toml", ".tpl", ".txt", ".go", ".sh", ".json", ".ts"}
+LICENCE_HEADING = "Apache License"
+
+
+def tracked() -> Iterator[Path]:
+    """Files that Git knows, or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file():
+            yield path
+
+
+def refusals(tree: ast.AST) -> Iterator[int]:
+    """Numbers of @pytest.mark.refusal(...) and of pytestmark, wherever they stand in a test file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "refusal":
+            for argument in node.args:
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, int):
+                    yield argument.value
+
+
+@pytest.mark.parametrize("folder", ["operator", "serving"])
+def test_a_source_root_is_never_a_package(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists(), f"{folder}/ is a source root: `operator` is a standard module"
+
+
+def test_every_case_of_bad_input_has_a_test_with_its_number() -> None:
+    found = {number for path in (ROOT / "tests").rglob("test_*.py") for number in refusals(ast.parse(path.read_text()))}
+    missing = sorted(REFUSALS - found)
+    assert not missing, "no test is marked " + ", ".join(f"@pytest.mark.refusal({number})" for number in missing)
+    assert found <= REFUSALS, f"there is no R{max(found)}"
+
+
+def test_nothing_half_done_is_in_the_source() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked()
+        if path.suffix in {".py", ".go", ".yaml", ".tpl"}
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if UNFINISHED.search(line)
+    ]
+    assert not found
+
+
+def test_no_test_is_skipped_or_expected_to_fail() -> None:
+    found = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py") if SKIPPING.search(path.read_text())]
+    assert not found
+
+
+def test_no_test_patches_what_it_tests() -> None:
+    patched = re.compile(r"mock\.pa" + r"tch|mocker\.pa" + r"tch")
+    found = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py") if patched.search(path.read_text())]
+    assert not found
+
+
+def test_every_source_file_says_what_it_is_for() -> None:
+    silent = []
+    for folder in ("operator/perennial", "serving/perennial_runtime", "dev"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            if text.strip() and ast.get_docstring(ast.parse(text)) is None:
+                silent.append(str(path.relative_to(ROOT)))
+    assert not silent
+
+
+def test_ci_runs_what_make_test_runs() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert "exec make test" in script.read_text()
+
+
+def test_the_licence_is_apache() -> None:
+    assert LICENCE_HEADING in (ROOT / "LICENSE").read_text()[:200]
+
+
+def test_make_help_lists_every_target_that_is_promised() -> None:
+    listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for target in ("demo", "test", "check", "cluster", "cluster-down", "images", "bench", "crds", "venv"):
+        assert f"make {target} " in listed
