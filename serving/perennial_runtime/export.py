@@ -1,0 +1,226 @@
+"""From a trainer's model to the files of the contract: model.onnx with the inputs that serving gives, and parity.parquet.
+
+The recipes use it; a user's own training image does too (docs/file-contract.md):
+
+    from perennial_runtime import export
+    features = export.features(params)                     # of /perennial/params.json
+    columns = export.columns(frame, features)              # training data under the null rules of serving
+    export.export_sklearn(pipeline, features, Path("/perennial/out/model.onnx"))
+    export.write_parity(pipeline.predict_proba(columns)[:512, 1], Path("/perennial/out/parity.parquet"))
+
+model.onnx has one input for each feature, named as its column, [N, 1]: float for a numeric feature (missing is NaN), string for
+a categorical one (missing is ""); and one output `score`, [N], the probability of class 1. What happens to missing and unseen
+values is part of the graph. A model that is no scikit-learn pipeline writes the same inputs and output by other means, and
+`check` tells whether it did.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads it when it is imported, and at no other time
+
+import numpy as np
+import onnx
+import onnxruntime
+import polars as pl
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from perennial_runtime.contract import SCORE_OUTPUT
+from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
+
+OPSETS = {"": 17, "ai.onnx.ml": 3}
+NUMERIC = "numeric"
+
+
+class ExportError(ValueError):
+    """The model can't be written as the contract says; the message tells why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of the model: the column's name, and numeric or categorical."""
+
+    name: str
+    kind: str
+
+
+def features(params: Mapping[str, Any]) -> tuple[Feature, ...]:
+    """The features of params.json."""
+    return tuple(Feature(str(item["name"]), str(item["kind"])) for item in params["features"])
+
+
+def columns(frame: pl.DataFrame, wanted: Sequence[Feature]) -> pl.DataFrame:
+    """The features of `frame` as the model gets them in serving: float32 with NaN for missing, text with "" for missing."""
+    return frame.select(
+        pl.col(feature.name).cast(pl.Float32).fill_null(float("nan"))
+        if feature.kind == NUMERIC
+        else pl.col(feature.name).cast(pl.String).fill_null("")
+        for feature in wanted
+    )
+
+
+def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None:
+    """Write a fitted classifier (a Pipeline whose first step takes the columns by name) to `path`, checked.
+
+    The first step is usually a ColumnTransformer over the names of `wanted`; its steps may be those that skl2onnx converts,
+    and `recipes.encoders`. Raises ExportError.
+    """
+    inputs = [(feature.name, _tensor(feature)) for feature in wanted]
+    final = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
+    if isinstance(final, HistGradientBoostingClassifier):
+        _thresholds_to_float32(final)
+    _register()
+    try:
+        model = convert_sklearn(pipeline, initial_types=inputs, options={id(final): {"zipmap": False}}, target_opset=OPSETS)
+    except Exception as error:  # skl2onnx raises its own and Python's errors alike; the name of the type is what it tells
+        raise ExportError(f"skl2onnx can't convert this pipeline ({type(error).__name__}): {str(error)[:300]}") from error
+    _keep_score(model)
+    path.write_bytes(model.SerializeToString())
+    check(path, wanted)
+
+
+def write_parity(scores: NDArray[Any], path: Path) -> None:
+    """parity.parquet: the trainer's own scores of the first rows of train.parquet, in their order."""
+    column = np.asarray(scores, dtype=np.float64).reshape(-1)
+    pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), "score": column}).write_parquet(path)
+
+
+def check(path: Path, wanted: Sequence[Feature]) -> None:
+    """Raise ExportError unless the model at `path` is valid ONNX with the inputs and the output of the contract."""
+    try:
+        onnx.checker.check_model(str(path))
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # the checker and onnxruntime raise classes of their extension modules
+        raise ExportError(f"{path.name} is no valid ONNX model ({type(error).__name__}): {str(error)[:300]}") from error
+    found = {node.name: node.type for node in session.get_inputs()}
+    for feature in wanted:
+        allowed = ("tensor(float)", "tensor(double)") if feature.kind == NUMERIC else ("tensor(string)",)
+        if found.pop(feature.name, None) not in allowed:
+            raise ExportError(
+                f"{path.name} has no input {feature.name!r} of type {' or '.join(allowed)} ({feature.kind} feature)"
+            )
+    if found:
+        raise ExportError(f"{path.name} has inputs that are no features: {', '.join(sorted(found))}")
+    if SCORE_OUTPUT not in [node.name for node in session.get_outputs()]:
+        raise ExportError(f"{path.name} has no output {SCORE_OUTPUT!r}")
+
+
+def _tensor(feature: Feature) -> Any:
+    return FloatTensorType([None, 1]) if feature.kind == NUMERIC else StringTensorType([None, 1])
+
+
+def _keep_score(model: onnx.ModelProto) -> None:
+    """Replace the outputs (label, probabilities [N, 2]) by the probability of class 1."""
+    names = [output.name for output in model.graph.output]
+    probabilities = names[-1]
+    model.graph.initializer.append(helper.make_tensor("score_column", TensorProto.INT64, [], [1]))
+    model.graph.node.append(helper.make_node("Gather", [probabilities, "score_column"], [SCORE_OUTPUT], axis=1))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(SCORE_OUTPUT, TensorProto.FLOAT, [None]))
+
+
+def _thresholds_to_float32(model: HistGradientBoostingClassifier) -> None:
+    """Round every threshold down to a float32: for float32 inputs each comparison stays as it was, in the graph too.
+
+    A threshold lies between two float32 values of the training data. Rounded to nearest, as the conversion does, it could meet
+    the upper one, which then changes sides.
+    """
+    for stage in model._predictors:
+        for tree in stage:
+            exact = tree.nodes["num_threshold"]
+            rounded = exact.astype(np.float32)
+            above = rounded.astype(np.float64) > exact
+            tree.nodes["num_threshold"] = np.where(above, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+
+
+def _register() -> None:
+    update_registered_converter(RateEncoder, "PerennialRateEncoder", _same_width, _convert_rates, overwrite=True)
+    update_registered_converter(Standardizer, "PerennialStandardizer", _double_width, _convert_standardizer, overwrite=True)
+
+
+def _same_width(operator: Any) -> None:
+    operator.outputs[0].type = FloatTensorType([None, operator.raw_operator.n_features_in_])
+
+
+def _double_width(operator: Any) -> None:
+    operator.outputs[0].type = FloatTensorType([None, 2 * operator.raw_operator.n_features_in_])
+
+
+def _convert_rates(scope: Any, operator: Any, container: Any) -> None:
+    encoder: RateEncoder = operator.raw_operator
+    source = _joined(scope, operator, container)
+    outputs = []
+    for index, rates in enumerate(encoder.rates_):
+        column = _column(scope, container, source, index)
+        outputs.append(scope.get_unique_variable_name("rate"))
+        container.add_node(
+            "LabelEncoder",
+            column,
+            outputs[-1],
+            op_domain="ai.onnx.ml",
+            op_version=2,
+            name=scope.get_unique_operator_name("rates"),
+            keys_strings=list(rates),
+            values_floats=[float(rate) for rate in rates.values()],
+            default_float=float(encoder.default_),
+        )
+    container.add_node(
+        "Concat", outputs, operator.outputs[0].full_name, op_version=13, name=scope.get_unique_operator_name("rates_all"), axis=1
+    )
+
+
+def _convert_standardizer(scope: Any, operator: Any, container: Any) -> None:
+    standardizer: Standardizer = operator.raw_operator
+    source = _joined(scope, operator, container)
+
+    def constant(name: str, values: NDArray[np.float32]) -> str:
+        unique = str(scope.get_unique_variable_name(name))
+        container.add_initializer(unique, TensorProto.FLOAT, list(values.shape), [float(value) for value in values.ravel()])
+        return unique
+
+    def node(kind: str, inputs: list[str], version: int, **attributes: Any) -> str:
+        output = str(scope.get_unique_variable_name(kind.lower()))
+        container.add_node(
+            kind, inputs, output, op_version=version, name=scope.get_unique_operator_name(kind.lower()), **attributes
+        )
+        return output
+
+    missing = node("IsNaN", [source], 13)
+    centred = node("Sub", [source, constant("mean", standardizer.mean_)], 14)
+    scaled = node("Div", [centred, constant("scale", standardizer.scale_)], 14)
+    values = node("Where", [missing, constant("zero", np.zeros(1, dtype=np.float32)), scaled], 9)
+    flags = node("Cast", [missing], 13, to=TensorProto.FLOAT)
+    container.add_node(
+        "Concat",
+        [values, flags],
+        operator.outputs[0].full_name,
+        op_version=13,
+        name=scope.get_unique_operator_name("standardized"),
+        axis=1,
+    )
+
+
+def _joined(scope: Any, operator: Any, container: Any) -> str:
+    """The operator's inputs as one matrix (a ColumnTransformer may hand over one or several)."""
+    names = [str(variable.full_name) for variable in operator.inputs]
+    if len(names) == 1:
+        return names[0]
+    joined = str(scope.get_unique_variable_name("joined"))
+    container.add_node("Concat", names, joined, op_version=13, name=scope.get_unique_operator_name("joined"), axis=1)
+    return joined
+
+
+def _column(scope: Any, container: Any, source: str, index: int) -> str:
+    place, column = (str(scope.get_unique_variable_name(name)) for name in ("place", "column"))
+    container.add_initializer(place, TensorProto.INT64, [1], [index])
+    container.add_node("Gather", [source, place], column, op_version=13, name=scope.get_unique_operator_name("pick"), axis=1)
+    return column

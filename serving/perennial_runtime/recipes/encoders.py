@@ -1,0 +1,78 @@
+"""The columns' encoders of the recipes: scikit-learn transformers that `export` can write into an ONNX graph.
+
+Both decide at fit time what an unseen value, or a missing one, becomes; nothing is left for the caller to do. They answer in
+float32, as the ONNX graph does, so that a tree's thresholds are compared with the same numbers in training and serving.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+Matrix = NDArray[np.float32]
+
+
+class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Text -> smoothed rate of the positive class among the training rows with that text.
+
+    The `most` most frequent texts of a column have a rate of their own, every other one (unseen ones too) has the column's
+    average. A missing value is the empty string and a category like any other. `smoothing` is the weight, in rows, of the
+    average: a rare category stays near it.
+    """
+
+    def __init__(self, most: int = 200, smoothing: float = 20.0) -> None:
+        self.most = most
+        self.smoothing = smoothing
+
+    def fit(self, columns: Any, labels: NDArray[np.int64]) -> Self:
+        """`columns` [N, K] of str, `labels` [N] of 0 and 1."""
+        words = np.asarray(columns, dtype=object)
+        self.default_ = np.float32(labels.mean())
+        self.rates_ = [self._rates(words[:, index], labels) for index in range(words.shape[1])]
+        self.n_features_in_ = words.shape[1]
+        return self
+
+    def transform(self, columns: Any) -> Matrix:
+        """[N, K] of str -> [N, K] float32."""
+        words = np.asarray(columns, dtype=object)
+        encoded = [_look_up(words[:, index], rates, self.default_) for index, rates in enumerate(self.rates_)]
+        return np.stack(encoded, axis=1)
+
+    def _rates(self, words: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, np.float32]:
+        found, positions, counts = np.unique(words.astype(str), return_inverse=True, return_counts=True)
+        positives = np.bincount(positions, weights=labels, minlength=len(found))
+        rates = (positives + self.smoothing * float(self.default_)) / (counts + self.smoothing)
+        kept = sorted(range(len(found)), key=lambda index: (-int(counts[index]), str(found[index])))[: self.most]
+        return {str(found[index]): np.float32(rates[index]) for index in kept}
+
+
+class Standardizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Numbers -> (x - mean) / deviation, and for each column one more that is 1 where it was missing (and the first is 0)."""
+
+    def fit(self, columns: Any, labels: Any = None) -> Self:
+        """`columns` [N, K] of float, NaN where missing."""
+        numbers = np.asarray(columns, dtype=np.float64)
+        known = ~np.isnan(numbers)
+        counts = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, numbers, 0.0).sum(axis=0) / counts
+        deviation = np.sqrt((np.where(known, numbers - mean, 0.0) ** 2).sum(axis=0) / counts)
+        self.mean_ = mean.astype(np.float32)
+        self.scale_ = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
+        self.n_features_in_ = numbers.shape[1]
+        return self
+
+    def transform(self, columns: Any) -> Matrix:
+        """[N, K] -> [N, 2 K] float32: all values, then all flags."""
+        numbers = np.asarray(columns, dtype=np.float32)
+        missing = np.isnan(numbers)
+        values = np.where(missing, np.float32(0), (numbers - self.mean_) / self.scale_).astype(np.float32)
+        return np.hstack([values, missing.astype(np.float32)])
+
+
+def _look_up(words: NDArray[Any], rates: dict[str, np.float32], default: np.float32) -> Matrix:
+    found, positions = np.unique(words.astype(str), return_inverse=True)
+    table = np.array([rates.get(str(word), default) for word in found], dtype=np.float32)
+    return table[positions]
