@@ -1,0 +1,22 @@
+"""What `down` may unmount, and when a cluster without files is noticed."""
+
+from pathlib import Path
+
+from cluster.lifecycle import mounts_below
+
+MOUNTS = """\
+22 1 0:20 / / rw - ext4 /dev/vda rw
+30 22 0:30 / /state/node1/overlay rw - overlay overlay rw
+31 30 0:31 / /state/node1/overlay/rootfs rw - overlay overlay rw
+32 22 0:32 / /state-of-others/x rw - tmpfs tmpfs rw
+33 22 0:33 / /state/a\\040blank rw - tmpfs tmpfs rw
+"""
+
+
+def test_mounts_below_the_state_are_found_the_latest_first() -> None:
+    found = mounts_below(Path("/state"), MOUNTS)
+    assert found == [Path("/state/a blank"), Path("/state/node1/overlay/rootfs"), Path("/state/node1/overlay")]
+
+
+def test_a_directory_that_only_begins_alike_is_foreign() -> None:
+    assert mounts_below(Path("/stat"), MOUNTS) == []
