@@ -1,8 +1,8 @@
 """Our own copy of the objects that matter, filled by LIST and kept by events and by the answers to our own writes.
 
-An older state never overwrites a newer one (resourceVersions of one object only grow), and a UID that was seen deleted never
-comes back. So a pass never plans on a state older than its own writes. `perennial.door` and the reconciler's writes feed it;
-`perennial.adapters.observe` reads it. Keys are (namespace, name) of ModelDeployments.
+An older state never overwrites a newer one (resourceVersions of one object only grow), and an object that was seen deleted
+does not come back by a late event. So a pass never plans on a state older than its own writes. `perennial.door` and the
+reconciler's writes feed it; `perennial.adapters.observe` reads it. Keys are (namespace, name) of ModelDeployments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[_Place, Manifest] = {}
         self._by_key: dict[Key, set[_Place]] = {}
-        self._buried: OrderedDict[str, None] = OrderedDict()
+        self._buried: OrderedDict[str, float] = OrderedDict()
+        """UID to the resourceVersion at which it was gone."""
 
     def put(self, manifest: Manifest) -> Key | None:
         """Takes in a state of an object. The key to wake when it was news, else None."""
@@ -35,18 +36,17 @@ class Cache:
         key = key_of(manifest)
         place = _place(manifest)
         old = self._objects.get(place)
-        if key is None or meta["uid"] in self._buried or (old is not None and _version(old) >= _version(manifest)):
+        late = self._buried.get(meta["uid"], -1.0) >= _version(manifest)
+        if key is None or late or (old is not None and _version(old) >= _version(manifest)):
             return None
-        if old is not None and old["metadata"]["uid"] != meta["uid"]:
-            self._bury(old["metadata"]["uid"])
         kept = slim(manifest)
         self._objects[place] = kept
         self._by_key.setdefault(key, set()).add(place)
         return None if old is not None and _same(old, kept) else key
 
-    def remove(self, manifest: Manifest) -> Key | None:
-        """An object is gone. The key to wake when that is news."""
-        self._bury(manifest["metadata"]["uid"])
+    def remove(self, manifest: Manifest, at: float = float("inf")) -> Key | None:
+        """An object is gone (as seen at this resourceVersion). The key to wake when that is news."""
+        self._bury(manifest["metadata"]["uid"], at)
         place = _place(manifest)
         old = self._objects.get(place)
         if old is None or old["metadata"]["uid"] != manifest["metadata"]["uid"]:
@@ -74,7 +74,7 @@ class Cache:
             if place[0] == kind and namespace in (None, place[1]) and place not in listed and _version(manifest) <= at
         ]
         for manifest in gone:
-            news.add(self.remove(manifest) or _NOBODY)
+            news.add(self.remove(manifest, at) or _NOBODY)
         return news - {_NOBODY}
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
@@ -91,8 +91,8 @@ class Cache:
         """Of all ModelDeployments."""
         return {(namespace, name) for kind, namespace, name in self._objects if kind == DEPLOYMENTS_OF_MODELS}
 
-    def _bury(self, uid: str) -> None:
-        self._buried[uid] = None
+    def _bury(self, uid: str, at: float) -> None:
+        self._buried[uid] = at
         while len(self._buried) > BURIED:
             self._buried.popitem(last=False)
 

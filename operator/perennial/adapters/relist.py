@@ -1,0 +1,24 @@
+"""Fills the cache by LIST: once before the first worker starts, after every reopening of the door, and now and then.
+
+The watches lose an event now and then, and for ever; a relist heals that. Called by `perennial.bootstrap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perennial.adapters.cache import Cache, Key
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, WATCHED
+from perennial.manifests.common import MODEL_LABEL
+from perennial.ports import Cluster
+
+
+async def relist(cluster: Cluster, cache: Cache, namespaces: Sequence[str]) -> set[Key]:
+    """Takes in all objects that matter, ModelDeployments first. The keys for which something was news. Raises ClusterError."""
+    news: set[Key] = set()
+    for kind in WATCHED:
+        labels = "" if kind == DEPLOYMENTS_OF_MODELS else MODEL_LABEL
+        for namespace in namespaces or (None,):
+            items, resource_version = await cluster.list(kind, namespace, labels)
+            news |= cache.refill(kind, items, resource_version, namespace)
+    return news

@@ -1,0 +1,120 @@
+"""What surrounds a model and changes seldom: the store of its namespace and its Gateway. Read on demand, kept for half a minute.
+
+Used by `perennial.reconciler` when it gathers a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from perennial.adapters import observe
+from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAYS
+from perennial.api.v1alpha1 import ParentReference
+from perennial.core.observed import Defaults, StoreSettings
+from perennial.ports import Cluster, ClusterError, Manifest, NotFound
+
+STORE_CONFIG = "perennial-store"
+KEEP_SECONDS = 30.0
+KEEP_PROBLEM_SECONDS = 3.0
+KEEP_WARNING_SECONDS = 5.0
+LARGEST = 10_000
+
+Value = TypeVar("Value")
+
+
+class _Kept(Generic[Value]):
+    """Values with the time until which they hold."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._values: dict[tuple[str, str], tuple[float, Value]] = {}
+
+    def get(self, key: tuple[str, str]) -> Value | None:
+        until, value = self._values.get(key, (0.0, None))
+        return value if until > self._time() else None
+
+    def put(self, key: tuple[str, str], value: Value, seconds: float) -> Value:
+        if len(self._values) >= LARGEST:
+            self._values.clear()
+        self._values[key] = (self._time() + seconds, value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """Where clients reach a Gateway, and what is wrong with it; either may be empty."""
+
+    address: str
+    problem: str
+
+
+class Surroundings:
+    """`time` gives monotonic seconds."""
+
+    def __init__(self, cluster: Cluster, defaults: Defaults, time: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._defaults = defaults
+        self._stores: _Kept[StoreSettings] = _Kept(time)
+        self._gateways: _Kept[GatewayState] = _Kept(time)
+        self._warnings: _Kept[str] = _Kept(time)
+
+    async def defaults(self, namespace: str) -> Defaults:
+        """The operator's, with the store that the namespace's ConfigMap names instead."""
+        store = self._stores.get((namespace, ""))
+        if store is None:
+            store = self._stores.put((namespace, ""), await self._store(namespace), KEEP_SECONDS)
+        base = self._defaults
+        return Defaults(base.serving_image, base.training_image, base.manifest_revision, store)
+
+    async def gateway(self, namespace: str, parent: ParentReference) -> GatewayState:
+        """The Gateway that a route hangs on."""
+        key = (parent.namespace or namespace, f"{parent.name}/{parent.section_name or ''}")
+        known = self._gateways.get(key)
+        if known is not None:
+            return known
+        state = await self._gateway(key[0], parent)
+        return self._gateways.put(key, state, KEEP_PROBLEM_SECONDS if state.problem else KEEP_SECONDS)
+
+    async def warning(self, job: Manifest) -> str:
+        """Why a Job has no pod: the newest FailedCreate event on it (a quota's or a LimitRange's words), or nothing."""
+        meta = job["metadata"]
+        key = (meta["namespace"], meta["uid"])
+        known = self._warnings.get(key)
+        if known is not None:
+            return known
+        fields = f"involvedObject.uid={meta['uid']},reason=FailedCreate"
+        try:
+            events, _ = await self._cluster.list(EVENTS, meta["namespace"], fields=fields)
+        except ClusterError:
+            return ""
+        newest = max(events, key=_when, default=None)
+        return self._warnings.put(key, str(newest.get("message", "")) if newest else "", KEEP_WARNING_SECONDS)
+
+    async def _store(self, namespace: str) -> StoreSettings:
+        base = self._defaults.store
+        try:
+            data = (await self._cluster.get(CONFIG_MAPS, namespace, STORE_CONFIG)).get("data") or {}
+        except NotFound:
+            return base
+        return StoreSettings(
+            uri=str(data.get("uri") or base.uri).rstrip("/"),
+            secret_name=str(data.get("secretName") or base.secret_name),
+            serving_secret_name=str(data.get("servingSecretName") or base.serving_secret_name),
+        )
+
+    async def _gateway(self, namespace: str, parent: ParentReference) -> GatewayState:
+        where = f"Gateway {namespace}/{parent.name}"
+        try:
+            manifest = await self._cluster.get(GATEWAYS, namespace, parent.name)
+        except NotFound:
+            return GatewayState("", f"{where} does not exist: create it, or correct spec.serving.route.parentRefs")
+        except ClusterError as error:
+            return GatewayState("", f"{where} cannot be read: {error}")
+        address, problem = observe.gateway(manifest, parent)
+        return GatewayState(address, problem)
+
+
+def _when(event: Manifest) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")

@@ -1,0 +1,226 @@
+"""Carries out one action of a plan: rendered by `perennial.manifests`, written through the port, taken into the cache at once.
+
+Every action may come again after a crash: what is there already, with our owner and as wanted, is not written. An object of
+our name that is not ours is never taken over. Called by `perennial.reconciler`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from perennial.adapters.cache import Cache
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, ROUTES, SERVICES, VERSIONS, WORKLOADS, kind_of
+from perennial.adapters.observe import is_owned
+from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus
+from perennial.core.actions import (
+    Action,
+    ApplyRoute,
+    ApplyServing,
+    CreateJob,
+    CreateVersion,
+    DeleteJob,
+    DeleteVersion,
+    RemoveAnnotation,
+    WriteVersionStatus,
+)
+from perennial.core.observed import Meta, Observed, Version
+from perennial.manifests.common import RENDERED_ANNOTATION
+from perennial.manifests.jobs import job
+from perennial.manifests.route import http_route
+from perennial.manifests.serving import serving
+from perennial.manifests.version import model_version
+from perennial.ports import Cluster, Conflict, Invalid, Manifest, NotFound, Unavailable
+
+
+@dataclass(slots=True)
+class Scene:
+    """One pass's observation, and the resourceVersions that its own writes made."""
+
+    observed: Observed
+    written: dict[str, str] = field(default_factory=dict)
+    """resourceVersion by UID."""
+
+    def version(self, number: int) -> Version:
+        """A version that the plan speaks of."""
+        return next(version for version in self.observed.versions if version.number == number)
+
+
+class Applier:
+    """Writes to one cluster and keeps the cache abreast. Methods return whether anything was written."""
+
+    def __init__(self, cluster: Cluster, cache: Cache) -> None:
+        self._cluster = cluster
+        self._cache = cache
+
+    async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901 - one arm for each action
+        """One action. Raises ClusterError."""
+        meta = scene.observed.meta
+        match action:
+            case CreateVersion(spec):
+                return await self._create(model_version(meta, spec), meta.uid)
+            case CreateJob():
+                version = scene.version(action.version)
+                return await self._create(job(meta.name, version, action), version.meta.uid)
+            case DeleteJob(name, uid):
+                return await self._delete(JOBS, meta.namespace, name, uid)
+            case DeleteVersion(name, uid):
+                return await self._delete(VERSIONS, meta.namespace, name, uid)
+            case ApplyServing():
+                return await self._serve(action, scene)
+            case ApplyRoute(weights):
+                return await self._route(http_route(meta, scene.observed.spec.serving.route, weights), meta.uid)
+            case RemoveAnnotation(key, value):
+                return await self._remove_annotation(meta, key, value)
+            case WriteVersionStatus(number, status):
+                version = scene.version(number)
+                return await self.write_status(VERSIONS, version.meta, version.status, status, scene)
+            case _:
+                assert_never(action)
+
+    async def write_status(
+        self,
+        kind: str,
+        meta: Meta,
+        old: ModelDeploymentStatus | ModelVersionStatus,
+        new: ModelDeploymentStatus | ModelVersionStatus,
+        scene: Scene,
+    ) -> bool:
+        """The status, if it changed, with the resourceVersion that was read. A Conflict refreshes the cache first."""
+        cached = self._cache.get(kind, meta.namespace, meta.name)
+        if old == new or cached is None or cached["metadata"]["uid"] != meta.uid:
+            return False
+        body: Manifest = {
+            "apiVersion": cached["apiVersion"],
+            "kind": cached["kind"],
+            "metadata": {
+                "name": meta.name,
+                "namespace": meta.namespace,
+                "uid": meta.uid,
+                "resourceVersion": scene.written.get(meta.uid, meta.resource_version),
+            },
+            "spec": cached["spec"],
+            "status": new.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        try:
+            answer = await self._cluster.replace_status(body)
+        except Conflict:
+            await self._refresh(kind, meta.namespace, meta.name)
+            raise
+        except NotFound:
+            self._cache.remove(cached)
+            return True
+        scene.written[meta.uid] = answer["metadata"]["resourceVersion"]
+        self._cache.put(answer)
+        return True
+
+    async def _create(self, manifest: Manifest, owner: str) -> bool:
+        """A new object, or the one of ours that is there."""
+        meta = manifest["metadata"]
+        kind = kind_of(manifest)
+        cached = self._cache.get(kind, meta["namespace"], meta["name"])
+        if cached is not None and is_owned(cached, owner):
+            return False
+        try:
+            self._cache.put(await self._cluster.create(manifest))
+        except Conflict:
+            self._check_ours(await self._cluster.get(kind, meta["namespace"], meta["name"]), owner)
+        return True
+
+    def _check_ours(self, found: Manifest, owner: str) -> None:
+        """Takes the object into the cache when it is ours. Raises Invalid when it is not, Unavailable when it is going."""
+        meta = found["metadata"]
+        if is_owned(found, owner):
+            self._cache.put(found)
+            return
+        name = f"{found['kind']} {meta['namespace']}/{meta['name']}"
+        if "deletionTimestamp" in meta or _is_orphan_of_ours(found):
+            raise Unavailable(409, f"{name} of a deleted object with the same name is still being removed")
+        raise Invalid(409, f"{name} exists and is not owned by this ModelDeployment: delete or rename it")
+
+    async def _delete(self, kind: str, namespace: str, name: str, uid: str) -> bool:
+        cached = self._cache.get(kind, namespace, name)
+        if cached is None or cached["metadata"]["uid"] != uid or "deletionTimestamp" in cached["metadata"]:
+            return False
+        rest = await self._cluster.delete(kind, namespace, name, uid)
+        if rest is None:
+            self._cache.remove(cached)
+        else:
+            self._cache.put(rest)
+        return True
+
+    async def _serve(self, action: ApplyServing, scene: Scene) -> bool:
+        """Service first: a route that names it must find it."""
+        version = scene.version(action.version)
+        deployment, service = serving(scene.observed.meta.name, version, scene.observed.spec.serving, action)
+        owner = version.meta.uid
+        live = self._cache.get(WORKLOADS, version.meta.namespace, deployment["metadata"]["name"])
+        served = self._cache.get(SERVICES, version.meta.namespace, service["metadata"]["name"])
+        fits = live is not None and _rendered(live) == _rendered(deployment)
+        scaled = live is not None and live["spec"]["replicas"] == action.replicas
+        if fits and scaled and served is not None:
+            return False
+        wrote = False
+        if not fits or served is None:
+            wrote = await self._apply(service, owner)
+        return await self._apply(deployment, owner) or wrote
+
+    async def _route(self, manifest: Manifest, owner: str) -> bool:
+        meta = manifest["metadata"]
+        live = self._cache.get(ROUTES, meta["namespace"], meta["name"])
+        if live is not None and _rendered(live) == _rendered(manifest) and _holds(live["spec"], manifest["spec"]):
+            return False
+        return await self._apply(manifest, owner)
+
+    async def _apply(self, manifest: Manifest, owner: str) -> bool:
+        """Server-side apply of an object of ours; a foreign one of that name is left alone."""
+        meta = manifest["metadata"]
+        kind = kind_of(manifest)
+        cached = self._cache.get(kind, meta["namespace"], meta["name"])
+        if cached is None or not is_owned(cached, owner):
+            try:
+                self._check_ours(await self._cluster.get(kind, meta["namespace"], meta["name"]), owner)
+            except NotFound:
+                if cached is not None:
+                    self._cache.remove(cached)
+        return self._cache.put(await self._cluster.apply(manifest)) is not None
+
+    async def _remove_annotation(self, meta: Meta, key: str, value: str) -> bool:
+        """Only if it is still the one that was carried out."""
+        path = "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
+        patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
+        try:
+            self._cache.put(await self._cluster.json_patch(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name, patch))
+        except (Invalid, NotFound):
+            await self._refresh(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name)
+        return True
+
+    async def _refresh(self, kind: str, namespace: str, name: str) -> None:
+        """The newest state into the cache: the watch may be late."""
+        try:
+            self._cache.put(await self._cluster.get(kind, namespace, name))
+        except NotFound:
+            cached = self._cache.get(kind, namespace, name)
+            if cached is not None:
+                self._cache.remove(cached)
+
+
+def _is_orphan_of_ours(found: Manifest) -> bool:
+    """Owned by an object of our kinds, but another one: what the garbage collector has not come to yet."""
+    return any(
+        reference.get("controller") and reference.get("kind") in ("ModelDeployment", "ModelVersion")
+        for reference in found["metadata"].get("ownerReferences") or ()
+    )
+
+
+def _rendered(manifest: Manifest) -> str:
+    return str((manifest["metadata"].get("annotations") or {}).get(RENDERED_ANNOTATION, ""))
+
+
+def _holds(live: object, wanted: object) -> bool:
+    """Every field that is wanted has that value; what the API server added by default does not matter."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(name in live and _holds(live[name], value) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(live, list) and len(live) == len(wanted) and all(map(_holds, live, wanted))
+    return live == wanted

@@ -1,0 +1,155 @@
+"""The composition root: builds everything, starts it in order, and ends it within seconds of SIGTERM.
+
+settings -> API client -> health server -> cache filled by LIST -> workers -> door. Nothing else in the operator knows more
+than its ports. Started by `python -m perennial`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+from random import Random
+
+from perennial.adapters.cache import Cache, Key
+from perennial.adapters.clock import SystemClock
+from perennial.adapters.cluster import ApiServer
+from perennial.adapters.credentials import Credentials
+from perennial.adapters.podmetrics import PodPorts
+from perennial.adapters.relist import relist
+from perennial.adapters.surroundings import Surroundings
+from perennial.core.observed import Defaults, StoreSettings
+from perennial.core.plan import plan, wanted_counters
+from perennial.door import Door
+from perennial.gathering import Gatherer
+from perennial.manifests import REVISION
+from perennial.ports import Cluster, ClusterError, Manifest, NotFound
+from perennial.reconciler import Reconciler
+from perennial.settings import Settings
+from perennial.telemetry import Telemetry
+from perennial.wakequeue import WakeQueue
+
+RELIST_SECONDS = 300.0
+AFTER_REOPENING_SECONDS = 5.0
+"""Between the LIST of the cache and the watches' own something may have been deleted."""
+FIRST_FILL_SECONDS = 2.0
+
+log = logging.getLogger("perennial.bootstrap")
+
+
+class Operator:
+    """The running operator."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, metrics: PodPorts, telemetry: Telemetry, chance: Random) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._telemetry = telemetry
+        self._chance = chance
+        self._cache = Cache()
+        self._relist_now = asyncio.Event()
+        clock = SystemClock()
+        self._queue: WakeQueue[Key] = WakeQueue(time.monotonic, chance, telemetry.waited)
+        telemetry.watch_depth(self._queue.depth)
+        surroundings = Surroundings(cluster, _defaults(settings), time.monotonic)
+        self._reconciler = Reconciler(
+            cluster=cluster,
+            cache=self._cache,
+            gatherer=Gatherer(self._cache, surroundings, metrics, clock),
+            clock=clock,
+            queue=self._queue,
+            telemetry=telemetry,
+            decide=plan,
+            wanted=wanted_counters,
+        )
+
+    async def run(self, credentials: Credentials) -> None:
+        """Until cancelled, or until a part of it ends, which is a fault."""
+        await self._fill()
+        door = Door(
+            credentials=credentials,
+            namespaces=self._settings.namespaces,
+            sink=self.take_in,
+            reopened=self._relist_now.set,
+            telemetry=self._telemetry,
+            chance=self._chance,
+        )
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._settings.workers):
+                group.create_task(self._reconciler.work(), name=f"worker {number}")
+            group.create_task(self._queue.run_timers(), name="timers")
+            group.create_task(self._relist_for_ever(), name="relist")
+            group.create_task(door.keep_open(), name="door")
+            self._telemetry.ready = True
+
+    def take_in(self, event: str, manifest: Manifest) -> None:
+        """An event of the door: into the cache, and a key to wake when it is news."""
+        if event == "DELETED":
+            key = self._cache.remove(manifest, float(manifest["metadata"]["resourceVersion"]))
+        else:
+            key = self._cache.put(manifest)
+        if key is not None:
+            self._queue.wake(key)
+
+    async def _fill(self) -> None:
+        """Before any worker starts; a cluster that does not answer yet, or has no CRDs yet, is waited for."""
+        while True:
+            try:
+                await relist(self._cluster, self._cache, self._settings.namespaces)
+                break
+            except NotFound as error:
+                log.warning(
+                    "the cluster does not know our kinds yet: %s; install the chart perennial-crds and the Gateway API", error
+                )
+            except ClusterError as error:
+                log.warning("the cluster could not be listed: %s; trying again", error)
+            await asyncio.sleep(FIRST_FILL_SECONDS * self._chance.uniform(0.75, 1.25))
+        keys = self._cache.keys()
+        log.info("watching %d ModelDeployments", len(keys), extra={"namespaces": ",".join(self._settings.namespaces) or "all"})
+        gc.collect()
+        for key in keys:
+            self._queue.wake(key)
+
+    async def _relist_for_ever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._relist_now.wait(), RELIST_SECONDS * self._chance.uniform(0.8, 1.2))
+                await asyncio.sleep(AFTER_REOPENING_SECONDS)
+            self._relist_now.clear()
+            try:
+                news = await relist(self._cluster, self._cache, self._settings.namespaces)
+            except ClusterError as error:
+                log.warning("the cluster could not be relisted: %s", error)
+                continue
+            for key in news:
+                self._queue.wake(key)
+
+
+async def run(settings: Settings) -> None:
+    """The whole process: ends cleanly on SIGTERM and SIGINT."""
+    credentials = Credentials.from_environment()
+    telemetry = Telemetry(time.monotonic)
+    async with ApiServer(credentials, telemetry.request) as cluster, PodPorts() as metrics:
+        server = await telemetry.serve(settings.metrics_port)
+        operator = Operator(settings, cluster, metrics, telemetry, Random())  # noqa: S311 - jitter
+        running = asyncio.create_task(operator.run(credentials), name="operator")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            log.info("told to end")
+        finally:
+            await server.cleanup()
+
+
+def _defaults(settings: Settings) -> Defaults:
+    return Defaults(
+        serving_image=settings.serving_image,
+        training_image=settings.training_image,
+        manifest_revision=REVISION,
+        store=StoreSettings(settings.store_uri, settings.store_secret, settings.store_serving_secret),
+    )

@@ -1,0 +1,163 @@
+"""The door: Kopf's watches, and nothing else of Kopf.
+
+Only `on.event` handlers: those write nothing on our objects. Every event goes to a sink in the operator's own event loop. Kopf
+runs in a thread with a loop of its own, because it cancels, on its way out, every task of its loop that it does not know; when
+it ends on a fault (it does on several watch faults) it is started again here, while the workers go on. Started by
+`perennial.bootstrap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, cast
+
+import kopf
+
+from perennial.adapters.credentials import Credentials
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, RESOURCES, WATCHED
+from perennial.manifests.common import MODEL_LABEL
+from perennial.ports import Manifest
+from perennial.telemetry import Telemetry
+
+REOPEN_SECONDS = 1.0
+CLOSE_SECONDS = 3.0
+
+Sink = Callable[[str, Manifest], None]
+"""Takes (event type, object) in the operator's loop."""
+
+log = logging.getLogger("perennial.door")
+
+
+class Door:
+    """Keeps the watches open until it is closed."""
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        namespaces: Sequence[str],
+        sink: Sink,
+        reopened: Callable[[], None],
+        telemetry: Telemetry,
+        chance: Random,
+    ) -> None:
+        self._credentials = credentials
+        self._namespaces = tuple(namespaces)
+        self._sink = sink
+        self._reopened = reopened
+        self._telemetry = telemetry
+        self._chance = chance
+
+    async def keep_open(self) -> None:
+        """Runs Kopf again whenever it ends, until cancelled."""
+        while True:
+            session = _Session(self._credentials, self._namespaces, self._sink, asyncio.get_running_loop())
+            session.start()
+            self._telemetry.door(open_now=True)
+            self._reopened()
+            try:
+                problem = await session.ended
+            finally:
+                session.stop()
+                self._telemetry.door(open_now=False)
+            seconds = REOPEN_SECONDS * self._chance.uniform(0.75, 1.5)
+            log.warning("the watches ended: %s; reopening in %.1f s", problem, seconds)
+            await asyncio.sleep(seconds)
+
+
+class _Session:
+    """One run of Kopf in a thread of its own."""
+
+    def __init__(
+        self, credentials: Credentials, namespaces: tuple[str, ...], sink: Sink, home: asyncio.AbstractEventLoop
+    ) -> None:
+        self._credentials = credentials
+        self._namespaces = namespaces
+        self._sink = sink
+        self._home = home
+        self._away: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._stopped = threading.Event()
+        self.ended: asyncio.Future[str] = home.create_future()
+
+    def start(self) -> None:
+        """Starts the thread; it never holds up the end of the process."""
+        threading.Thread(target=self._run, name="door", daemon=True).start()
+
+    def stop(self) -> None:
+        """Asks Kopf to end, and takes no more events from it."""
+        self._stopped.set()
+        if self._away is not None and self._stop is not None and not self._away.is_closed():
+            self._away.call_soon_threadsafe(self._stop.set)
+
+    def _run(self) -> None:
+        problem = "Kopf ended by itself"
+        try:
+            asyncio.run(self._watch())
+        except Exception as error:  # noqa: BLE001 - whatever ends Kopf, the door is opened again
+            problem = f"{type(error).__name__}: {error}"
+        if not self._home.is_closed():
+            self._home.call_soon_threadsafe(self._tell_end, problem)
+
+    def _tell_end(self, problem: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(problem)
+
+    async def _watch(self) -> None:
+        self._away = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        if self._stopped.is_set():
+            return
+        await kopf.operator(
+            registry=self._registry(),
+            settings=kopf_settings(),
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            standalone=True,
+            identity=cast(Any, "perennial"),  # Kopf would ask for the name of a user, which the pod's has not
+            stop_flag=self._stop,
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        for kind in WATCHED:
+            resource = RESOURCES[kind]
+            kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id="event")(self._on_event)
+        return registry
+
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        connection = self._credentials.connection()
+        return kopf.ConnectionInfo(
+            server=connection.server,
+            ca_path=connection.ca_file,
+            insecure=not connection.verify,
+            token=connection.token,
+            certificate_path=connection.certificate_file,
+            private_key_path=connection.key_file,
+        )
+
+    async def _on_event(self, event: kopf.RawEvent, **_: Any) -> None:
+        if not self._stopped.is_set() and not self._home.is_closed():
+            manifest: Manifest = dict(event["object"])
+            self._home.call_soon_threadsafe(self._sink, event["type"] or "LISTED", manifest)
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """No events posted, no peering, and only what carries our label; scanning stays on, or a deleted CRD ends Kopf."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.process.ultimate_exiting_timeout = None
+    settings.queueing.exit_timeout = 0.5
+    settings.watching.connect_timeout = 10.0
+    settings.networking.request_timeout = 60.0
+    settings.networking.connect_timeout = 10.0
+    for kind in WATCHED:
+        if kind != DEPLOYMENTS_OF_MODELS:
+            resource = RESOURCES[kind]
+            settings.watching.label_selectors[resource.group, resource.version, resource.plural] = MODEL_LABEL
+    return settings

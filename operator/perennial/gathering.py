@@ -1,0 +1,114 @@
+"""Gathers what a pass knows: the cached objects of a ModelDeployment and its surroundings, as `perennial.core.observed.Observed`.
+
+The pods' counters come afterwards, when the core has said whose it needs. Called by `perennial.reconciler`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from perennial.adapters import observe
+from perennial.adapters.cache import Cache, Key
+from perennial.adapters.kinds import JOBS, PODS, ROUTES, VERSIONS, WORKLOADS
+from perennial.adapters.surroundings import GatewayState, Surroundings
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
+from perennial.core.observed import Observed, PodCounters, RouteState, ServingPod
+from perennial.manifests.common import ROLE_LABEL
+from perennial.ports import Clock, Manifest, PodMetrics
+
+PATIENCE_SECONDS = 3.0
+"""A Job that has had no pod for so long is asked why."""
+
+_PLACEHOLDER = {
+    "data": {
+        "source": {"uri": "s3://unreadable/"},
+        "columns": [{"name": "x", "role": "feature"}, {"name": "y", "role": "label"}],
+    },
+    "training": {"recipe": {}},
+    "serving": {"route": {"parentRefs": [{"name": "unreadable"}], "path": "/"}},
+}
+"""Stands where a spec cannot be read; the core decides nothing on it then."""
+
+
+class Gatherer:
+    """Reads the cache and, seldom, the API server."""
+
+    def __init__(self, cache: Cache, surroundings: Surroundings, metrics: PodMetrics, clock: Clock) -> None:
+        self._cache = cache
+        self._surroundings = surroundings
+        self._metrics = metrics
+        self._clock = clock
+
+    async def observe(
+        self, key: Key, manifest: Manifest, status: ModelDeploymentStatus, errors: tuple[tuple[str, str], ...]
+    ) -> Observed:
+        """All but the counters. `status` is what the last pass left, which may be newer than what was written."""
+        namespace, name = key
+        meta = observe.meta_of(manifest)
+        spec = observe.deployment_spec(manifest)
+        wish = ModelDeploymentSpec.model_validate(_PLACEHOLDER) if isinstance(spec, str) else spec
+        gateway = await self._gateway(namespace, spec)
+        versions = observe.versions(self._cache.of(key, VERSIONS), meta.uid)
+        owners = {version.meta.uid: version.number for version in versions}
+        pods = list(self._cache.of(key, PODS))
+        jobs = list(self._cache.of(key, JOBS))
+        serving = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(ROLE_LABEL) == "serve"]
+        return Observed(
+            now=self._clock.now(),
+            meta=meta,
+            spec=wish,
+            status=status,
+            defaults=await self._surroundings.defaults(namespace),
+            versions=versions,
+            jobs=observe.jobs(jobs, pods, owners, await self._warnings(jobs, pods)),
+            workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
+            route=self._route(namespace, name, meta.uid, gateway.problem),
+            gateway_address=gateway.address,
+            errors=errors,
+            invalid=spec if isinstance(spec, str) else "",
+        )
+
+    async def with_counters(self, observed: Observed, wanted: Sequence[tuple[int, ServingPod]]) -> Observed:
+        """The counters of these pods, or who could not be read. The time is that of the reading."""
+        if not wanted:
+            return observed
+        answers = await self._metrics.read(wanted)
+        counters = tuple(answer for answer in answers if isinstance(answer, PodCounters))
+        silent = [answer for answer in answers if isinstance(answer, str)]
+        now = self._clock.now()
+        if silent:
+            return replace(observed, now=now, counters=None, unreachable="; ".join(silent)[:1000])
+        return replace(observed, now=now, counters=counters)
+
+    async def _gateway(self, namespace: str, spec: ModelDeploymentSpec | str) -> GatewayState:
+        if isinstance(spec, str):
+            return GatewayState("", "")
+        states = [await self._surroundings.gateway(namespace, parent) for parent in spec.serving.route.parent_refs]
+        address = next((state.address for state in states if state.address), "")
+        return GatewayState(address, next((state.problem for state in states if state.problem), ""))
+
+    def _route(self, namespace: str, name: str, uid: str, gateway_problem: str) -> RouteState | None:
+        manifest = self._cache.get(ROUTES, namespace, name)
+        if manifest is None or not observe.is_owned(manifest, uid):
+            return None
+        return observe.route(manifest, name, gateway_problem)
+
+    async def _warnings(self, jobs: Sequence[Manifest], pods: Sequence[Manifest]) -> dict[str, str]:
+        """Words of the API server for every unfinished Job that has no pod; by UID of the Job."""
+        with_pods = {
+            reference["uid"] for pod in pods for reference in pod["metadata"].get("ownerReferences") or () if reference.get("uid")
+        }
+        return {
+            job["metadata"]["uid"]: await self._surroundings.warning(job)
+            for job in jobs
+            if job["metadata"]["uid"] not in with_pods and self._is_waiting(job)
+        }
+
+    def _is_waiting(self, job: Manifest) -> bool:
+        ended = any(
+            condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed")
+            for condition in (job.get("status") or {}).get("conditions") or ()
+        )
+        created = observe.time_of(job["metadata"].get("creationTimestamp"))
+        return not ended and created is not None and (self._clock.now() - created).total_seconds() >= PATIENCE_SECONDS

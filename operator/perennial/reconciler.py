@@ -1,0 +1,223 @@
+"""One pass over one ModelDeployment: gather -> plan -> apply actions -> one status write -> the rest -> events -> sleep.
+
+`perennial.core.plan` decides; this shell only reads, writes, and says when to look again. Killing the process between any two
+lines loses nothing: the plan follows from what is in the cluster. `perennial.bootstrap` runs it on N workers over
+`perennial.wakequeue`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from perennial.adapters import observe
+from perennial.adapters.cache import Cache, Key
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS
+from perennial.api.v1alpha1 import ModelDeploymentStatus
+from perennial.applying import Applier, Scene
+from perennial.core.actions import Action, CreateVersion, Plan
+from perennial.core.observed import Observed, ServingPod
+from perennial.gathering import Gatherer
+from perennial.manifests.event import event
+from perennial.ports import Clock, Cluster, ClusterError, Conflict, Invalid, Manifest, NotFound
+from perennial.telemetry import Telemetry
+from perennial.wakequeue import WakeQueue
+
+Decide = Callable[[Observed], Plan]
+Wanted = Callable[[Observed], Sequence[tuple[int, ServingPod]]]
+Refusals = tuple[tuple[str, str], ...]
+
+WRITING_PASSES = 50
+"""So many passes in a row that write something are a fault; what follows is slowed down."""
+
+log = logging.getLogger("perennial.reconciler")
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a pass leaves for the next one; losing it in a crash does no harm."""
+
+    errors: Refusals = ()
+    """Writes that the API server refused."""
+    written: Any = None
+    """The raw status in the cluster that `status` was derived from."""
+    status: ModelDeploymentStatus | None = None
+    """Newer than what is in the cluster: measurements that are not worth a write yet."""
+    writing: int = 0
+    """Passes in a row that wrote something."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass while it runs."""
+
+    key: Key
+    scene: Scene
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    wrote: list[str] = field(default_factory=list)
+
+
+class Reconciler:
+    """All that a worker needs; `decide` and `wanted` are the core's."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        cache: Cache,
+        gatherer: Gatherer,
+        clock: Clock,
+        queue: WakeQueue[Key],
+        telemetry: Telemetry,
+        decide: Decide,
+        wanted: Wanted,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._gatherer = gatherer
+        self._clock = clock
+        self._queue = queue
+        self._telemetry = telemetry
+        self._decide = decide
+        self._wanted = wanted
+        self._applier = Applier(cluster, cache)
+        self._memories: dict[Key, Memory] = {}
+
+    async def work(self) -> None:
+        """A worker: one key after the other, for ever."""
+        while True:
+            key = await self._queue.take()
+            try:
+                with self._telemetry.one_pass(key):
+                    await self.look_at(key)
+            finally:
+                self._queue.done(key)
+
+    async def look_at(self, key: Key) -> None:
+        """One pass, and when the next one is due. Raises nothing: a pass that fails is tried again, later and later."""
+        about = {"kind": "ModelDeployment", "object": f"{key[0]}/{key[1]}"}
+        try:
+            outcome = await self._pass(key)
+        except Conflict as error:
+            log.debug("somebody else wrote meanwhile: %s", error, extra=about)
+            self._telemetry.passed("conflict")
+            self._queue.retry(key)
+        except ClusterError as error:
+            seconds = self._queue.retry(key)
+            log.warning("the pass failed: %s; again in %.1f s", error, seconds, extra=about)
+            self._telemetry.passed("unavailable")
+        except Exception:  # the one place: a fault in one model must not stop the others
+            seconds = self._queue.retry(key)
+            log.exception("the pass failed by a fault of ours; again in %.1f s", seconds, extra=about)
+            self._telemetry.passed("fault")
+        else:
+            self._telemetry.passed(outcome)
+
+    async def _pass(self, key: Key) -> str:
+        manifest = self._cache.get(DEPLOYMENTS_OF_MODELS, *key)
+        if manifest is None or "deletionTimestamp" in manifest["metadata"]:
+            self._memories.pop(key, None)
+            self._telemetry.forget(key)
+            self._queue.succeeded(key)
+            return "gone"
+        memory = self._memories.setdefault(key, Memory())
+        written = _status_of(manifest)
+        if memory.written != manifest.get("status"):
+            memory.status = None
+        observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors)
+        observed = await self._gatherer.with_counters(observed, self._wanted(observed))
+        plan = self._decide(observed)
+        current = _Pass(key, Scene(observed))
+        whole = await self._carry_out(plan, current, written)
+        self._remember(plan, current, memory, whole=whole)
+        return self._schedule(plan, current, memory)
+
+    async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> bool:
+        """Writes what the plan asks for; only the conditions, and False, when a version could not be made."""
+        created = await self._apply(plan.before, current)
+        status = plan.status
+        if not created:
+            told = {"conditions": plan.status.conditions, "observed_generation": plan.status.observed_generation}
+            status = written.model_copy(update=told)
+        saved = False
+        if plan.persist or not created:
+            scene = current.scene
+            saved = await self._applier.write_status(DEPLOYMENTS_OF_MODELS, scene.observed.meta, written, status, scene)
+            if saved:
+                current.wrote.append("Status")
+        if created:
+            await self._apply(plan.after, current)
+            if saved:
+                await self._tell(plan, current)
+        return created
+
+    async def _apply(self, actions: Sequence[Action], current: _Pass) -> bool:
+        """All actions, in order; False when a version could not be made, on which the rest of a plan rests."""
+        created = True
+        for action in actions:
+            name = type(action).__name__
+            try:
+                if await self._applier.carry_out(action, current.scene):
+                    current.wrote.append(name)
+            except (Invalid, NotFound) as error:
+                current.refused.append((name, str(error)))
+                created = created and not isinstance(action, CreateVersion)
+        return created
+
+    async def _tell(self, plan: Plan, current: _Pass) -> None:
+        """Events; one that cannot be sent is not worth a pass."""
+        meta = current.scene.observed.meta
+        resource_version = current.scene.written.get(meta.uid, meta.resource_version)
+        for said in plan.events:
+            if said.reason == "RolledBack":
+                self._telemetry.rolled_back()
+            try:
+                await self._cluster.create(event(meta, resource_version, said, self._clock.now()))
+            except ClusterError as error:
+                log.debug("an event was not sent: %s", error, extra={"object": f"{meta.namespace}/{meta.name}"})
+
+    def _remember(self, plan: Plan, current: _Pass, memory: Memory, *, whole: bool) -> None:
+        manifest = self._cache.get(DEPLOYMENTS_OF_MODELS, *current.key)
+        memory.written = manifest.get("status") if manifest else None
+        memory.status = None if plan.persist or not whole else plan.status
+        blocked = any(c.type == "RollbackBlocked" and c.status == "True" for c in plan.status.conditions)
+        self._telemetry.model(current.key, plan.status.summary, blocked=blocked)
+
+    def _schedule(self, plan: Plan, current: _Pass, memory: Memory) -> str:
+        """When to look again: at once after a write or another refusal, later while refused, else as the plan says."""
+        key, errors = current.key, tuple(current.refused)
+        changed = errors != memory.errors
+        memory.errors = errors
+        memory.writing = memory.writing + 1 if current.wrote else 0
+        facts = {"kind": "ModelDeployment", "object": f"{key[0]}/{key[1]}"}
+        if plan.wake_after is not None:
+            self._queue.wake_after(key, plan.wake_after)
+        if errors:
+            if changed:
+                log.warning("refused by the API server: %s: %s", *errors[0], extra=facts)
+                self._queue.wake(key)
+            self._queue.retry(key)
+            return "refused"
+        if memory.writing > WRITING_PASSES:
+            log.warning("writes in every pass: %s", ", ".join(current.wrote), extra=facts)
+            self._queue.retry(key)
+            return "wrote"
+        self._queue.succeeded(key)
+        if current.wrote or changed:
+            log.info("wrote %s", ", ".join(current.wrote), extra=facts)
+            self._queue.wake(key)
+            return "wrote"
+        log.debug("nothing to do", extra=facts)
+        return "quiet"
+
+
+def _status_of(manifest: Manifest) -> ModelDeploymentStatus:
+    """The status in the cluster; one that cannot be read is started anew from the cluster's objects."""
+    try:
+        return observe.deployment_status(manifest)
+    except ValidationError:
+        return ModelDeploymentStatus()
