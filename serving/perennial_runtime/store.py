@@ -2,6 +2,7 @@
 
     <store>/blobs/sha256/<hex>                         written once, verified on every read
     <store>/results/<version uid>/<step>[-<key>].json  the termination message of a step that has ended
+    <store>/checkpoints/<version uid>.json             which blobs are the trainer's last checkpoint
 
 Every step writes its outputs as blobs and then its result; a step that finds its result there answers with it again.
 Errors of the object store become `Refused` (a person must act: secret, bucket, permission) or `Unavailable` (try again).
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import obstore
@@ -27,7 +28,7 @@ from perennial_runtime.answers import Refused, Unavailable
 from perennial_runtime.contract import STORE_SECRET_PATH, Answer, ContractError, decode_answer, encode_answer
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 CHUNK = 8 * 1024 * 1024
 CONDITIONAL_LIMIT = 64 * 1024 * 1024
@@ -58,23 +59,30 @@ def open_bucket(uri: str, secret_path: str | Path | None, what: str = "store") -
     if parts.scheme != "s3" or not parts.netloc:
         raise Refused("UriNotSupported", f"{what} {uri!r}: use s3://<bucket>/<prefix>")
     keys = {} if secret_path is None else _read_secret(Path(secret_path), what)
-    endpoint = keys.get("AWS_ENDPOINT_URL", "")
-    plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    plain = keys.get("AWS_ENDPOINT_URL", "").startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
     client: ClientConfig = {"connect_timeout": "5s", "timeout": "120s", "allow_http": plain}
     retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
     with mapped(uri, what):
         return S3Store(
             parts.netloc,
             prefix=parts.path.strip("/") or None,
-            access_key_id=keys.get("AWS_ACCESS_KEY_ID"),
-            secret_access_key=keys.get("AWS_SECRET_ACCESS_KEY"),
-            session_token=keys.get("AWS_SESSION_TOKEN"),
-            endpoint=endpoint or None,
-            region=keys.get("AWS_REGION", "us-east-1"),
-            skip_signature=not keys,
             client_options=client,
             retry_config=retry,
+            skip_signature=not keys,
+            config=_s3_config(keys),
         )
+
+
+def _s3_config(keys: dict[str, str]) -> S3Config:
+    """What the Secret says, in obstore's words; it takes no None."""
+    known = {
+        "access_key_id": keys.get("AWS_ACCESS_KEY_ID"),
+        "secret_access_key": keys.get("AWS_SECRET_ACCESS_KEY"),
+        "session_token": keys.get("AWS_SESSION_TOKEN"),
+        "endpoint": keys.get("AWS_ENDPOINT_URL"),
+        "region": keys.get("AWS_REGION", "us-east-1"),
+    }
+    return cast("S3Config", {name: value for name, value in known.items() if value})
 
 
 def _read_secret(path: Path, what: str) -> dict[str, str]:
@@ -192,17 +200,28 @@ class Store:
     def get_result(self, uid: str, step: str, key: str = "") -> Answer | None:
         """The stored answer of a step; None when it has not ended yet."""
         path = result_path(uid, step, key)
+        body = self.get_document(path)
+        if body is None:
+            return None
+        try:
+            return decode_answer(body.decode(errors="replace"))
+        except ContractError as error:
+            raise Refused("ResultBroken", f"{self._uri}/{path} is not a result ({error}): delete that object") from None
+
+    def put_document(self, path: str, body: bytes) -> None:
+        """Write (over) a small object that is neither blob nor result: a checkpoint's list of files."""
+        with mapped(self._uri):
+            obstore.put(self._bucket, path, body)
+
+    def get_document(self, path: str) -> bytes | None:
+        """Such an object; None when there is none."""
         with mapped(self._uri):
             try:
-                text = bytes(obstore.get(self._bucket, path).bytes()).decode()
+                return bytes(obstore.get(self._bucket, path).bytes())
             except (exceptions.NotFoundError, FileNotFoundError) as error:
                 if "NoSuchBucket" in str(error):
                     raise
                 return None
-        try:
-            return decode_answer(text)
-        except ContractError as error:
-            raise Refused("ResultBroken", f"{self._uri}/{path} is not a result ({error}): delete that object") from None
 
     def _create(self, path: str, body: bytes) -> None:
         try:

@@ -1,0 +1,195 @@
+"""The native sidecar `reporter` of a train Job: tells progress while the trainer runs, uploads its outputs when it has ended.
+
+The kubelet sends it SIGTERM once the main container has ended, however it ended, and waits for it. It uploads what is there
+and answers with a TrainResult; whether the trainer did well is judged by the operator from the trainer's exit code and this
+answer. It has the store's credentials, the trainer has none: nothing that the trainer wrote is trusted (`outputs`).
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import math
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from perennial_runtime import checkpoint
+from perennial_runtime.answers import Unavailable, say
+from perennial_runtime.contract import (
+    CHECKPOINT_NAME,
+    METRICS_NAME,
+    MODEL_BYTES_LIMIT,
+    MODEL_NAME,
+    OUT_PATH,
+    PARITY_NAME,
+    PROGRESS_NAME,
+    PROGRESS_PORT,
+    Step,
+    TrainResult,
+    TrainSpec,
+)
+from perennial_runtime.outputs import OutputError, opened, tail
+from perennial_runtime.store import Store
+
+CHECKPOINT_SECONDS = 30.0
+UPLOAD_TRIES = 4
+UPLOAD_PAUSE = 2.0
+PARITY_BYTES_LIMIT = 16 * 1024 * 1024
+METRICS_BYTES_LIMIT = 64 * 1024
+MOST_CLAIMS = 8
+LONGEST_NAME = 40
+_LINE_BYTES = 4096
+
+Numbers = dict[str, float]
+
+
+def main(spec: TrainSpec) -> TrainResult:
+    """Serve progress until SIGTERM, then upload."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    signal.signal(signal.SIGINT, lambda _number, _frame: ended.set())
+    out = Path(OUT_PATH)
+    server = serve_progress(out, PROGRESS_PORT)
+    store = Store(spec.store)
+    try:
+        watch(spec, store, out, ended)
+    finally:
+        server.shutdown()
+    return upload(spec, store, out)
+
+
+def watch(spec: TrainSpec, store: Store, out: Path, ended: threading.Event, seconds: float = CHECKPOINT_SECONDS) -> None:
+    """Until `ended`: save the checkpoint folder whenever it has changed and then stayed the same for one look."""
+    folder = out / CHECKPOINT_NAME
+    saved = seen = checkpoint.marks(folder)
+    while not ended.wait(seconds):
+        now = checkpoint.marks(folder)
+        if now not in (saved, ()) and now == seen:
+            try:
+                say("checkpoint saved", files=checkpoint.save(store, spec.uid, folder))
+                saved = now
+            except Unavailable as error:
+                say("checkpoint not saved, tried again later", reason=error.reason)
+        seen = now
+
+
+def upload(spec: TrainSpec, store: Store, out: Path, pause: float = UPLOAD_PAUSE) -> TrainResult:
+    """Upload the outputs and record the result of this attempt; a store that does not answer is asked again."""
+    for left in range(UPLOAD_TRIES - 1, -1, -1):
+        try:
+            result = collect(store, out)
+            store.put_result(spec.uid, Step.TRAIN, result, key=str(spec.attempt), replace=True)
+        except Unavailable as error:
+            if left == 0:
+                raise
+            say("upload failed, trying again", reason=error.reason, left=left)
+            time.sleep(pause)
+        else:
+            return result
+    raise AssertionError("the last try returns or raises")
+
+
+@dataclass(slots=True)
+class _Upload:
+    digest: str | None = None
+    size: int = 0
+    problem: OutputError | None = None
+
+
+def collect(store: Store, out: Path, model_limit: int = MODEL_BYTES_LIMIT) -> TrainResult:
+    """Upload model.onnx and parity.parquet and read the claims; `problem` tells the first thing that is wrong."""
+    model = _upload(store, out, MODEL_NAME, model_limit)
+    parity = _upload(store, out, PARITY_NAME, PARITY_BYTES_LIMIT)
+    problem = model.problem or parity.problem
+    return TrainResult(
+        model=model.digest,
+        parity=parity.digest,
+        model_bytes=model.size,
+        problem=problem.reason if problem else None,
+        message=problem.message if problem else "",
+        claims=read_claims(out),
+    )
+
+
+def _upload(store: Store, out: Path, name: str, limit: int) -> _Upload:
+    try:
+        with opened(out, name, limit) as stream:
+            size = stream.seek(0, 2)
+            if size == 0:
+                return _Upload(problem=OutputError("OutputEmpty", f"the trainer wrote {out.name}/{name} with 0 bytes"))
+            return _Upload(store.put_file(stream), size)
+    except OutputError as error:
+        return _Upload(problem=error)
+
+
+def read_claims(out: Path) -> Numbers:
+    """metrics.json's finite numbers, at most 8: shown as what the trainer claims. Nothing where it is not readable."""
+    try:
+        with opened(out, METRICS_NAME, METRICS_BYTES_LIMIT) as stream:
+            return numbers(stream.read())
+    except OutputError:
+        return {}
+
+
+def numbers(body: bytes) -> Numbers:
+    """The finite numbers with short plain names of a JSON object: all that is passed on of what a trainer writes."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    kept: Numbers = {}
+    for name, value in document.items():
+        plain = (
+            len(name) <= LONGEST_NAME and name.replace("_", "a").replace("-", "a").replace(".", "a").isalnum() and name.isascii()
+        )
+        if (
+            plain
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and abs(value) < 1e300
+            and math.isfinite(value)
+        ):
+            kept[name] = float(f"{value:.6g}")
+    return dict(list(kept.items())[:MOST_CLAIMS])
+
+
+def progress(out: Path, started: float) -> dict[str, object]:
+    """The answer of GET /progress: the newest complete line of progress.jsonl, numbers only, and the seconds so far."""
+    lines = [line for line in tail(out, PROGRESS_NAME, _LINE_BYTES).splitlines() if line.strip()]
+    newest = next((found for line in reversed(lines) if (found := numbers(line))), None)
+    return {"seconds": round(time.monotonic() - started, 1), "progress": newest}
+
+
+def serve_progress(out: Path, port: int) -> http.server.ThreadingHTTPServer:
+    """Answer GET /progress in a thread; the caller shuts the server down."""
+    server = http.server.ThreadingHTTPServer(("", port), partial(_Progress, out, time.monotonic()))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
+    return server
+
+
+class _Progress(http.server.BaseHTTPRequestHandler):
+    timeout = 5
+
+    def __init__(self, out: Path, started: float, *arguments: object) -> None:
+        self._out = out
+        self._started = started
+        super().__init__(*arguments)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        known = self.path == "/progress"
+        body = json.dumps(progress(self._out, self._started) if known else {"error": "only GET /progress"}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """One look a second is no news."""
