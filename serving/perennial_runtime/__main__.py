@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -39,6 +40,8 @@ def carry_out(command: Command) -> Answer | None:
     """Decode the spec, import the command's module and run it."""
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, str(cpu_limit()))
+    if command is Command.REPORTER:  # a trainer may end while this is still importing; the signal must not be lost
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     module, kind = COMMANDS[command]
     spec = contract.decode(kind, os.environ.get(contract.STEP_VARIABLE, ""))
     result: Answer | None = importlib.import_module(f"perennial_runtime.{module}").main(spec)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http.server
 import json
-import math
+import re
 import signal
 import threading
 import time
@@ -41,7 +41,8 @@ UPLOAD_PAUSE = 2.0
 PARITY_BYTES_LIMIT = 16 * 1024 * 1024
 METRICS_BYTES_LIMIT = 64 * 1024
 MOST_CLAIMS = 8
-LONGEST_NAME = 40
+LARGEST = 1e300
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _LINE_BYTES = 4096
 
 Numbers = dict[str, float]
@@ -51,7 +52,7 @@ def main(spec: TrainSpec) -> TrainResult:
     """Serve progress until SIGTERM, then upload."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    signal.signal(signal.SIGINT, lambda _number, _frame: ended.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by __main__ until someone listens
     out = Path(OUT_PATH)
     server = serve_progress(out, PROGRESS_PORT)
     store = Store(spec.store)
@@ -145,16 +146,8 @@ def numbers(body: bytes) -> Numbers:
         return {}
     kept: Numbers = {}
     for name, value in document.items():
-        plain = (
-            len(name) <= LONGEST_NAME and name.replace("_", "a").replace("-", "a").replace(".", "a").isalnum() and name.isascii()
-        )
-        if (
-            plain
-            and isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and abs(value) < 1e300
-            and math.isfinite(value)
-        ):
+        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+        if finite and _PLAIN_NAME.fullmatch(name):
             kept[name] = float(f"{value:.6g}")
     return dict(list(kept.items())[:MOST_CLAIMS])
 
