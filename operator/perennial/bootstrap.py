@@ -33,7 +33,7 @@ from perennial.telemetry import Telemetry
 from perennial.wakequeue import WakeQueue
 
 RELIST_SECONDS = 300.0
-AFTER_REOPENING_SECONDS = 5.0
+AFTER_REOPENING_SECONDS = 1.0
 """Between the LIST of the cache and the watches' own something may have been deleted."""
 FIRST_FILL_SECONDS = 2.0
 

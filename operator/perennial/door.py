@@ -23,8 +23,12 @@ from perennial.manifests.common import MODEL_LABEL
 from perennial.ports import Manifest
 from perennial.telemetry import Telemetry
 
+NAME = "perennial-operator"
+"""Given, or Kopf looks for the name of the user, which a pod has none of."""
 REOPEN_SECONDS = 1.0
-CLOSE_SECONDS = 3.0
+LONGEST_SECONDS = 15.0
+STEADY_SECONDS = 3.0
+"""Watches that have lasted so long are open; before, nobody knows."""
 
 Sink = Callable[[str, Manifest], None]
 """Takes (event type, object) in the operator's loop."""
@@ -54,17 +58,21 @@ class Door:
 
     async def keep_open(self) -> None:
         """Runs Kopf again whenever it ends, until cancelled."""
+        failures = 0
         while True:
             session = _Session(self._credentials, self._namespaces, self._sink, asyncio.get_running_loop())
             session.start()
-            self._telemetry.door(open_now=True)
-            self._reopened()
             try:
+                failures += 1
+                if not (await asyncio.wait((session.ended,), timeout=STEADY_SECONDS))[0]:
+                    failures = 0
+                    self._telemetry.door(open_now=True)
+                    self._reopened()
                 problem = await session.ended
             finally:
                 session.stop()
                 self._telemetry.door(open_now=False)
-            seconds = REOPEN_SECONDS * self._chance.uniform(0.75, 1.5)
+            seconds = min(LONGEST_SECONDS, REOPEN_SECONDS * 2.0**failures) * self._chance.uniform(0.75, 1.5)
             log.warning("the watches ended: %s; reopening in %.1f s", problem, seconds)
             await asyncio.sleep(seconds)
 
@@ -118,6 +126,7 @@ class _Session:
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             standalone=True,
+            identity=cast(Any, NAME),
             identity=cast(Any, "perennial"),  # Kopf would ask for the name of a user, which the pod's has not
             stop_flag=self._stop,
         )
