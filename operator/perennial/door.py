@@ -127,7 +127,6 @@ class _Session:
             namespaces=self._namespaces,
             standalone=True,
             identity=cast(Any, NAME),
-            identity=cast(Any, "perennial"),  # Kopf would ask for the name of a user, which the pod's has not
             stop_flag=self._stop,
         )
 
