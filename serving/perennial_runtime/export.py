@@ -77,13 +77,13 @@ def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None
     inputs = [(feature.name, _tensor(feature)) for feature in wanted]
     final = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
     if isinstance(final, HistGradientBoostingClassifier):
-        _thresholds_to_float32(final)
+        thresholds_to_float32(final)
     _register()
     try:
         model = convert_sklearn(pipeline, initial_types=inputs, options={id(final): {"zipmap": False}}, target_opset=OPSETS)
     except Exception as error:  # skl2onnx raises its own and Python's errors alike; the name of the type is what it tells
         raise ExportError(f"skl2onnx can't convert this pipeline ({type(error).__name__}): {str(error)[:300]}") from error
-    _keep_score(model)
+    keep_score(model)
     path.write_bytes(model.SerializeToString())
     check(path, wanted)
 
@@ -118,7 +118,7 @@ def _tensor(feature: Feature) -> Any:
     return FloatTensorType([None, 1]) if feature.kind == NUMERIC else StringTensorType([None, 1])
 
 
-def _keep_score(model: onnx.ModelProto) -> None:
+def keep_score(model: onnx.ModelProto) -> None:
     """Replace the outputs (label, probabilities [N, 2]) by the probability of class 1."""
     names = [output.name for output in model.graph.output]
     probabilities = names[-1]
@@ -128,7 +128,7 @@ def _keep_score(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info(SCORE_OUTPUT, TensorProto.FLOAT, [None]))
 
 
-def _thresholds_to_float32(model: HistGradientBoostingClassifier) -> None:
+def thresholds_to_float32(model: HistGradientBoostingClassifier) -> None:
     """Round every threshold down to a float32: for float32 inputs each comparison stays as it was, in the graph too.
 
     A threshold lies between two float32 values of the training data. Rounded to nearest, as the conversion does, it could meet
