@@ -8,7 +8,7 @@ export PYTHONPATH := operator:serving:dev
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast cluster cluster-down images bench crds venv
+.PHONY: help demo test check fast cluster cluster-down cluster-cycle images bench crds venv
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ cluster: .venv/.synced ## Start the embedded cluster, or mend it
 
 cluster-down: .venv/.synced ## Remove the embedded cluster without a trace (its build cache stays)
 	@$(PYTHON) -m cluster down
+
+cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes)
+	@$(PYTHON) -m pytest tests/cluster/cycle_provisioner.py -q -s
 
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push

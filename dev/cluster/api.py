@@ -98,6 +98,7 @@ class Cluster:
             return local, known
         log = self.settings.build_logs / f"{recipe.name.replace('/', '-')}.log"
         with lifecycle.building(self.settings, self.progress), self.progress.step(recipe.name, "building and pushing"):
+            buildah.make_room(self.settings, log)
             self._build(recipe, log)
             digest = buildah.push(self.settings, local, f"{self.registry}/{recipe.name}:{tag}", log, plain=self.netns is not None)
         return local, digest
@@ -139,7 +140,7 @@ class Cluster:
 
     def _asked(self) -> Settings:
         if self.netns is None:
-            raise ClusterError("The Gateway of a cluster of yours has an address that only you know; set it where it is asked.")
+            raise ClusterError("The Gateway is only known of the embedded cluster; ask yours: kubectl get gateway -A.")
         return self.settings
 
 

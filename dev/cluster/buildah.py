@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster import shell
 from cluster.settings import REGISTRY, Settings
 
+LITTLE_ROOM_BYTES = 10 * 2**30
 CERTIFICATES = Path("/etc/ssl/certs")
 PASSED_ON = re.compile(r"(PIP|UV)_\w+|SSL_CERT_(FILE|DIR)|(http|https|no)_proxy|(HTTP|HTTPS|NO)_PROXY")
 ARGUMENT = re.compile(r"^\s*ARG\s+(\w+)", re.MULTILINE | re.IGNORECASE)
@@ -16,6 +17,14 @@ ARGUMENT = re.compile(r"^\s*ARG\s+(\w+)", re.MULTILINE | re.IGNORECASE)
 
 def _buildah(settings: Settings) -> list[str]:
     return ["buildah", "--root", str(settings.cache / "images"), "--runroot", "/run/perennial-images"]
+
+
+def make_room(settings: Settings, log: Path, below: int = LITTLE_ROOM_BYTES) -> bool:
+    """Forgets layers that no named image uses when the disk runs full: they only save time in the next build. True if so."""
+    if shutil.disk_usage(settings.cache).free >= below:
+        return False
+    shell.run([*_buildah(settings), "rmi", "--prune"], what="forgetting unused layers", log=log)
+    return True
 
 
 def exists(settings: Settings, image: str) -> bool:

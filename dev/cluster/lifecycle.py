@@ -50,6 +50,11 @@ def locked(settings: Settings, progress: Progress) -> Iterator[None]:
     """Waits for another `up` or `down` of this cluster and says so."""
     path = settings.state.with_name(f"{settings.state.name}.lock")
     with _exclusive(path, "another command is changing the cluster; waiting for it", progress):
+        if others := processes.other_states(settings.state):
+            raise ClusterError(
+                f"Another embedded cluster runs, with its state in {', '.join(sorted(others))}; a machine holds only one.\n"
+                f"  fix: use it, or remove it first, with PERENNIAL_STATE={min(others)}"
+            )
         yield
 
 

@@ -73,7 +73,16 @@ def identify(pid: int, proc: Path = PROC) -> Identity | None:
 
 def marked(state: Path, proc: Path = PROC) -> Iterator[Running]:
     """Every live process that a daemon of this state directory is or has started."""
-    wanted = f"{MARK}={state}|".encode()
+    return (running for where, running in _all_marked(proc) if where == str(state))
+
+
+def other_states(state: Path, proc: Path = PROC) -> set[str]:
+    """State directories of clusters that run besides this one: they would share its addresses and control groups."""
+    return {where for where, _ in _all_marked(proc)} - {str(state)}
+
+
+def _all_marked(proc: Path) -> Iterator[tuple[str, Running]]:
+    prefix = f"{MARK}=".encode()
     for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
@@ -82,11 +91,11 @@ def marked(state: Path, proc: Path = PROC) -> Iterator[Running]:
             program = (entry / "exe").readlink().name
         except OSError:
             continue  # ended meanwhile, or a kernel thread
-        mark = next((text for text in variables if text.startswith(wanted)), None)
+        mark = next((text for text in variables if text.startswith(prefix)), None)
         identity = identify(int(entry.name), proc)
         if mark is not None and identity is not None:
-            name, _, fingerprint = mark[len(wanted) :].decode(errors="replace").partition("|")
-            yield Running(identity, name, fingerprint, program.removesuffix(" (deleted)"))
+            where, name, fingerprint = (mark[len(prefix) :].decode(errors="replace") + "||").split("|")[:3]
+            yield where, Running(identity, name, fingerprint, program.removesuffix(" (deleted)"))
 
 
 def is_daemon(running: Running, daemon: Daemon) -> bool:

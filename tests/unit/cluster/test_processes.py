@@ -52,6 +52,12 @@ def test_only_processes_with_the_mark_of_this_state_directory_are_ours(tmp_path:
     assert list(processes.marked(STATE, tmp_path)) == [Running(Identity(10, 77), "etcd", "abc", "kube")]
 
 
+def test_another_cluster_on_the_machine_is_noticed(tmp_path: Path) -> None:
+    _fake(tmp_path, 10, mark="/state|etcd|abc")
+    _fake(tmp_path, 11, mark="/elsewhere|etcd|abc")
+    assert processes.other_states(STATE, tmp_path) == {"/elsewhere"}
+
+
 def test_a_program_that_was_replaced_on_disk_is_still_recognised(tmp_path: Path) -> None:
     _fake(tmp_path, 10, mark="/state|etcd|abc", name="kube (deleted)")
     assert [one.program for one in processes.marked(STATE, tmp_path)] == ["kube"]
