@@ -1,0 +1,189 @@
+"""The operator's chart, rendered: settings arrive, rights are the least, pods are restricted, bad values are refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from chart_support import CHARTS, VALUES, HelmError, helm, one, rendered, template
+from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAYS, RESOURCES
+from perennial.settings import PREFIX, VARIABLES, from_environment
+from perennial.telemetry import Telemetry
+
+Manifest = dict[str, Any]
+
+
+def container(documents: list[Manifest]) -> Manifest:
+    found: Manifest = one(documents, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def environment(documents: list[Manifest]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(documents)["env"]}
+
+
+def granted(documents: list[Manifest]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of every role."""
+    roles = [document for document in documents if document["kind"] in {"Role", "ClusterRole"}]
+    rules = [rule for role in roles for rule in role["rules"]]
+    return {
+        (group, name, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for name in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_lint_finds_nothing() -> None:
+    assert "1 chart(s) linted, 0 chart(s) failed" in helm(
+        "lint", str(CHARTS / "perennial"), "--kube-version=v1.35.4", values=VALUES
+    )
+
+
+def test_the_operator_can_read_every_setting_that_the_chart_gives() -> None:
+    found = environment(rendered(watchNamespaces=["a", "b"], workers=7, logLevel="debug", logFormat="text"))
+    assert found.keys() == {PREFIX + name for name, _ in VARIABLES}
+    settings = from_environment(found)
+    assert settings.serving_image == VALUES["images"]["serving"]
+    assert settings.training_image == VALUES["images"]["training"]
+    assert settings.store_uri == "s3://models/perennial"
+    assert (settings.namespaces, settings.workers) == (("a", "b"), 7)
+    assert (settings.log_level, settings.log_format, settings.metrics_port) == ("debug", "text", 8081)
+
+
+def test_without_namespaces_the_operator_works_in_all_of_them() -> None:
+    assert from_environment(environment(rendered())).namespaces == ()
+
+
+def test_only_one_operator_runs_at_a_time() -> None:
+    spec = one(rendered(), "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_the_pod_meets_the_restricted_profile_with_a_read_only_root() -> None:
+    pod = one(rendered(), "Deployment")["spec"]["template"]["spec"]
+    security = pod["containers"][0]["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert security == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_probes_ask_the_port_that_the_operator_listens_on() -> None:
+    found = container(rendered(metrics={"port": 9000}))
+    assert found["ports"][0]["containerPort"] == 9000
+    assert found["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    assert found["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    assert {"name": "PERENNIAL_METRICS_PORT", "value": "9000"} in found["env"]
+
+
+@pytest.mark.parametrize("namespaces", [[], ["a", "b"]], ids=["cluster-wide", "named namespaces"])
+def test_rights_have_no_wildcard_and_no_secret(namespaces: list[str]) -> None:
+    for group, name, verb in granted(rendered(watchNamespaces=namespaces)):
+        assert "*" not in {group, name, verb}
+        assert name not in {"secrets", "pods/exec", "roles", "rolebindings", "serviceaccounts/token"}
+        assert verb not in {"escalate", "bind", "impersonate", "deletecollection"}
+
+
+def test_rights_cover_every_kind_that_the_operator_reads() -> None:
+    found = granted(rendered())
+    for kind, resource in RESOURCES.items():
+        verb = {CONFIG_MAPS: "get", GATEWAYS: "get", EVENTS: "list"}.get(kind, "watch")
+        assert (resource.group, resource.plural, verb) in found, kind
+
+
+def test_no_right_to_delete_what_owner_references_remove() -> None:
+    deletable = {name for _, name, verb in granted(rendered()) if verb == "delete"}
+    assert deletable == {"modelversions", "jobs"}
+
+
+def test_the_only_configmap_that_can_be_read_is_the_stores() -> None:
+    rules = [rule for rule in one(rendered(), "ClusterRole")["rules"] if rule["resources"] == ["configmaps"]]
+    assert [(rule["resourceNames"], rule["verbs"]) for rule in rules] == [(["perennial-store"], ["get"])]
+
+
+def test_named_namespaces_get_roles_of_their_own_and_the_cluster_none_over_models() -> None:
+    documents = rendered(watchNamespaces=["a", "b"])
+    roles = {document["metadata"]["namespace"] for document in documents if document["kind"] == "Role"}
+    bindings = {document["metadata"]["namespace"] for document in documents if document["kind"] == "RoleBinding"}
+    cluster = {(name, verb) for _, name, verb in granted([one(documents, "ClusterRole")])}
+    assert roles == bindings == {"a", "b"}
+    assert {name for name, _ in cluster} == {"customresourcedefinitions", "gateways"}
+    assert {verb for _, verb in cluster} == {"get", "list", "watch"}
+
+
+def test_every_binding_is_for_the_operators_own_account() -> None:
+    documents = rendered(watchNamespaces=["a"])
+    account = one(documents, "ServiceAccount")["metadata"]
+    for document in documents:
+        if document["kind"].endswith("Binding"):
+            subject = {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+            assert document["subjects"] == [subject]
+
+
+BAD: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"image": ""}, "image is empty: set the operator's image"),
+    ({"images": {"serving": "", "training": "t"}}, "images.serving is empty"),
+    ({"images": {"serving": "s", "training": ""}}, "images.training is empty"),
+    ({"store": {"uri": ""}}, "store.uri is empty"),
+    ({"store": {"uri": "gs://models"}}, "/store/uri"),
+    ({"store": {"uri": "s3://m", "embedded": {"enabled": True}}}, "additional properties 'embedded'"),
+    ({"images": {"serving": "s", "training": "t", "operator": "o"}}, "additional properties 'operator'"),
+    ({"replicas": 2}, "additional properties 'replicas'"),
+    ({"workers": 0}, "/workers"),
+    ({"workers": "many"}, "/workers"),
+    ({"watchNamespaces": "team-a"}, "/watchNamespaces"),
+    ({"watchNamespaces": ["Team_A"]}, "/watchNamespaces/0"),
+    ({"logLevel": "loud"}, "/logLevel"),
+    ({"metrics": {"port": 80}}, "/metrics/port"),
+    ({"alerts": {"enabled": "yes"}}, "/alerts/enabled"),
+)
+
+
+@pytest.mark.parametrize(("changes", "words"), BAD, ids=[words for _, words in BAD])
+def test_a_bad_value_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(HelmError) as caught:
+        rendered(**changes)
+    assert words in str(caught.value)
+
+
+def test_a_cluster_that_is_too_old_is_refused_in_words() -> None:
+    with pytest.raises(HelmError, match=r"Perennial needs 1\.31 or newer"):
+        helm("template", "perennial", str(CHARTS / "perennial"), "--kube-version=v1.30.2", values=VALUES)
+
+
+def test_alerts_come_only_when_asked_for() -> None:
+    assert "PrometheusRule" not in {document["kind"] for document in rendered()}
+
+
+def test_alerts_speak_of_series_that_the_operator_has() -> None:
+    rule = one(rendered(alerts={"enabled": True, "labels": {"release": "prom"}}), "PrometheusRule")
+    alerts = rule["spec"]["groups"][0]["rules"]
+    telemetry = Telemetry(lambda: 0.0)
+    series = {sample.name for family in telemetry.registry.collect() for sample in family.samples}
+    families = {family.name for family in telemetry.registry.collect()}
+    known = series | families | {f"{family}_total" for family in families}
+    assert rule["metadata"]["labels"]["release"] == "prom"
+    assert [alert["alert"] for alert in alerts] == ["PerennialDown", "PerennialModelStuck", "PerennialRollbackBlocked"]
+    for alert in alerts:
+        named = set(re.findall(r"perennial_\w+", alert["expr"]))
+        assert named
+        assert named <= known
+
+
+def test_two_releases_do_not_share_a_cluster_role() -> None:
+    one_name = one(rendered(), "ClusterRole")["metadata"]["name"]
+    words = ("template", "perennial", str(CHARTS / "perennial"), "--namespace=elsewhere", "--kube-version=v1.35.4")
+    other = [document for document in yaml.safe_load_all(helm(*words, values=VALUES)) if document]
+    assert one(other, "ClusterRole")["metadata"]["name"] != one_name
+
+
+def test_an_upgrade_with_the_same_values_renders_the_same() -> None:
+    assert template() == template()
