@@ -92,12 +92,12 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     scores = score_in_sandbox(subject, tables, room, limits)
     distance = _parity(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
-    identity, archive = _package(spec, inputs, tables, scores, room)
-    packed = store.put_file(archive)
-    say("bento stored", digest=packed, size=archive.stat().st_size)
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
     gates = measure(spec.gates, blind, spec.seed)
     say("gates measured", gates=len(gates), rows=int(blind.compared.sum()))
+    identity, archive = _package(spec, inputs, tables, scores, room)
+    packed = store.put_file(archive)
+    say("bento stored", digest=packed, size=archive.stat().st_size)
     return _fitted(
         EvaluateResult(
             identity=identity,

@@ -169,17 +169,17 @@ class _Ranked:
         self.order = np.argsort(-scores, kind="stable")
         ordered = scores[self.order]
         self.labels = labels[self.order].astype(np.float64)
-        self.ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # rows of equal score are one group
+        ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # rows of equal score are one group
+        self.ends = slice(None) if len(ends) == len(ordered) else ends  # a slice copies nothing
 
     def average_precision(self, weights: Floats) -> Floats:
         """One value for each row of `weights` [replicates, rows] (row counts): sum of precision times gain in recall."""
         ordered = weights[:, self.order]
         everything = np.cumsum(ordered, axis=1)[:, self.ends]
         hits = np.cumsum(ordered * self.labels, axis=1)[:, self.ends]
-        gains = np.diff(hits, axis=1, prepend=0.0)
-        precision = np.divide(hits, everything, out=np.zeros_like(hits), where=everything > 0)
-        total = np.maximum(hits[:, -1], 1e-300)
-        value: Floats = (precision * gains).sum(axis=1) / total
+        precision = hits / np.maximum(everything, 1.0)  # counts: where nothing was drawn yet, nothing was hit
+        gained = precision[:, 0] * hits[:, 0] + np.einsum("ij,ij->i", precision[:, 1:], np.diff(hits, axis=1))
+        value: Floats = gained / np.maximum(hits[:, -1], 1.0)
         return value
 
 

@@ -153,7 +153,8 @@ class World:
         from perennial_runtime.archive import unpack
 
         target = self.folder / f"unpacked-{digest[:8]}"
-        unpack(self.store.get_file(digest, self.folder / "out.tar"), target)
+        if not target.exists():
+            unpack(self.store.get_file(digest, self.folder / "out.tar"), target)
         return target / bento.SOURCE
 
 

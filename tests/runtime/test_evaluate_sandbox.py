@@ -1,0 +1,77 @@
+"""The scoring process seen from outside: its limits, its surroundings, and how its end is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perennial_runtime.evaluate_columns import Table, read_table, write_table
+from perennial_runtime.evaluate_sandbox import LEAST_MEMORY, MOST_MEMORY, SandboxLimits, Subject, score_in_sandbox
+from perennial_runtime.onnx_check import ModelRefused
+from runtime.evaluate_world import SCHEMA, model
+
+
+def table(rows: int = 4) -> Table:
+    codes = np.arange(rows, dtype=np.int32) % 2
+    return Table(rows=rows, numbers={"hour": np.arange(rows, dtype=float)}, texts={"carrier": (["", "Zürich"], codes)})
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    (tmp_path / "model.onnx").write_bytes(model().SerializeToString())
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
+    return Subject(tmp_path / "model.onnx", tmp_path / "schema.json", ("", "ai.onnx.ml"))
+
+
+def test_columns_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
+    write_table(table(), tmp_path / "table")
+    back = read_table(tmp_path / "table").columns(1, 3)
+    assert back["hour"].tolist() == [1.0, 2.0]
+    assert back["carrier"].tolist() == ["Zürich", ""]
+
+
+def test_scores_rows_and_leaves_nothing_behind(subject: Subject, tmp_path: Path) -> None:
+    scores = score_in_sandbox(subject, {"some": table(), "one": table(1)}, tmp_path, SandboxLimits())
+    assert (len(scores["some"]), len(scores["one"])) == (4, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "schema.json"]
+
+
+def test_environment_variables_of_ours_do_not_reach_the_model(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a child that inherited this would import the module of that name and end with its error
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "sitecustomize.py").write_text("raise SystemExit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "evil"))
+    assert len(score_in_sandbox(subject, {"some": table()}, tmp_path, SandboxLimits())["some"]) == 4
+
+
+def test_a_child_without_memory_is_told_as_the_models_size(subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused) as caught:
+        score_in_sandbox(subject, {"some": table()}, tmp_path, SandboxLimits(memory=40 * 1024**2))
+    assert caught.value.reason in {"ModelTooLarge", "OnnxCrashed"}
+
+
+def test_a_child_that_spends_its_cpu_time_is_told_as_too_slow(subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused) as caught:
+        score_in_sandbox(subject, {"some": table(3_000_000)}, tmp_path, SandboxLimits(cpu_seconds=1))
+    assert caught.value.reason == "ModelTooSlow"
+    assert "more than 1 s of CPU" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2147483648", 2147483648 * 3 // 4),
+        ("max", MOST_MEMORY),
+        ("104857600", LEAST_MEMORY),
+        ("9223372036854771712", MOST_MEMORY),
+    ],
+    ids=["2 GiB", "no limit, v2", "tiny", "no limit, v1"],
+)
+def test_takes_less_memory_than_the_pod_has(text: str, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text(text + "\n")
+    assert SandboxLimits.of_this_pod([tmp_path / "absent", tmp_path / "memory.max"]).memory == expected
