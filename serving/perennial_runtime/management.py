@@ -27,7 +27,7 @@ from perennial_runtime.contract import (
     REQUESTS_SERIES,
     WARM_SECONDS,
 )
-from perennial_runtime.service import PREDICT_PATH, App, Message, Receive, Scope, Send
+from perennial_runtime.service import CLIENT_GONE, PREDICT_PATH, App, Message, Receive, Scope, Send
 
 GOLDEN_HEADER = "x-perennial-golden"
 """Carries the process's own secret: only the pod itself can send golden requests."""
@@ -163,7 +163,8 @@ class Counting:
             nonlocal status
             if message["type"] == "http.response.start":
                 slow = self._health.clock() - started > _PROBE_SECONDS
-                status = 0 if slow and await _hung_up(receive) else message["status"]
+                gone = message["status"] == CLIENT_GONE or (slow and await _hung_up(receive))
+                status = 0 if gone else message["status"]
             await send(message)
 
         self._counters.begin(kind)

@@ -106,7 +106,7 @@ class _Pod:
         preparing = asyncio.ensure_future(self._prepare(golden))
         try:
             await asyncio.wait((public, preparing), return_when=asyncio.FIRST_COMPLETED)
-            if preparing.done():
+            if preparing.done() and not self._health.draining:
                 preparing.result()
             await public
         finally:

@@ -34,6 +34,8 @@ from perennial_runtime.scoring import ScoreError
 
 PREDICT_PATH = "/predict"
 VERSION_HEADER = "x-perennial-version"
+CLIENT_GONE = 499
+"""Status noted for a client that hung up before its request was complete; it never sees it."""
 TIMEOUT_SECONDS = 5
 """BentoML's timer keeps about 7 kB for each request alive for this long."""
 
@@ -141,10 +143,7 @@ class Door:
         if scope["type"] != "http" or scope["path"] != PREDICT_PATH or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        try:
-            status, body = await self._answer(scope, receive)
-        except ClientGone:
-            return
+        status, body = await self._answer(scope, receive)
         length = str(len(body)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length), self._version]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -154,6 +153,8 @@ class Door:
         try:
             _check_headers(scope)
             return 200, await self._predictor.answer(await _body(receive))
+        except ClientGone:
+            return CLIENT_GONE, b""
         except BadRequest as refused:
             return refused.status, orjson.dumps(refused.body())
         except ScoreError as error:

@@ -1,0 +1,43 @@
+"""The CPU limit of the container, read from a fake control-group tree."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from perennial_runtime.cpus import cpu_limit
+
+HERE = len(os.sched_getaffinity(0))
+
+
+def test_version_2_limit_is_rounded_down_to_whole_cpus(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert cpu_limit(tmp_path) == 1
+
+
+@pytest.mark.parametrize("folder", ["cpu", "cpu,cpuacct"])
+def test_version_1_limit_is_read_from_either_folder(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "cpu.cfs_quota_us").write_text("100000\n")
+    (tmp_path / folder / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_limit(tmp_path) == 1
+
+
+def test_half_a_cpu_is_one_thread(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert cpu_limit(tmp_path) == 1
+
+
+def test_a_limit_over_the_machine_is_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("99900000 100000\n")
+    assert cpu_limit(tmp_path) == HERE
+
+
+def test_without_a_limit_it_is_the_affinity_of_the_process(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_limit(tmp_path) == HERE
