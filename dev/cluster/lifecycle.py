@@ -32,6 +32,8 @@ from cluster.processes import Daemon, Running
 from cluster.progress import Progress
 from cluster.settings import Settings
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 @contextlib.contextmanager
 def _exclusive(path: Path, said_while_waiting: str, progress: Progress) -> Iterator[None]:
@@ -60,8 +62,8 @@ def locked(settings: Settings, progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def building(settings: Settings, progress: Progress) -> Iterator[None]:
-    """One image build at a time: they share buildah's storage and the few cores."""
-    with _exclusive(settings.cache / "build.lock", "another image is being built; waiting for it", progress):
+    """One build at a time, of components or of images: they share the cache, buildah's storage and the few cores."""
+    with _exclusive(settings.cache / "build.lock", "another build is under way; waiting for it", progress):
         yield
 
 
@@ -114,8 +116,9 @@ def build(settings: Settings, progress: Progress) -> None:
     """Fills the cache: Debian packages and components. Images follow when the registry runs."""
     host.require_root()
     host.require_disk(settings, built=not components.missing(settings))
-    host.install_packages(settings, progress)
-    components.build(settings, progress)
+    with building(settings, progress):
+        host.install_packages(settings, progress)
+        components.build(settings, progress)
 
 
 def up(settings: Settings, progress: Progress) -> bool:
@@ -125,15 +128,13 @@ def up(settings: Settings, progress: Progress) -> bool:
         wrong = problems(settings)
         if not wrong:
             return False
+        _clear_ruins(settings, progress)
         if settings.state.is_dir():
             progress.say(f"mending: {'; '.join(wrong)}")
-        elif shutil.which("ip") and leftovers(settings):
-            progress.say("a cluster without its files is still there; removing it first")
-            _sweep(settings, progress)
         host.require_kernel()
         cgroups.detect()
         build(settings, progress)
-        settings.state.mkdir(parents=True, exist_ok=True)
+        shell.write_atomically(settings.state / "boot-id", BOOT_ID.read_text())
         progress.say("network: namespaces and links")
         network.ensure(settings)
         registry.start(settings)
@@ -153,6 +154,25 @@ def up(settings: Settings, progress: Progress) -> bool:
         if still:
             raise ClusterError(f"The cluster came up, but: {'; '.join(still)}")
         return True
+
+
+def _clear_ruins(settings: Settings, progress: Progress) -> None:
+    """Removes what cannot be mended: processes whose files are gone, and files from before the machine was restarted.
+
+    etcd does not wait for the disk here, so after a restart its data may be anything.
+    """
+    if of_an_earlier_boot(settings.state, BOOT_ID.read_text()):
+        progress.say("the machine was restarted since the cluster came up; starting it afresh")
+        _sweep(settings, progress)
+    elif not settings.state.is_dir() and shutil.which("ip", path=host.SEARCH) and leftovers(settings):
+        progress.say("a cluster without its files is still there; removing it first")
+        _sweep(settings, progress)
+
+
+def of_an_earlier_boot(state: Path, boot_id: str) -> bool:
+    """Whether the state directory was made before this start of the machine."""
+    recorded = state / "boot-id"
+    return recorded.exists() and recorded.read_text() != boot_id
 
 
 def _add_ons(settings: Settings, progress: Progress) -> None:

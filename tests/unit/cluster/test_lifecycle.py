@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.lifecycle import mounts_below
+from cluster.lifecycle import mounts_below, of_an_earlier_boot
 
 MOUNTS = """\
 22 1 0:20 / / rw - ext4 /dev/vda rw
@@ -20,3 +20,13 @@ def test_mounts_below_the_state_are_found_the_latest_first() -> None:
 
 def test_a_directory_that_only_begins_alike_is_foreign() -> None:
     assert mounts_below(Path("/stat"), MOUNTS) == []
+
+
+def test_files_from_before_a_restart_of_the_machine_are_ruins(tmp_path: Path) -> None:
+    (tmp_path / "boot-id").write_text("one\n")
+    assert of_an_earlier_boot(tmp_path, "two\n")
+    assert not of_an_earlier_boot(tmp_path, "one\n")
+
+
+def test_a_state_without_a_boot_is_mended(tmp_path: Path) -> None:
+    assert not of_an_earlier_boot(tmp_path, "one\n")
