@@ -39,6 +39,8 @@ from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 NUMERIC = "numeric"
+MODEL_GRAPH = "perennial"
+"""Name of the graph: skl2onnx would draw one at random, and the same model would have another digest each time."""
 
 
 class ExportError(ValueError):
@@ -80,7 +82,9 @@ def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None
         thresholds_to_float32(final)
     _register()
     try:
-        model = convert_sklearn(pipeline, initial_types=inputs, options={id(final): {"zipmap": False}}, target_opset=OPSETS)
+        model = convert_sklearn(
+            pipeline, MODEL_GRAPH, initial_types=inputs, options={id(final): {"zipmap": False}}, target_opset=OPSETS
+        )
     except Exception as error:  # skl2onnx raises its own and Python's errors alike; the name of the type is what it tells
         raise ExportError(f"skl2onnx can't convert this pipeline ({type(error).__name__}): {str(error)[:300]}") from error
     keep_score(model)

@@ -24,6 +24,7 @@ from perennial.manifests.common import RENDERED_ANNOTATION, STEP_LABEL, VERSION_
 from perennial.ports import Manifest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_SEEN = "has not looked at the newest route yet"
 
 
 def meta_of(manifest: Manifest) -> Meta:
@@ -121,6 +122,7 @@ def route(manifest: Manifest, model: str, gateway_problem: str) -> RouteState:
         accepted=not problem,
         message=(gateway_problem or problem) if problem else "",
         rendered_digest=(manifest["metadata"].get("annotations") or {}).get(RENDERED_ANNOTATION, ""),
+        unseen=problem.endswith(NOT_SEEN),
     )
 
 
@@ -303,7 +305,7 @@ def _route_problem(manifest: Manifest) -> str:
         for name in ("Accepted", "ResolvedRefs"):
             condition = conditions.get(name, {})
             if int(condition.get("observedGeneration", 0)) < generation:
-                return f"{parent.get('controllerName', 'the Gateway controller')} has not looked at the newest route yet"
+                return f"{parent.get('controllerName', 'the Gateway controller')} {NOT_SEEN}"
             if condition.get("status") != "True":
                 return f"{name}: {condition.get('reason', '')}: {condition.get('message', '')}"
     return ""

@@ -166,6 +166,8 @@ class RouteState:
     """What is wrong, in the Gateway controller's words (or that no controller answered)."""
     rendered_digest: str = ""
     """Annotation perennial.dev/rendered: digest of all but the weights."""
+    unseen: bool = False
+    """All that is missing is the controller's look at the newest generation, a moment after each change of weight."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def _ready(draft: Draft) -> None:
         draft.find("Ready", False, "NoVersionServes", _why_none(draft))
         return
     pods = ready_pods(workload_of(draft.observed, stable), draft.observed.now)
-    if route is None or not route.accepted:
+    if route is None or not (route.accepted or route.unseen):
         words = route.message if route else "the HTTPRoute is being made"
         draft.find("Ready", False, "RouteNotAccepted", words)
     elif not pods:
