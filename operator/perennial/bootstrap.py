@@ -106,7 +106,7 @@ class Operator:
             except ClusterError as error:
                 log.warning("the cluster could not be listed: %s; trying again", error)
             await asyncio.sleep(FIRST_FILL_SECONDS * self._chance.uniform(0.75, 1.25))
-        keys = self._cache.keys()
+        keys = self._cache.models()
         log.info("watching %d ModelDeployments", len(keys), extra={"namespaces": ",".join(self._settings.namespaces) or "all"})
         gc.collect()
         for key in keys:

@@ -87,7 +87,7 @@ class Cache:
             if place[0] == kind:
                 yield self._objects[place]
 
-    def keys(self) -> set[Key]:
+    def models(self) -> set[Key]:
         """Of all ModelDeployments."""
         return {(namespace, name) for kind, namespace, name in self._objects if kind == DEPLOYMENTS_OF_MODELS}
 

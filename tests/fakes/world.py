@@ -1,0 +1,255 @@
+"""A small Kubernetes around the operator's shell: Jobs that end with answers, Deployments that get ready, a route that is
+accepted, pods that count requests. Time is the fake clock's. `World.start` is a new operator process over the same cluster.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from fakes.cluster import FakeCluster
+from fakes.time import FakeClock
+from perennial.adapters.cache import Cache, Key
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS
+from perennial.adapters.relist import relist
+from perennial.adapters.surroundings import Surroundings
+from perennial.core.observed import Defaults, PodCounters, ServingPod, StoreSettings
+from perennial.core.plan import plan, wanted_counters
+from perennial.gathering import Gatherer
+from perennial.ports import Manifest
+from perennial.reconciler import Decide, Reconciler, Wanted
+from perennial.telemetry import Telemetry
+from perennial.wakequeue import WakeQueue
+from perennial_runtime.contract import (
+    LATENCY_BOUNDS_MS,
+    STEP_VARIABLE,
+    EvaluateResult,
+    EvaluateSpec,
+    PrepareResult,
+    TrainResult,
+    decode,
+    encode_answer,
+)
+
+NAMESPACE = "shop"
+MODEL = "delays"
+KEY: Key = (NAMESPACE, MODEL)
+SPEC: Manifest = {
+    "data": {
+        "source": {"uri": "s3://bucket/data/"},
+        "columns": [
+            {"name": "hour", "role": "feature"},
+            {"name": "time", "role": "time"},
+            {"name": "late", "role": "label"},
+        ],
+    },
+    "training": {"recipe": {}, "seed": 1},
+    "serving": {"route": {"parentRefs": [{"name": "gw"}], "path": "/delays"}},
+    "rollout": {"steps": [{"weight": 50, "hold": "2s"}], "minimumRequests": 10},
+}
+STORE = StoreSettings("s3://bucket/store", "perennial-store", "perennial-store-read")
+DEFAULTS = Defaults("registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE)
+_SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate"}
+
+
+def model(**spec: Any) -> Manifest:
+    """A ModelDeployment as a person applies it."""
+    return {
+        "apiVersion": "perennial.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": MODEL, "namespace": NAMESPACE},
+        "spec": {**copy.deepcopy(SPEC), **spec},
+    }
+
+
+class CountingPods:
+    """Implements `perennial.ports.PodMetrics`: every pod has answered 200 requests a second, all of them well."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.silent: set[str] = set()
+        self.bad_versions: set[int] = set()
+
+    async def read(self, pods: Sequence[tuple[int, ServingPod]]) -> Sequence[PodCounters | str]:
+        """Counters that grow with the clock."""
+        return [
+            f"pod {pod.name} did not answer" if pod.name in self.silent else self._counters(version, pod) for version, pod in pods
+        ]
+
+    def _counters(self, version: int, pod: ServingPod) -> PodCounters:
+        total = int(self._clock.seconds * 200)
+        bad = total // 2 if version in self.bad_versions else 0
+        return PodCounters(pod.uid, version, total, bad, total, tuple(total for _ in LATENCY_BOUNDS_MS))
+
+
+class World:
+    """A cluster with one namespace, and an operator process that may be started again."""
+
+    def __init__(self, decide: Decide = plan, wanted: Wanted = wanted_counters) -> None:
+        self.clock = FakeClock()
+        self.cluster = FakeCluster(self.clock.stamp)
+        self.pods = CountingPods(self.clock)
+        self.decide, self.wanted = decide, wanted
+        self.held: set[str] = set()
+        """Steps whose Jobs do not end."""
+
+    async def start(self) -> None:
+        """A new operator: nothing is known but what the cluster holds."""
+        self.cache = Cache()
+        self.queue: WakeQueue[Key] = WakeQueue(self.clock.monotonic, Random(1))
+        self.telemetry = Telemetry(self.clock.monotonic)
+        surroundings = Surroundings(self.cluster, DEFAULTS, self.clock.monotonic)
+        self.reconciler = Reconciler(
+            cluster=self.cluster,
+            cache=self.cache,
+            gatherer=Gatherer(self.cache, surroundings, self.pods, self.clock),
+            clock=self.clock,
+            queue=self.queue,
+            telemetry=self.telemetry,
+            decide=self.decide,
+            wanted=self.wanted,
+        )
+        self.cluster.watchers = [self._take_in]
+        await relist(self.cluster, self.cache, ())
+        for key in self.cache.models():
+            self.queue.wake(key)
+
+    def _take_in(self, event: str, manifest: Manifest) -> None:
+        at = float(manifest["metadata"]["resourceVersion"])
+        key = self.cache.remove(manifest, at) if event == "DELETED" else self.cache.put(manifest)
+        if key is not None:
+            self.queue.wake(key)
+
+    async def run(self, seconds: float) -> None:
+        """So much time passes, with everything that is due in it."""
+        end = self.clock.seconds + seconds
+        for _ in range(20_000):
+            self.controllers()
+            wait = self.queue.release_due()
+            if self.queue.depth():
+                key = await self.queue.take()
+                await self.reconciler.look_at(key)
+                self.queue.done(key)
+            elif wait is None or self.clock.seconds + wait > end:
+                self.clock.seconds = end
+                return
+            else:
+                self.clock.advance(wait)
+        raise AssertionError("the operator never comes to rest")
+
+    def model(self) -> Manifest:
+        """The ModelDeployment as it stands."""
+        return next(m for m in self.cluster.of(DEPLOYMENTS_OF_MODELS) if m["metadata"]["name"] == MODEL)
+
+    def change(self, **spec: Any) -> None:
+        """A person edits the spec."""
+        live = copy.deepcopy(self.model())
+        live["spec"] |= spec
+        self.cluster.edit(live)
+
+    def annotate(self, **annotations: str) -> None:
+        """A person annotates; underscores stand for dashes."""
+        live = copy.deepcopy(self.model())
+        wishes = {f"perennial.dev/{name.replace('_', '-')}": value for name, value in annotations.items()}
+        live["metadata"]["annotations"] = {**live["metadata"].get("annotations", {}), **wishes}
+        self.cluster.edit(live)
+
+    # ---- controllers ----
+
+    def controllers(self) -> None:
+        """What Kubernetes and the Gateway do between two passes."""
+        for job in self.cluster.of(JOBS):
+            if not job.get("status") and job["metadata"]["labels"]["perennial.dev/step"] not in self.held:
+                self._end_job(job)
+        for deployment in self.cluster.of(WORKLOADS):
+            self._deploy(deployment)
+        for route in self.cluster.of(ROUTES):
+            self._accept(route)
+
+    def _end_job(self, job: Manifest) -> None:
+        meta = job["metadata"]
+        step = meta["labels"]["perennial.dev/step"]
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{meta['name']}-abcde",
+                "namespace": meta["namespace"],
+                "labels": meta["labels"],
+                "ownerReferences": [{"kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}],
+            },
+            "spec": job["spec"]["template"]["spec"],
+            "status": {
+                "phase": "Succeeded",
+                "containerStatuses": [
+                    {
+                        "name": _SPEAKER[step],
+                        "restartCount": 0,
+                        "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": answer(job)}},
+                    }
+                ],
+            },
+        }
+        self.cluster.add(pod)
+        self.cluster.set_status(job, {"conditions": [{"type": "Complete", "status": "True"}]})
+
+    def _deploy(self, deployment: Manifest) -> None:
+        meta, replicas = deployment["metadata"], deployment["spec"]["replicas"]
+        pods = [pod for pod in self.cluster.of(PODS) if pod["metadata"]["name"].startswith(f"{meta['name']}-hash-")]
+        for pod in pods[replicas:]:
+            self.cluster.remove(pod)
+        for number in range(len(pods), replicas):
+            self.cluster.add(self._serving_pod(deployment, number))
+        status = {
+            "observedGeneration": meta["generation"],
+            "replicas": replicas,
+            "updatedReplicas": replicas,
+            "readyReplicas": replicas,
+        }
+        if deployment.get("status") != status:
+            self.cluster.set_status(deployment, status)
+
+    def _serving_pod(self, deployment: Manifest, number: int) -> Manifest:
+        meta = deployment["metadata"]
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{meta['name']}-hash-{number}",
+                "namespace": meta["namespace"],
+                "labels": {**meta["labels"], "pod-template-hash": "hash"},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": f"{meta['name']}-hash", "uid": "rs", "controller": True}],
+            },
+            "spec": deployment["spec"]["template"]["spec"],
+            "status": {
+                "phase": "Running",
+                "podIP": "198.18.8.9",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": self.clock.stamp()}],
+                "containerStatuses": [
+                    {"name": "server", "restartCount": 0, "state": {"running": {"startedAt": self.clock.stamp()}}}
+                ],
+            },
+        }
+
+    def _accept(self, route: Manifest) -> None:
+        generation = route["metadata"]["generation"]
+        conditions = [{"type": t, "status": "True", "observedGeneration": generation} for t in ("Accepted", "ResolvedRefs")]
+        status = {"parents": [{"conditions": conditions}]}
+        if route.get("status") != status:
+            self.cluster.set_status(route, status)
+
+
+def answer(job: Manifest) -> str:
+    """The termination message of a Job that went well."""
+    step = job["metadata"]["labels"]["perennial.dev/step"]
+    version = job["metadata"]["labels"]["perennial.dev/version"]
+    if step == "prepare":
+        return encode_answer(PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, 0.5, "2026-01-01T00:00:00Z"))
+    if step == "train":
+        return encode_answer(TrainResult(model=f"model-{version}", parity="p", model_bytes=1))
+    variables = {e["name"]: e["value"] for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    spec = decode(EvaluateSpec, variables[STEP_VARIABLE])
+    champion = spec.champion.identity if spec.champion else None
+    return encode_answer(EvaluateResult(f"identity-{version}", f"bento-{version}", 1, 0.0, 20, 0, (), champion))

@@ -1,0 +1,82 @@
+"""Killed after any write, a new operator comes to the same end, and no Job is made twice."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from fakes.cluster import Crash
+from fakes.world import World, model
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, VERSIONS, WORKLOADS
+
+PARTS = 6
+"""Each a share of the kills, so that no test is long."""
+RETRAIN = {"recipe": {}, "seed": 2}
+TIMES = re.compile(r"(.*At|since|.*Time|.*Timestamp|resourceVersion)$")
+MEASURED = re.compile(r"(evidence|message)$")
+"""What a rollout counted, and the words about it, differ by the seconds that a restart takes."""
+
+
+async def story(crash_after: int | None, *, bad: bool) -> World:
+    """v1 is made and v2 rolled out (or taken back), with one kill on the way."""
+    world = World()
+    world.cluster.add(model())
+    world.cluster.crash_after = crash_after
+    await world.start()
+    await run(world, 60)
+    if bad:
+        world.pods.bad_versions.add(2)
+    world.change(training=RETRAIN)
+    await run(world, 180)
+    return world
+
+
+async def run(world: World, seconds: float) -> None:
+    try:
+        await world.run(seconds)
+    except Crash:
+        await world.start()
+        await world.run(seconds)
+
+
+def end(world: World) -> tuple[Any, ...]:
+    """What has to be the same: objects made and deleted per kind and name, and the state they are left in."""
+    log = Counter(entry for entry in world.cluster.log if entry[1] != EVENTS)
+    kinds = (DEPLOYMENTS_OF_MODELS, VERSIONS, JOBS, WORKLOADS, ROUTES)
+    return log, [mask(manifest) for kind in kinds for manifest in world.cluster.of(kind)]
+
+
+def mask(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: mask(inner) for name, inner in value.items() if not TIMES.match(name) and not MEASURED.match(name)}
+    return [mask(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("bad", [False, True], ids=["promoted", "rolled back"])
+async def test_a_kill_after_any_write_leads_to_the_same_end(bad: bool, part: int) -> None:
+    reference = await story(None, bad=bad)
+    assert reference.model()["status"]["stable"] == (1 if bad else 2)
+    expected = end(reference)
+    for number in range(1 + part, len(reference.cluster.writes) + 1, PARTS):
+        world = await story(number, bad=bad)
+        assert end(world) == expected, f"killed after write {number}: {reference.cluster.writes[number - 1]}"
+
+
+async def test_two_kills_in_a_row_make_no_second_job() -> None:
+    for number in range(1, 20):
+        world = World()
+        world.cluster.add(model())
+        world.cluster.crash_after = number
+        await world.start()
+        with pytest.raises(Crash):
+            await world.run(60)
+        world.cluster.crash_after = number + 1
+        await world.start()
+        await run(world, 120)
+        created = Counter(name for verb, kind, name in world.cluster.log if verb == "created" and kind == JOBS)
+        assert set(created.values()) == {1}
+        assert world.model()["status"]["stable"] == 1
