@@ -134,7 +134,7 @@ def opening(console: Console, plot: Plot, table: Any, rate: float) -> None:
     )
     console.print()
     for text in itertools.chain(lines, ("",)):
-        console.print(text, markup=False, highlight=False)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def tell(console: Console, state: State, name: str) -> None:
     failures = state.tally.failures_but()
     blamed = ", ".join(f"{count:,} of {version}" for version, count in failures.items()) or "none"
     say(f"\nThe client made {state.tally.requests:,} requests. Failures: {blamed}.", "bold")
-    say(f"It took {view.exposure(state.tally, f'{name}-v3')}.")
+    say(f"{view.exposure(state.tally, f'{name}-v3')}.")
 
 
 def what_next(console: Console, ground: Ground, namespace: str, name: str, body: str) -> None:

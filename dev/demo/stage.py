@@ -91,11 +91,11 @@ class Stage:
     def tell(self, *sentences: str, style: str = "") -> None:
         """The narrator's words, with the time since the demo began."""
         for sentence in sentences:
-            self.console.print(Text(f"[{self.elapsed:4.0f}s] {sentence}", style=style))
+            self.console.print(Text(f"[{self.elapsed:4.0f}s] {sentence}", style=style), soft_wrap=True)
 
     def typed(self, command: str) -> None:
         """A command a person would type; the story does the same."""
-        self.console.print(Text(f"        $ {command}", style="bold cyan"))
+        self.console.print(Text(f"        $ {command}", style="bold cyan"), soft_wrap=True)
 
     def until(
         self,

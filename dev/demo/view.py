@@ -63,7 +63,7 @@ def number(version: Manifest) -> int:
 
 
 def trained_on(status: Manifest) -> str:
-    """Rows that were seen in training, and how many were kept from the trainer."""
+    """Rows that were seen in training, and how many it never saw."""
     rows_, held = status.get("rows"), status.get("holdoutRows")
     if rows_ is None:
         return "-"
@@ -114,19 +114,20 @@ def gate_lines(version: Manifest) -> list[str]:
 
 
 def evidence_lines(version: Manifest) -> list[str]:
-    """What the rollout's test counted: bad of all answers on both sides, the odds ratio, E and its threshold."""
+    """What the rollout's test counted, in the operator's words where there are some."""
     return [_evidence(entry) for entry in version.get("status", {}).get("evidence", [])]
 
 
 def _evidence(entry: Mapping[str, Any]) -> str:
+    if entry.get("message"):
+        return f"{entry['name']}: {entry['message']}"
     counts = (
         f"new version {entry.get('candidateBad', 0):,} bad of {entry.get('candidateTotal', 0):,}, "
         f"serving version {entry.get('stableBad', 0):,} bad of {entry.get('stableTotal', 0):,}"
     )
     ratio = f", odds ratio {entry['oddsRatio']}" if entry.get("oddsRatio") else ""
     bound = f", E {entry.get('e', 0):.3g} (rolled back at {entry.get('threshold', 0):.4g})"
-    words = f". {entry['message']}" if entry.get("message") else ""
-    return f"{entry['name']}: {counts}{ratio}{bound}{words}"
+    return f"{entry['name']}: {counts}{ratio}{bound}"
 
 
 def condition(subject: Manifest | None, kind: str) -> Mapping[str, Any]:
@@ -151,4 +152,6 @@ def exposure(tally: Tally, name: str) -> str:
     if seen is None or not seen.failures or seen.first_failure is None or seen.last_failure is None:
         return f"no client saw a bad answer of {name}"
     lasted = seen.last_failure - seen.first_failure
-    return f"{lasted:.1f} s from the first bad answer of {name} to the last one a client saw ({seen.failures:,} bad answers)"
+    return (
+        f"{lasted:.1f} s passed from the first bad answer of {name} to the last one a client saw ({seen.failures:,} bad answers)"
+    )

@@ -22,6 +22,8 @@ def settle(draft: Draft) -> None:
         if number == draft.status.stable:
             if state != "Serving":
                 draft.set_version(number, state="Serving", finished_at=None)
+                if state in FINAL:
+                    draft.set_version(number, message="serves again: it was returned to")
         elif number in quarantined:
             if state != "RolledBack":
                 draft.finish(number, "RolledBack", quarantined[number].reason)

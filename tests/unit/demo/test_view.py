@@ -66,20 +66,23 @@ def test_a_plain_line_leaves_out_what_is_not_known_yet() -> None:
 def test_the_evidence_names_both_sides_and_the_threshold() -> None:
     entry = {
         "name": "errors", "candidateTotal": 90, "candidateBad": 7, "stableTotal": 810, "stableBad": 0,
-        "oddsRatio": "44 (9 to 300)", "e": 4200.0, "threshold": 250.0, "message": "worse",
+        "oddsRatio": "44 (9 to 300)", "e": 4200.0, "threshold": 250.0,
     }  # fmt: skip
     (words,) = view.evidence_lines(version(3, evidence=[entry]))
     assert words == (
-        "errors: new version 7 bad of 90, serving version 0 bad of 810, odds ratio 44 (9 to 300), "
-        "E 4.2e+03 (rolled back at 250). worse"
+        "errors: new version 7 bad of 90, serving version 0 bad of 810, odds ratio 44 (9 to 300), E 4.2e+03 (rolled back at 250)"
     )
+
+
+def test_the_operators_own_words_go_before_ours() -> None:
+    assert view.evidence_lines(version(3, evidence=[{"name": "slow", "e": 1.0, "message": "0 of 9"}])) == ["slow: 0 of 9"]
 
 
 def test_exposure_is_the_time_from_the_first_to_the_last_bad_answer_a_client_saw() -> None:
     tally = Tally()
     for done, ok in ((10.0, False), (11.0, True), (14.5, False)):
         tally.add(answer("delays-v3", done, ok=ok))
-    assert view.exposure(tally, "delays-v3").startswith("4.5 s from the first bad answer of delays-v3")
+    assert view.exposure(tally, "delays-v3").startswith("4.5 s passed from the first bad answer of delays-v3")
     assert view.exposure(tally, "delays-v2") == "no client saw a bad answer of delays-v2"
 
 
