@@ -48,7 +48,7 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lint", ("ruff", "check", ".")),
     ("format", ("ruff", "format", "--check", ".")),
     ("types", ("mypy",)),
-    ("layers", ("lint-imports",)),
+    ("layers", ("lint-imports", "--no-logo")),
     ("generated files", ("python", "-m", "perennial.api.crd", "--check")),
     ("guards", ("python", "-m", "pytest", "-q", "tests/unit/test_layout.py")),
 )
