@@ -31,7 +31,7 @@ from perennial_runtime.identity import verify
 from perennial_runtime.management import Counters, Counting, Health, management_app
 from perennial_runtime.onnx_model import ModelBroken
 from perennial_runtime.predict import SchemaBroken
-from perennial_runtime.service import App, make_service
+from perennial_runtime.service import App, make_app
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time-out of the gateway's own connections (60 s), so that the gateway is the one who closes."""
@@ -59,10 +59,10 @@ def serve(spec: ServeSpec, process: Process) -> None:
     source = process.bento / SOURCE
     verify(spec, source)
     try:
-        service = make_service(source)
+        app = make_app(source)
         golden = read_golden(source)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Pod(spec, service.to_asgi(), process).live(golden))
+            runner.run(_Pod(spec, app, process).live(golden))
     except (SchemaBroken, ModelBroken) as error:
         raise Refused("BentoBroken", f"the Bento of {spec.version} cannot be served: {error}. Train again") from error
     except GoldenMismatch as error:
