@@ -208,8 +208,8 @@ def _sweep(settings: Settings, progress: Progress) -> None:
     network.remove()
     for node in nodes.NODES:
         cgroups.remove(tree, node.number)
-    progress.say("removing files")
-    _remove_state(settings)
+    with progress.step("files", "removing, unpacked images among them"):
+        _remove_state(settings)
 
 
 def _end_all(who: Callable[[], set[int]]) -> None:
@@ -239,8 +239,8 @@ def _remove_state(settings: Settings) -> None:
     """Only once nothing is mounted below it: otherwise removing would reach into what is mounted."""
     if mounts_below(settings.state, Path("/proc/self/mountinfo").read_text()):
         return
-    shutil.rmtree(settings.state, ignore_errors=True)
-    shutil.rmtree(settings.state, ignore_errors=True)  # a directory that was filled while it was removed
+    # the unpacked images are very many files; rm looks again at directories that grew, and never enters another file system
+    shell.succeeds(["rm", "-rf", "--one-file-system", settings.state], timeout=300)
     containers = Path("/var/log/containers")
     for link in containers.iterdir() if containers.is_dir() else ():
         if link.is_symlink() and link.readlink().is_relative_to(settings.state):
