@@ -23,6 +23,10 @@ VERSION = "v1alpha1"
 NAME_PATTERN = "^[a-z]([-a-z0-9]{0,34}[a-z0-9])?$"
 HEADER = "# Generated from operator/perennial/api by `make crds`; edit the models, not this file.\n"
 
+MEANINGS = {
+    "ModelDeployment": "A model that is kept in service and good: trained, judged, served, rolled out, and taken back when it does harm.",
+    "ModelVersion": "One attempt to train a ModelDeployment's model: its inputs, and in status its evidence and verdicts.",
+}
 NAME_RULES = [
     cel(
         f"self.metadata.name.matches('{NAME_PATTERN}')",
@@ -93,7 +97,7 @@ def _definition(
 ) -> Schema:
     plural = f"{kind.lower()}s"
     schema = {
-        "description": f"{kind}: {spec.__doc__}",
+        "description": MEANINGS[kind],
         "type": "object",
         "required": ["spec"],
         "properties": {

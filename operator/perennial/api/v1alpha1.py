@@ -379,7 +379,7 @@ class Rollout(SpecModel):
 
 
 class ModelDeploymentSpec(SpecModel):
-    """The wish."""
+    """Where the data is, how to train, what a model must prove, how it is served and how it is rolled out."""
 
     data: Data
     training: Training
@@ -387,7 +387,7 @@ class ModelDeploymentSpec(SpecModel):
     serving: Serving
     rollout: Rollout = Rollout()
     history: Annotated[int, Field(ge=1, le=100)] = 10
-    """Ended versions that are kept."""
+    """Newest versions that are kept; one that serves or is wanted is kept anyway."""
     pin: Annotated[int, Field(ge=1)] | None = None
     """Serve this version and promote no other while it is set; training goes on."""
     paused: bool = False
