@@ -24,7 +24,7 @@ NAME_PATTERN = "^[a-z]([-a-z0-9]{0,34}[a-z0-9])?$"
 HEADER = "# Generated from operator/perennial/api by `make crds`; edit the models, not this file.\n"
 
 MEANINGS = {
-    "ModelDeployment": "A model that is kept in service and good: trained, judged, served, rolled out, and taken back when it does harm.",
+    "ModelDeployment": "A model kept in service and good: trained, judged, served, rolled out, and taken back when it harms.",
     "ModelVersion": "One attempt to train a ModelDeployment's model: its inputs, and in status its evidence and verdicts.",
 }
 NAME_RULES = [
