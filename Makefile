@@ -34,11 +34,15 @@ cluster-down: .venv/.synced ## Remove the embedded cluster without a trace (its 
 cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes)
 	@$(PYTHON) -m pytest tests/cluster/cycle_provisioner.py -q -s
 
+cluster-cycle: .venv/.synced ## Take the embedded cluster down and up, and kill `up` on the way (minutes)
+	@$(PYTHON) -m pytest -v tests/cluster/cycle_provisioner.py
+
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
 
 bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/benchmarks.md
-	@$(PYTHON) -m suites bench
+	@$(PYTHON) -m cluster up
+	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks
 
 crds: .venv/.synced ## Write crds/, the CRD chart and docs/api.md from the models
 	@$(PYTHON) -m perennial.api.crd

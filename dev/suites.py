@@ -211,15 +211,5 @@ def _all(began: float, *, fast: bool) -> list[Outcome]:
     return outcomes + _on_cluster(began, deferred=deferred)
 
 
-@main.command()
-@click.argument("words", nargs=-1)
-def bench(words: tuple[str, ...]) -> None:
-    """The benchmarks, on the cluster; WORDS go to pytest (-k NAME for one)."""
-    for step in (("up",), ("push",)):
-        if _command(("python", "-m", "cluster", *step)) != 0:
-            sys.exit(1)
-    sys.exit(_command(("python", "-m", "pytest", "tests/benchmarks", "-s", "-v", "--timeout=3600", *words)))
-
-
 if __name__ == "__main__":
     main()
