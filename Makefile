@@ -34,9 +34,6 @@ cluster-down: .venv/.synced ## Remove the embedded cluster without a trace (its 
 cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes)
 	@$(PYTHON) -m pytest tests/cluster/cycle_provisioner.py -q -s
 
-cluster-cycle: .venv/.synced ## Take the embedded cluster down and up, and kill `up` on the way (minutes)
-	@$(PYTHON) -m pytest -v tests/cluster/cycle_provisioner.py
-
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
 
