@@ -17,13 +17,10 @@ import numpy as np
 import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
-from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from perennial_runtime import export
-
-CODE_BOOK_OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 
 def code_books(columns: pl.DataFrame, labels: Any, features: tuple[export.Feature, ...]) -> dict[str, dict[str, float]]:
@@ -85,7 +82,7 @@ def with_code_books(model: onnx.ModelProto, features: tuple[export.Feature, ...]
     graph.node.extend([*nodes, *rest])
     graph.input.extend(inputs)
     del model.opset_import[:]  # the conversion named only the versions that the classifier needs
-    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in CODE_BOOK_OPSETS.items())
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in export.OPSETS.items())
 
 
 def train(data: Path, params_file: Path, out: Path, seed: int) -> None:
@@ -99,14 +96,7 @@ def train(data: Path, params_file: Path, out: Path, seed: int) -> None:
 
     classifier = HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=seed)
     classifier.fit(matrix, labels)
-    export.thresholds_to_float32(classifier)
-
-    model = convert_sklearn(
-        classifier,
-        initial_types=[("matrix", FloatTensorType([None, len(features)]))],
-        options={id(classifier): {"zipmap": False}},
-        target_opset=CODE_BOOK_OPSETS,
-    )
+    model = export.convert(classifier, [("matrix", FloatTensorType([None, len(features)]))])
     export.keep_score(model)
     with_code_books(model, features, books)
     (out / "model.onnx").write_bytes(model.SerializeToString())

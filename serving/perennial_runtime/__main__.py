@@ -40,6 +40,7 @@ def carry_out(command: Command) -> Answer | None:
     """Decode the spec, import the command's module and run it."""
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, str(cpu_limit()))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin at a barrier eat the CPU limit of those that work
     if command is Command.REPORTER:  # a trainer may end while this is still importing; the signal must not be lost
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     module, kind = COMMANDS[command]

@@ -17,6 +17,7 @@ values is part of the graph. A model that is no scikit-learn pipeline writes the
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,19 +78,31 @@ def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None
     and `recipes.encoders`. Raises ExportError.
     """
     inputs = [(feature.name, _tensor(feature)) for feature in wanted]
-    final = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
-    if isinstance(final, HistGradientBoostingClassifier):
-        thresholds_to_float32(final)
-    _register()
-    try:
-        model = convert_sklearn(
-            pipeline, MODEL_GRAPH, initial_types=inputs, options={id(final): {"zipmap": False}}, target_opset=OPSETS
-        )
-    except Exception as error:  # skl2onnx raises its own and Python's errors alike; the name of the type is what it tells
-        raise ExportError(f"skl2onnx can't convert this pipeline ({type(error).__name__}): {str(error)[:300]}") from error
+    model = convert(pipeline, inputs)
     keep_score(model)
     path.write_bytes(model.SerializeToString())
     check(path, wanted)
+
+
+def convert(model: Any, inputs: Sequence[tuple[str, Any]]) -> onnx.ModelProto:
+    """A fitted classifier as ONNX with skl2onnx's own outputs (label, probabilities); `keep_score` makes them the contract's.
+
+    `inputs` are skl2onnx's (name, type) pairs. Raises ExportError.
+    """
+    final = model.steps[-1][1] if hasattr(model, "steps") else model
+    if isinstance(final, HistGradientBoostingClassifier):
+        thresholds_to_float32(final)
+    _register()
+    options = {id(final): {"zipmap": False}}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # skl2onnx gives protobuf booleans for integers: its affair, not the user's
+            converted: onnx.ModelProto = convert_sklearn(
+                model, MODEL_GRAPH, initial_types=list(inputs), options=options, target_opset=OPSETS
+            )
+    except Exception as error:  # skl2onnx raises its own and Python's errors alike; the name of the type is what it tells
+        raise ExportError(f"skl2onnx can't convert this pipeline ({type(error).__name__}): {str(error)[:300]}") from error
+    return converted
 
 
 def write_parity(scores: NDArray[Any], path: Path) -> None:

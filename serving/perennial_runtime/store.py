@@ -108,6 +108,8 @@ def mapped(subject: str, what: str = "store") -> Iterator[None]:
         text = str(error)
         if "NoSuchBucket" in text or "InvalidBucketName" in text:
             raise _absent(subject, what, text) from None
+        if "403 Forbidden" in text or "401 Unauthorized" in text:  # obstore tells a denied list as a generic error
+            raise _denied(subject, what, text) from None
         if "builder error" in text or "Generic URL error" in text:
             raise Refused("EndpointWrong", f"{what} {subject}: AWS_ENDPOINT_URL of its Secret is not a usable URL") from None
         raise Unavailable(
