@@ -1,0 +1,210 @@
+"""Every manifest of revision 1, word by word: what a version was rendered with must never change under it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
+from perennial.core.actions import ApplyServing, CreateJob, Event
+from perennial.core.observed import Meta, Version
+from perennial.manifests.event import event
+from perennial.manifests.jobs import job
+from perennial.manifests.route import http_route
+from perennial.manifests.serving import serving
+from perennial.manifests.version import model_version
+from perennial.ports import Manifest
+from perennial_runtime.contract import Column, EvaluateSpec, GateSpec, PrepareSpec, ServeSpec, TrainSpec
+
+GOLDEN = Path(__file__).parent / "golden"
+META = Meta(namespace="flights", name="delays", uid="d1", generation=1, resource_version="7")
+OURS = {"recipe": {"algorithm": "gradient-boosting", "hyperparameters": {"max_iter": 100}}, "seed": 7}
+THEIRS = {
+    "image": "registry.example/trainer@sha256:3",
+    "command": ["python", "train.py"],
+    "accelerator": {"resource": "nvidia.com/gpu", "count": 1},
+    "resources": {"limits": {"cpu": "4", "memory": "8Gi"}},
+    "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "training", "effect": "NoSchedule"}],
+    "nodeSelector": {"pool": "gpu"},
+    "affinity": {"nodeAffinity": {}},
+    "imagePullSecrets": [{"name": "pull"}],
+    "serviceAccountName": "trainer",
+    "podLabels": {"team": "risk", "perennial.dev/model": "not-this"},
+    "priorityClassName": "batch",
+    "timeout": "30m",
+}
+SPEC: dict[str, Any] = {
+    "data": {
+        "source": {"uri": "s3://flights/2013/", "secretRef": {"name": "s3"}},
+        "columns": [
+            {"name": "hour", "role": "feature"},
+            {"name": "time", "role": "time"},
+            {"name": "late", "role": "label"},
+        ],
+    },
+    "training": OURS,
+    "serving": {
+        "replicas": 2,
+        "podLabels": {"team": "risk"},
+        "route": {"parentRefs": [{"name": "gw", "namespace": "infra"}], "hostnames": ["models.example.com"], "path": "/delays"},
+    },
+}
+
+
+def wish(training: dict[str, Any] | None = None) -> ModelDeploymentSpec:
+    return ModelDeploymentSpec.model_validate({**SPEC, "training": training or OURS})
+
+
+def version(training: dict[str, Any] | None = None) -> Version:
+    spec = wish(training)
+    frozen = ModelVersionSpec.model_validate(
+        {
+            "modelDeployment": "delays",
+            "number": 2,
+            "trigger": {"reason": "SpecChanged"},
+            "inputsDigest": "sha256:4",
+            "data": spec.data.model_dump(by_alias=True, exclude_none=True),
+            "training": spec.training.model_dump(by_alias=True, exclude_none=True),
+            "evaluation": {},
+            "runtime": {"servingImage": "r/runtime@sha256:1", "trainingImage": "r/training@sha256:2", "manifestRevision": 1},
+            "store": {
+                "uri": "s3://store/flights/d1",
+                "secretName": "perennial-store",
+                "servingSecretName": "perennial-store-read",
+            },
+        }
+    )
+    meta = Meta(namespace="flights", name="delays-v2", uid="v2", generation=1, resource_version="8")
+    return Version(meta, frozen, ModelVersionStatus())
+
+
+PREPARE = PrepareSpec("delays-v2", "v2", "s3://store/flights/d1", "s3://flights/2013/", (Column("hour", "feature"),), 0.2, 1000)
+TRAIN = TrainSpec("delays-v2", "v2", 1, "s3://store/flights/d1", "t", "s", 7, algorithm="gradient-boosting")
+EVALUATE = EvaluateSpec("delays-v2", "v2", "s3://store/flights/d1", "m", "p", "t", "h", "s", 1e-4, (GateSpec("roc_auc", 0.7),), 7)
+SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
+
+
+def render() -> dict[str, Manifest]:
+    deployment, service = serving("delays", version(), wish().serving, SERVE)
+    said = Event("Normal", "Promoted", "v2 serves")
+    return {
+        "job-prepare": job("delays", version(), CreateJob(2, "prepare", 1, PREPARE)),
+        "job-train-recipe": job("delays", version(), CreateJob(2, "train", 1, TRAIN)),
+        "job-train-image": job("delays", version(THEIRS), CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None))),
+        "job-evaluate": job("delays", version(), CreateJob(2, "evaluate", 1, EVALUATE)),
+        "deployment": deployment,
+        "service": service,
+        "httproute": http_route(META, wish().serving.route, ((1, 95), (2, 5))),
+        "modelversion": model_version(META, version().spec),
+        "event": event(META, "9", said, datetime(2026, 1, 1, tzinfo=UTC)),
+    }
+
+
+RENDERED = render()
+
+
+@pytest.mark.parametrize("name", sorted(RENDERED))
+def test_a_manifest_is_what_it_was(name: str, request: pytest.FixtureRequest) -> None:
+    path = GOLDEN / f"{name}.yaml"
+    plain = json.loads(json.dumps(RENDERED[name]))
+    if request.config.getoption("--update", False):
+        path.write_text(yaml.safe_dump(plain, sort_keys=True, width=120))
+    assert plain == yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("name", sorted(set(RENDERED) - {"httproute", "modelversion"}))
+def test_a_manifest_fits_kubernetes_schema(name: str) -> None:
+    kubernetes_validate.validate(json.loads(json.dumps(RENDERED[name])), "1.31", strict=True)
+
+
+def test_every_golden_file_is_of_a_manifest() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.yaml")} == set(RENDERED)
+
+
+def containers(manifest: Manifest) -> list[Manifest]:
+    pod = manifest["spec"]["template"]["spec"]
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+PODS = [name for name, manifest in RENDERED.items() if manifest["kind"] in ("Job", "Deployment")]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_every_pod_keeps_the_restricted_profile(name: str) -> None:
+    pod = RENDERED[name]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, 65532)
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(RENDERED[name]):
+        security = container["securityContext"]
+        assert (security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"]) == (False, True)
+        assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_every_container_has_requests_and_limits_so_that_a_quota_admits_it(name: str) -> None:
+    for container in containers(RENDERED[name]):
+        assert set(container["resources"]["limits"]) >= {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("name", ["job-train-recipe", "job-train-image"])
+def test_the_trainer_gets_no_credentials(name: str) -> None:
+    (trainer,) = RENDERED[name]["spec"]["template"]["spec"]["containers"]
+    secrets = {volume["name"] for volume in RENDERED[name]["spec"]["template"]["spec"]["volumes"] if "secret" in volume}
+    assert secrets == {"store"}
+    assert not secrets & {mount["name"] for mount in trainer["volumeMounts"]}
+
+
+def test_the_server_gets_no_credentials_and_reads_the_bento_only() -> None:
+    (server,) = RENDERED["deployment"]["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"]: mount.get("readOnly", False) for mount in server["volumeMounts"]}
+    assert mounts == {"bento": True, "tmp": False}
+
+
+def test_the_accelerator_is_asked_for_by_the_train_container_and_nowhere_else() -> None:
+    asking = [
+        (name, container["name"])
+        for name in PODS
+        for container in containers(RENDERED[name])
+        if "nvidia.com/gpu" in container["resources"].get("limits", {})
+    ]
+    assert asking == [("job-train-image", "train")]
+    tolerations = RENDERED["job-train-image"]["spec"]["template"]["spec"]["tolerations"]
+    assert {"key": "nvidia.com/gpu", "operator": "Exists"} in tolerations
+
+
+def test_our_labels_win_over_the_users() -> None:
+    labels = RENDERED["job-train-image"]["spec"]["template"]["metadata"]["labels"]
+    assert (labels["perennial.dev/model"], labels["team"]) == ("delays", "risk")
+
+
+def test_an_eviction_is_ignored_before_any_exit_code_is_read() -> None:
+    rules = RENDERED["job-train-recipe"]["spec"]["podFailurePolicy"]["rules"]
+    assert [rule["action"] for rule in rules] == ["Ignore", "FailJob", "FailJob"]
+
+
+def test_the_digest_says_nothing_of_replicas_and_weights() -> None:
+    more, _ = serving("delays", version(), wish().serving, replace(SERVE, replicas=5))
+    assert more["metadata"]["annotations"] == RENDERED["deployment"]["metadata"]["annotations"]
+    moved = http_route(META, wish().serving.route, ((2, 100),))
+    assert moved["metadata"]["annotations"] == RENDERED["httproute"]["metadata"]["annotations"]
+
+
+def test_the_digest_changes_with_the_pod() -> None:
+    changed = wish().serving.model_copy(update={"pod_labels": {"team": "other"}})
+    other, _ = serving("delays", version(), changed, SERVE)
+    assert other["metadata"]["annotations"] != RENDERED["deployment"]["metadata"]["annotations"]
+
+
+def test_an_events_name_follows_from_what_it_tells() -> None:
+    later = datetime(2027, 1, 1, tzinfo=UTC)
+    again = event(META, "9", Event("Normal", "Promoted", "v2 serves"), later)
+    assert again["metadata"]["name"] == RENDERED["event"]["metadata"]["name"]
