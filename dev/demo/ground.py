@@ -5,12 +5,14 @@ Shared by the demo and the cluster suite. Everything is idempotent: what is ther
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,9 +94,17 @@ class Ground:
             "store.uri": STORE_URI,
             **more,
         }
-        with self.progress.step("operator", "installing by Helm"):
+        with self.progress.step("operator", "installing by Helm"), self._alone():
             self._helm(CRDS, {})
             self._helm(RELEASE, values)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One installation at a time: Helm refuses a release that another Helm is at."""
+        self.cluster.settings.cache.mkdir(parents=True, exist_ok=True)
+        with (self.cluster.settings.cache / "install.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _helm(self, chart: str, values: Mapping[str, Any]) -> None:
         options = [f"--set-string={key}={value}" for key, value in values.items()]
