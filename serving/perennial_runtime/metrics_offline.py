@@ -5,12 +5,13 @@
 
 | metric | alone | challenger minus champion |
 |---|---|---|
-| roc_auc | DeLong's variance, normal on the logit scale | DeLong's variance of the difference |
+| roc_auc | DeLong's error (few rows: Hanley-McNeil's), Student's t, logit scale | DeLong's error of the difference, Student's t |
 | average_precision | bootstrap over rows | paired bootstrap over rows |
 | accuracy (score >= 0.5) | Wilson | Agresti-Min on the discordant rows |
 
-DeLong, DeLong, Clarke-Pearson: Biometrics 44 (1988) 837; the O(n log n) form: Sun, Xu: IEEE SPL 21 (2014) 1389. Wilson: JASA 22
-(1927) 209. Agresti, Min: Statistics in Medicine 24 (2005) 729. Their coverage here: tests/benchmarks/simulate_gates.py.
+DeLong, DeLong, Clarke-Pearson: Biometrics 44 (1988) 837; the O(n log n) form: Sun, Xu: IEEE SPL 21 (2014) 1389. Hanley, McNeil:
+Radiology 143 (1982) 29. Wilson: JASA 22 (1927) 209. Agresti, Min: Statistics in Medicine 24 (2005) 729. Their coverage here:
+tests/benchmarks/simulate_gates.py.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ CELLS = 200_000_000
 """Rows times replicates that a bootstrap may touch: larger holdouts get fewer replicates, their bounds are narrow anyway."""
 CHUNK_CELLS = 4_000_000
 SMALLEST_CLASS = 2
+FEW_ROWS = 30
+"""Under so many rows of a class DeLong's error is too small too often, and Hanley-McNeil's, which is larger, is used."""
 MOST_NEEDED = 1_000_000_000
 
 Floats = NDArray[np.float64]
@@ -109,10 +112,27 @@ def _placements(labels: Labels, scores: Floats) -> tuple[float, Floats, Floats]:
 def _auc(labels: Labels, scores: Floats) -> Estimate:
     auc, of_positives, of_negatives = _placements(labels, scores)
     error = math.sqrt(of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives))
+    fewest = min(len(of_positives), len(of_negatives))
     if error == 0.0 or auc in (0.0, 1.0):
-        return _without_variance(auc, min(len(of_positives), len(of_negatives)))
-    center, spread = math.log(auc / (1 - auc)), Z * error / (auc * (1 - auc))
+        return _without_variance(auc, fewest)
+    if fewest < FEW_ROWS:
+        error = max(error, _hanley_mcneil(auc, len(of_positives), len(of_negatives)))
+    center, spread = math.log(auc / (1 - auc)), _student(fewest - 1) * error / (auc * (1 - auc))
     return Estimate(auc, _expit(center - spread), _expit(center + spread))
+
+
+def _hanley_mcneil(auc: float, positives: int, negatives: int) -> float:
+    """Standard error of an AUC under exponential scores."""
+    better, worse = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+    variance = auc * (1 - auc) + (positives - 1) * (better - auc * auc) + (negatives - 1) * (worse - auc * auc)
+    return math.sqrt(max(variance, 0.0) / (positives * negatives))
+
+
+def _student(freedom: int) -> float:
+    """One-sided 95 % quantile of Student's t, by its Cornish-Fisher expansion; Z when there are many rows."""
+    first = (Z**3 + Z) / (4 * freedom)
+    second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+    return Z + first + second
 
 
 def _without_variance(value: float, rows: int) -> Estimate:
@@ -126,7 +146,8 @@ def _auc_difference(labels: Labels, challenger: Floats, champion: Floats) -> Est
     second, other_positives, other_negatives = _placements(labels, champion)
     gap_positives, gap_negatives = positives - other_positives, negatives - other_negatives
     error = math.sqrt(gap_positives.var(ddof=1) / len(gap_positives) + gap_negatives.var(ddof=1) / len(gap_negatives))
-    return Estimate(first - second, first - second - Z * error, first - second + Z * error)
+    half = _student(min(len(gap_positives), len(gap_negatives)) - 1) * error
+    return Estimate(first - second, first - second - half, first - second + half)
 
 
 def _expit(value: float) -> float:

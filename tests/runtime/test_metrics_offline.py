@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable, needed_rows
@@ -37,16 +38,23 @@ def test_accuracy_counts_scores_of_a_half_as_positive() -> None:
 
 
 def test_delong_variance_is_that_of_the_placements_pair_by_pair() -> None:
-    labels, scores = sample(60, 2, steps=9)
+    labels, scores = sample(150, 2, steps=9)
     positives, negatives = scores[labels], scores[~labels]
     wins = (positives[:, None] > negatives) + 0.5 * (positives[:, None] == negatives)
     variance = wins.mean(axis=1).var(ddof=1) / len(positives) + wins.mean(axis=0).var(ddof=1) / len(negatives)
     auc = wins.mean()
     logit = np.log(auc / (1 - auc))
     found = alone("roc_auc", labels, scores, 0)
-    spread = 1.6448536 * np.sqrt(variance) / (auc * (1 - auc))
-    assert found.lower == pytest.approx(1 / (1 + np.exp(-(logit - spread))), abs=1e-6)
-    assert found.upper == pytest.approx(1 / (1 + np.exp(-(logit + spread))), abs=1e-6)
+    spread = student.ppf(0.95, min(labels.sum(), (~labels).sum()) - 1) * np.sqrt(variance) / (auc * (1 - auc))
+    assert found.lower == pytest.approx(1 / (1 + np.exp(-(logit - spread))), abs=1e-5)
+    assert found.upper == pytest.approx(1 / (1 + np.exp(-(logit + spread))), abs=1e-5)
+
+
+def test_few_rows_of_a_class_widen_the_bounds() -> None:
+    labels, scores = sample(2000, 12)
+    few = np.concatenate([np.flatnonzero(labels)[:12], np.flatnonzero(~labels)[:400]])
+    narrow, wide = alone("roc_auc", labels, scores, 0), alone("roc_auc", labels[few], scores[few], 0)
+    assert wide.value - wide.lower > 5 * (narrow.value - narrow.lower)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -1,0 +1,130 @@
+"""How often the offline gates' bounds are wrong: coverage of one-sided 95 % bounds by simulation, and the errors of verdicts.
+
+    python tests/benchmarks/simulate_gates.py [--runs 400]
+
+Scores are binormal: class 1 is shifted by d standard deviations. The champion sees a noisier version of the same signal, so the
+two are paired as real models are. The truth is a formula (AUC) or two million rows. Prints one table; docs/evaluation.md
+shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "serving"))
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable
+
+METRICS = ("roc_auc", "average_precision", "accuracy")
+TRUTH_ROWS = 2_000_000
+NOISE = 0.5
+
+
+@dataclass(frozen=True)
+class Population:
+    """A law of labels and of two models' scores."""
+
+    shift: float
+    prevalence: float
+
+    def draw(self, rows: int, random: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Labels, challenger's scores, champion's scores."""
+        labels = random.random(rows) < self.prevalence
+        signal = random.normal(size=rows) + self.shift * labels
+        noisy = (signal + NOISE * random.normal(size=rows)) / math.sqrt(1 + NOISE**2)
+        return labels, self._probability(signal, self.shift), self._probability(noisy, self.shift / math.sqrt(1 + NOISE**2))
+
+    def _probability(self, signal: NDArray[Any], shift: float) -> NDArray[Any]:
+        """Calibrated: the posterior of class 1."""
+        logit = shift * signal - shift**2 / 2 + math.log(self.prevalence / (1 - self.prevalence))
+        return 1 / (1 + np.exp(-logit))
+
+
+POPULATIONS = (Population(1.0, 0.3), Population(1.8, 0.3), Population(1.0, 0.05), Population(2.5, 0.1))
+SIZES = (200, 1000, 5000)
+
+
+def truth(population: Population) -> dict[tuple[str, str], float]:
+    """The value of every metric alone and of the difference."""
+    labels, ours, theirs = population.draw(TRUTH_ROWS, np.random.default_rng(1))
+    found = {}
+    for metric in METRICS:
+        values = [_value(metric, labels, scores) for scores in (ours, theirs)]
+        found[metric, "alone"], found[metric, "difference"] = values[0], values[0] - values[1]
+    return found
+
+
+def _value(metric: str, labels: NDArray[Any], scores: NDArray[Any]) -> float:
+    if metric == "accuracy":
+        return float(((scores >= 0.5) == labels).mean())
+    ordered = labels[np.argsort(-scores)]
+    if metric == "average_precision":
+        hits = np.cumsum(ordered)
+        return float((hits[ordered] / (np.flatnonzero(ordered) + 1)).mean())
+    ranks = np.flatnonzero(~ordered)
+    positives, negatives = int(ordered.sum()), len(ranks)
+    return float((ranks - np.arange(negatives)).sum() / (positives * negatives))
+
+
+def samples(population: Population, rows: int, runs: int) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]]:
+    """Judgeable holdouts."""
+    random = np.random.default_rng(rows)
+    done = 0
+    while done < runs:
+        labels, ours, theirs = population.draw(rows, random)
+        if judgeable(labels):
+            done += 1
+            yield labels, ours, theirs, done
+
+
+def misses(population: Population, rows: int, runs: int, metric: str) -> dict[str, tuple[float, float]]:
+    """For alone and difference: share of runs whose lower bound was above the truth, and whose upper bound was below it."""
+    true = truth(population) if (population, 0) not in _TRUTHS else _TRUTHS[population, 0]
+    _TRUTHS[population, 0] = true
+    wrong = {"alone": [0, 0], "difference": [0, 0]}
+    for labels, ours, theirs, seed in samples(population, rows, runs):
+        found: dict[str, Estimate] = {
+            "alone": alone(metric, labels, ours, seed),
+            "difference": difference(metric, labels, ours, theirs, seed),
+        }
+        for kind, estimate in found.items():
+            wrong[kind][0] += estimate.lower > true[metric, kind]
+            wrong[kind][1] += estimate.upper < true[metric, kind]
+    return {kind: (low / runs, high / runs) for kind, (low, high) in wrong.items()}
+
+
+_TRUTHS: dict[tuple[Population, int], dict[tuple[str, str], float]] = {}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--bootstrap-runs", type=int, default=150, help="runs of average_precision, which takes longer")
+    options = parser.parse_args()
+    print("| rows | class 1 | shift | metric | lower bound above the truth: alone / difference | upper bound below the truth |")
+    print("|---|---|---|---|---|---|")
+    for rows in SIZES:
+        for population in POPULATIONS:
+            for metric in METRICS:
+                runs = options.bootstrap_runs if metric == "average_precision" else options.runs
+                found = misses(population, rows, runs, metric)
+                (low, high), (low_gap, high_gap) = found["alone"], found["difference"]
+                print(
+                    f"| {rows} | {population.prevalence:.0%} | {population.shift} | {metric} "
+                    f"| {low:.1%} / {low_gap:.1%} | {high:.1%} / {high_gap:.1%} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
