@@ -41,12 +41,16 @@ def opened(folder: Path, name: str, limit: int) -> Iterator[BufferedReader]:
         raise OutputError("OutputNotRegularFile", f"{shown} is a link or no file: write a regular file") from None
     finally:
         os.close(where)
+    facts = os.fstat(descriptor)
+    problem = None
+    if not stat.S_ISREG(facts.st_mode):
+        problem = OutputError("OutputNotRegularFile", f"{shown} is no regular file: write one")
+    elif facts.st_size > limit:
+        problem = OutputError("OutputTooLarge", f"{shown} has {facts.st_size} bytes, at most {limit} are taken: make it smaller")
+    if problem:
+        os.close(descriptor)
+        raise problem
     with open(descriptor, "rb") as stream:  # the descriptor was opened without following links; a path would be followed
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise OutputError("OutputNotRegularFile", f"{shown} is no regular file: write one")
-        if facts.st_size > limit:
-            raise OutputError("OutputTooLarge", f"{shown} has {facts.st_size} bytes, at most {limit} are taken: make it smaller")
         yield stream
 
 

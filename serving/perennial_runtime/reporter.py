@@ -66,7 +66,8 @@ def main(spec: TrainSpec) -> TrainResult:
 def watch(spec: TrainSpec, store: Store, out: Path, ended: threading.Event, seconds: float = CHECKPOINT_SECONDS) -> None:
     """Until `ended`: save the checkpoint folder whenever it has changed and then stayed the same for one look."""
     folder = out / CHECKPOINT_NAME
-    saved = seen = checkpoint.marks(folder)
+    saved: checkpoint.Marks = ()
+    seen: checkpoint.Marks = ()
     while not ended.wait(seconds):
         now = checkpoint.marks(folder)
         if now not in (saved, ()) and now == seen:
@@ -163,7 +164,7 @@ def serve_progress(out: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Answer GET /progress in a thread; the caller shuts the server down."""
     server = http.server.ThreadingHTTPServer(("", port), partial(_Progress, out, time.monotonic()))
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, name="progress", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="progress", daemon=True).start()
     return server
 
 

@@ -1,0 +1,281 @@
+"""fetch and reporter around a trainer that may write anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from perennial_runtime import checkpoint, reporter
+from perennial_runtime.answers import Refused, Unavailable
+from perennial_runtime.contract import MODEL_BYTES_LIMIT, TrainResult, TrainSpec, decode_answer, encode, encode_answer
+from perennial_runtime.fetch import fetch
+from perennial_runtime.recipes.train import train
+from perennial_runtime.reporter import collect, numbers, progress, read_claims, serve_progress, upload, watch
+from perennial_runtime.store import Store
+from runtime.steps_world import World, frame
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"file://{tmp_path / 'store'}")
+
+
+def spec(folder: Path, **changes: object) -> TrainSpec:
+    base = TrainSpec(
+        version="delays-v1", uid="uid-1", attempt=1, store=f"file://{folder / 'store'}", train="0", schema="0", seed=7
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def write_outputs(out: Path) -> None:
+    (out / "model.onnx").write_bytes(b"a model")
+    (out / "parity.parquet").write_bytes(b"scores")
+
+
+def test_fetch_gives_the_trainer_its_rows_and_its_task_and_nothing_of_the_holdout(tmp_path: Path, out: Path) -> None:
+    world = World(tmp_path)
+    frame(600).write_parquet(world.source / "a.parquet")
+    prepared = world.prepare()
+    given = spec(tmp_path, train=prepared.train, schema=prepared.schema, hyperparameters={"max_iter": 5.0})
+    fetch(given, world.store, tmp_path / "train.parquet", tmp_path / "params.json", out)
+    params = json.loads((tmp_path / "params.json").read_text())
+    assert pl.read_parquet(tmp_path / "train.parquet").height == prepared.train_rows
+    assert params["features"] == [{"name": "delay", "kind": "numeric"}, {"name": "carrier", "kind": "categorical"}]
+    assert (params["label"], params["time"], params["seed"], params["hyperparameters"]) == ("late", "at", 7, {"max_iter": 5.0})
+    assert params["limits"] == {"modelBytes": MODEL_BYTES_LIMIT}
+    assert not os.access(tmp_path / "train.parquet", os.X_OK)
+    assert (tmp_path / "train.parquet").stat().st_mode & 0o777 == 0o444
+
+
+def test_prepare_fetch_recipe_and_reporter_fit_together(tmp_path: Path, out: Path) -> None:
+    world = World(tmp_path)
+    frame(600).write_parquet(world.source / "a.parquet")
+    prepared = world.prepare()
+    given = spec(tmp_path, train=prepared.train, schema=prepared.schema, algorithm="logistic-regression")
+    fetch(given, world.store, tmp_path / "train.parquet", tmp_path / "params.json", out)
+    train("logistic-regression", tmp_path / "params.json", tmp_path / "train.parquet", out)
+    result = upload(given, world.store, out)
+    assert result.problem is None
+    assert result.claims["roc_auc"] > 0.6
+    assert world.store.get_result("uid-1", "train", "1") == result
+    assert result.model is not None
+    assert world.store.get_bytes(result.model) == (out / "model.onnx").read_bytes()
+
+
+def test_fetch_refuses_a_schema_that_is_none(tmp_path: Path, store: Store, out: Path) -> None:
+    given = spec(tmp_path, train=store.put_bytes(b"rows"), schema=store.put_bytes(b"[]"))
+    with pytest.raises(Refused, match=r"schema\.json"):
+        fetch(given, store, tmp_path / "train.parquet", tmp_path / "params.json", out)
+
+
+@pytest.mark.refusal(9)
+def test_a_trainer_that_wrote_nothing_is_told(store: Store, out: Path) -> None:
+    result = collect(store, out)
+    assert (result.model, result.problem) == (None, "OutputMissing")
+    assert "out/model.onnx" in result.message
+
+
+@pytest.mark.refusal(9)
+def test_a_trainer_that_wrote_only_the_model_is_told(store: Store, out: Path) -> None:
+    (out / "model.onnx").write_bytes(b"a model")
+    result = collect(store, out)
+    assert result.model is not None
+    assert (result.problem, "parity.parquet" in result.message) == ("OutputMissing", True)
+
+
+@pytest.mark.refusal(10)
+def test_an_oversized_model_is_not_uploaded(tmp_path: Path, store: Store, out: Path) -> None:
+    write_outputs(out)
+    with (out / "model.onnx").open("wb") as sparse:
+        sparse.truncate(MODEL_BYTES_LIMIT + 1)
+    result = collect(store, out)
+    assert (result.model, result.problem) == (None, "OutputTooLarge")
+    assert str(MODEL_BYTES_LIMIT) in result.message
+
+
+@pytest.mark.refusal(10)
+def test_an_empty_model_is_told(store: Store, out: Path) -> None:
+    write_outputs(out)
+    (out / "model.onnx").write_bytes(b"")
+    assert collect(store, out).problem == "OutputEmpty"
+
+
+@pytest.mark.refusal(10)
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_what_is_no_regular_file_is_never_followed(tmp_path: Path, store: Store, out: Path, kind: str) -> None:
+    write_outputs(out)
+    (tmp_path / "secret").write_text("access key")
+    (out / "model.onnx").unlink()
+    match kind:
+        case "link":
+            (out / "model.onnx").symlink_to(tmp_path / "secret")
+        case "folder":
+            (out / "model.onnx").mkdir()
+        case _:
+            os.mkfifo(out / "model.onnx")
+    result = collect(store, out)
+    assert (result.model, result.problem) == (None, "OutputNotRegularFile")
+
+
+def test_a_folder_that_is_a_link_is_never_followed(tmp_path: Path, store: Store, out: Path) -> None:
+    write_outputs(out)
+    link = tmp_path / "linked"
+    link.symlink_to(out)
+    assert collect(store, link).problem == "OutputMissing"
+
+
+def test_claims_are_finite_numbers_with_plain_names_and_few() -> None:
+    claims = {f"metric_{index}": index for index in range(20)}
+    assert len(numbers(json.dumps(claims).encode())) == 8
+    odd = (
+        b'{"auc": 0.71, "nan": NaN, "big": 1e999, "text": "x", "yes": true, "a b": 1, "'
+        + b"x" * 50
+        + b'": 1, "nested": {"a": 1}}'
+    )
+    assert numbers(odd) == {"auc": 0.71}
+    assert numbers(b"not json") == numbers(b"[1]") == numbers(b"[" * 100_000) == {}
+
+
+def test_the_longest_answer_fits_a_termination_message(store: Store, out: Path) -> None:
+    (out / "model.onnx").write_bytes(b"a model")
+    (out / "metrics.json").write_text(json.dumps({f"{index}" + "m" * 39: 0.123456789 + index * 1e5 for index in range(20)}))
+    assert len(encode_answer(collect(store, out))) <= 1024
+
+
+def test_metrics_behind_a_link_are_no_claims(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "secret").write_text('{"auc": 1}')
+    (out / "metrics.json").symlink_to(tmp_path / "secret")
+    assert read_claims(out) == {}
+
+
+class _Down(Store):
+    """A store that answers only after so many failures."""
+
+    failures = 0
+
+    def put_file(self, source: object) -> str:
+        if self.failures > 0:
+            self.failures -= 1
+            raise Unavailable("StoreUnavailable", "no answer")
+        return super().put_file(source)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path, out: Path, failures: int) -> None:
+    write_outputs(out)
+    store = _Down(f"file://{tmp_path / 'store'}")
+    store.failures = failures
+    assert upload(spec(tmp_path), store, out, pause=0).problem is None
+
+
+def test_a_store_that_stays_down_is_a_fault(tmp_path: Path, out: Path) -> None:
+    write_outputs(out)
+    store = _Down(f"file://{tmp_path / 'store'}")
+    store.failures = 99
+    with pytest.raises(Unavailable):
+        upload(spec(tmp_path), store, out, pause=0)
+
+
+def test_a_second_pod_of_the_same_attempt_replaces_what_an_evicted_one_left(tmp_path: Path, store: Store, out: Path) -> None:
+    assert upload(spec(tmp_path), store, out).problem == "OutputMissing"
+    write_outputs(out)
+    assert upload(spec(tmp_path), store, out).problem is None
+    stored = store.get_result("uid-1", "train", "1")
+    assert isinstance(stored, TrainResult)
+    assert stored.problem is None
+
+
+def test_progress_is_the_newest_complete_line(out: Path) -> None:
+    assert progress(out, time.monotonic())["progress"] is None
+    (out / "progress.jsonl").write_text('{"step": 1, "of": 10}\n{"step": 2, "of": 10, "note": "Jane Miller"}\n{"step": 3, "o')
+    assert progress(out, time.monotonic())["progress"] == {"step": 2.0, "of": 10.0}
+
+
+def test_progress_is_served_on_one_path(out: Path) -> None:
+    (out / "progress.jsonl").write_text('{"step": 4, "of": 10}\n')
+    server = serve_progress(out, 0)
+    try:
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        with urllib.request.urlopen(f"{address}/progress", timeout=5) as answer:  # noqa: S310 - our own server
+            assert json.load(answer)["progress"] == {"step": 4.0, "of": 10.0}
+        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+            urllib.request.urlopen(f"{address}/model.onnx", timeout=5)  # noqa: S310 - our own server
+        caught.value.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_checkpoint_is_saved_once_it_rests_and_restored_for_the_next_attempt(tmp_path: Path, store: Store, out: Path) -> None:
+    folder = out / "checkpoint"
+    ended = threading.Event()
+    watching = threading.Thread(target=watch, args=(spec(tmp_path), store, out, ended, 0.01))
+    watching.start()
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(b"weights")
+    (folder / "link").symlink_to("/etc/passwd")
+    deadline = time.monotonic() + 5
+    while store.get_document("checkpoints/uid-1.json") is None and time.monotonic() < deadline:
+        ended.wait(0.01)
+    ended.set()
+    watching.join()
+    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 1
+    assert (tmp_path / "restored" / "weights.bin").read_bytes() == b"weights"
+
+
+def test_a_checkpoint_list_cannot_write_outside_its_folder(tmp_path: Path, store: Store) -> None:
+    digest = store.put_bytes(b"x")
+    store.put_document("checkpoints/uid-1.json", json.dumps({"../evil": digest, "good": digest}).encode())
+    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 1
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_large_checkpoint_is_left_out(store: Store, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "MOST_BYTES", 3)
+    (out / "weights.bin").write_bytes(b"weights")
+    assert checkpoint.save(store, "uid-1", out) == 0
+
+
+def test_the_reporter_uploads_on_sigterm_that_comes_while_it_is_starting(tmp_path: Path, out: Path) -> None:
+    write_outputs(out)
+    program = f"""
+import importlib, os, signal
+from perennial_runtime import __main__ as entry, contract
+contract.OUT_PATH, contract.PROGRESS_PORT = {str(out)!r}, 0
+load = importlib.import_module
+def ended_meanwhile(name):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return load(name)
+importlib.import_module = ended_meanwhile
+entry.cli(["reporter"])
+"""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(reporter.__file__).parents[1]),
+        "PERENNIAL_STEP": encode(spec(tmp_path)),
+        "PERENNIAL_TERMINATION_LOG": str(tmp_path / "message"),
+    }
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    answer = decode_answer((tmp_path / "message").read_text())
+    assert isinstance(answer, TrainResult)
+    assert answer.problem is None
