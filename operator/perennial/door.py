@@ -48,6 +48,8 @@ class Door:
         reopened: Callable[[], None],
         telemetry: Telemetry,
         chance: Random,
+        reopen_seconds: float = REOPEN_SECONDS,
+        steady_seconds: float = STEADY_SECONDS,
     ) -> None:
         self._credentials = credentials
         self._namespaces = tuple(namespaces)
@@ -55,6 +57,8 @@ class Door:
         self._reopened = reopened
         self._telemetry = telemetry
         self._chance = chance
+        self._reopen_seconds = reopen_seconds
+        self._steady_seconds = steady_seconds
 
     async def keep_open(self) -> None:
         """Runs Kopf again whenever it ends, until cancelled."""
@@ -64,7 +68,7 @@ class Door:
             session.start()
             try:
                 failures += 1
-                if not (await asyncio.wait((session.ended,), timeout=STEADY_SECONDS))[0]:
+                if not (await asyncio.wait((session.ended,), timeout=self._steady_seconds))[0]:
                     failures = 0
                     self._telemetry.door(open_now=True)
                     self._reopened()
@@ -72,7 +76,7 @@ class Door:
             finally:
                 session.stop()
                 self._telemetry.door(open_now=False)
-            seconds = min(LONGEST_SECONDS, REOPEN_SECONDS * 2.0**failures) * self._chance.uniform(0.75, 1.5)
+            seconds = min(LONGEST_SECONDS, self._reopen_seconds * 2.0**failures) * self._chance.uniform(0.75, 1.5)
             log.warning("the watches ended: %s; reopening in %.1f s", problem, seconds)
             await asyncio.sleep(seconds)
 
@@ -103,24 +107,29 @@ class _Session:
             self._away.call_soon_threadsafe(self._stop.set)
 
     def _run(self) -> None:
-        problem = "Kopf ended by itself"
         try:
             asyncio.run(self._watch())
         except Exception as error:  # noqa: BLE001 - whatever ends Kopf, the door is opened again
-            problem = f"{type(error).__name__}: {error}"
-        if not self._home.is_closed():
-            self._home.call_soon_threadsafe(self._tell_end, problem)
+            self._tell_end(f"{type(error).__name__}: {error}")
+        self._tell_end("Kopf ended by itself")
 
     def _tell_end(self, problem: str) -> None:
-        if not self.ended.done():
-            self.ended.set_result(problem)
+        """The first call counts."""
+
+        def tell() -> None:
+            if not self.ended.done():
+                self.ended.set_result(problem)
+
+        if not self._home.is_closed():
+            self._home.call_soon_threadsafe(tell)
 
     async def _watch(self) -> None:
+        """Until the first of Kopf's root tasks ends: Kopf's own way out takes 5 s more, which nobody has to wait for."""
         self._away = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         if self._stopped.is_set():
             return
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=kopf_settings(),
             clusterwide=not self._namespaces,
@@ -129,6 +138,9 @@ class _Session:
             identity=cast(Any, NAME),
             stop_flag=self._stop,
         )
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        failures = [task.exception() for task in done if not task.cancelled() and task.exception() is not None]
+        self._tell_end(f"{type(failures[0]).__name__}: {failures[0]}" if failures else "Kopf ended by itself")
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
