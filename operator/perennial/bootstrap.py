@@ -18,6 +18,7 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.clock import SystemClock
 from perennial.adapters.cluster import ApiServer
 from perennial.adapters.credentials import Credentials
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, kind_of
 from perennial.adapters.podmetrics import PodPorts
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
@@ -26,6 +27,7 @@ from perennial.core.plan import plan, wanted_counters
 from perennial.door import Door
 from perennial.gathering import Gatherer
 from perennial.manifests import REVISION
+from perennial.manifests.common import OPERATOR_LABEL
 from perennial.ports import Cluster, ClusterError, Manifest, NotFound
 from perennial.reconciler import Reconciler
 from perennial.settings import Settings
@@ -86,7 +88,7 @@ class Operator:
 
     def take_in(self, event: str, manifest: Manifest) -> None:
         """An event of the door: into the cache, and a key to wake when it is news."""
-        if event == "DELETED":
+        if event == "DELETED" or not is_for(manifest, self._settings.operator):
             key = self._cache.remove(manifest, float(manifest["metadata"]["resourceVersion"]))
         else:
             key = self._cache.put(manifest)
@@ -97,7 +99,7 @@ class Operator:
         """Before any worker starts; a cluster that does not answer yet, or has no CRDs yet, is waited for."""
         while True:
             try:
-                await relist(self._cluster, self._cache, self._settings.namespaces)
+                await relist(self._cluster, self._cache, self._settings.namespaces, self._settings.operator)
                 break
             except NotFound as error:
                 log.warning(
@@ -119,12 +121,18 @@ class Operator:
                 await asyncio.sleep(AFTER_REOPENING_SECONDS)
             self._relist_now.clear()
             try:
-                news = await relist(self._cluster, self._cache, self._settings.namespaces)
+                news = await relist(self._cluster, self._cache, self._settings.namespaces, self._settings.operator)
             except ClusterError as error:
                 log.warning("the cluster could not be relisted: %s", error)
                 continue
             for key in news:
                 self._queue.wake(key)
+
+
+def is_for(manifest: Manifest, operator: str) -> bool:
+    """Whether an object is this operator's business: a ModelDeployment may be given to another one by its label."""
+    given = (manifest["metadata"].get("labels") or {}).get(OPERATOR_LABEL, "")
+    return kind_of(manifest) != DEPLOYMENTS_OF_MODELS or given == operator
 
 
 async def run(settings: Settings) -> None:

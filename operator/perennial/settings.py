@@ -26,6 +26,8 @@ class Settings:
     workers: int = 4
     namespaces: tuple[str, ...] = ()
     """Empty: the whole cluster."""
+    operator: str = ""
+    """ModelDeployments whose label perennial.dev/operator has this value; empty: those that have no such label."""
     metrics_port: int = 8081
     log_format: Literal["json", "text"] = "json"
     log_level: str = "info"
@@ -39,6 +41,7 @@ VARIABLES: tuple[tuple[str, str], ...] = (
     ("STORE_SERVING_SECRET", "name of the Secret that can only read (perennial-store-read)"),
     ("WORKERS", "models that are looked at at the same time (4)"),
     ("NAMESPACES", "namespaces to work in, separated by commas (all)"),
+    ("OPERATOR", "work only on models labelled perennial.dev/operator=<this> (those without that label)"),
     ("METRICS_PORT", "port of /metrics, /healthz and /readyz (8081)"),
     ("LOG_FORMAT", "json or text (json)"),
     ("LOG_LEVEL", "debug, info, warning or error (info)"),
@@ -56,6 +59,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         store_serving_secret=_text(environment, "STORE_SERVING_SECRET", "perennial-store-read"),
         workers=_number(environment, "WORKERS", 4, 1, 64),
         namespaces=tuple(name.strip() for name in _text(environment, "NAMESPACES", "").split(",") if name.strip()),
+        operator=_text(environment, "OPERATOR", ""),
         metrics_port=_number(environment, "METRICS_PORT", 8081, 1, 65535),
         log_format="text" if log_format == "text" else "json",
         log_level=_one_of(environment, "LOG_LEVEL", LEVELS, "info"),

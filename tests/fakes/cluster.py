@@ -214,6 +214,10 @@ def _fields(manifest: Manifest) -> dict[str, str]:
 def _fits(values: Mapping[str, str], selector: str) -> bool:
     for part in filter(None, selector.split(",")):
         name, equals, value = part.partition("=")
+        if name.startswith("!"):
+            if name[1:] in values:
+                return False
+            continue
         if name not in values or (equals and values[name] != value):
             return False
     return True

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, WATCHED
-from perennial.manifests.common import MODEL_LABEL
+from perennial.manifests.common import MODEL_LABEL, OPERATOR_LABEL
 from perennial.ports import Cluster
 
 
-async def relist(cluster: Cluster, cache: Cache, namespaces: Sequence[str]) -> set[Key]:
+async def relist(cluster: Cluster, cache: Cache, namespaces: Sequence[str], operator: str = "") -> set[Key]:
     """Takes in all objects that matter, ModelDeployments first. The keys for which something was news. Raises ClusterError."""
+    ours = f"{OPERATOR_LABEL}={operator}" if operator else f"!{OPERATOR_LABEL}"
     news: set[Key] = set()
     for kind in WATCHED:
-        labels = "" if kind == DEPLOYMENTS_OF_MODELS else MODEL_LABEL
+        labels = ours if kind == DEPLOYMENTS_OF_MODELS else MODEL_LABEL
         for namespace in namespaces or (None,):
             items, resource_version = await cluster.list(kind, namespace, labels)
             news |= cache.refill(kind, items, resource_version, namespace)

@@ -18,6 +18,8 @@ from perennial_runtime.contract import API_VERSION, GROUP, STEP_VARIABLE, Comman
 Manifest = dict[str, Any]
 
 MODEL_LABEL = f"{GROUP}/model"
+OPERATOR_LABEL = f"{GROUP}/operator"
+"""On a ModelDeployment that an operator of that name looks after, for instance a new version of the operator on trial."""
 VERSION_LABEL = f"{GROUP}/version"
 STEP_LABEL = f"{GROUP}/step"
 ROLE_LABEL = f"{GROUP}/role"

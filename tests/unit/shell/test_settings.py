@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from perennial.bootstrap import is_for
+from perennial.manifests.common import OPERATOR_LABEL
 from perennial.settings import SettingsError, from_environment
+from perennial_runtime.contract import API_VERSION
 
 GOOD = {
     "PERENNIAL_SERVING_IMAGE": "registry/runtime@sha256:1",
@@ -21,6 +24,20 @@ def test_three_settings_are_enough() -> None:
 
 def test_namespaces_are_separated_by_commas() -> None:
     assert from_environment({**GOOD, "PERENNIAL_NAMESPACES": "a, b,"}).namespaces == ("a", "b")
+
+
+def test_a_model_given_to_another_operator_is_left_to_it() -> None:
+    labelled = {"apiVersion": API_VERSION, "kind": "ModelDeployment", "metadata": {"labels": {OPERATOR_LABEL: "trial"}}}
+    plain = {**labelled, "metadata": {}}
+    assert from_environment(GOOD).operator == ""
+    assert from_environment({**GOOD, "PERENNIAL_OPERATOR": "trial"}).operator == "trial"
+    assert (is_for(labelled, ""), is_for(labelled, "trial"), is_for(plain, ""), is_for(plain, "trial")) == (
+        False,
+        True,
+        True,
+        False,
+    )
+    assert is_for({**plain, "apiVersion": "batch/v1", "kind": "Job"}, "trial")
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
