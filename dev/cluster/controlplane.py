@@ -12,6 +12,19 @@ from cluster.processes import Daemon, ensure, must_live
 from cluster.settings import DOMAIN, NODE1, SERVICES, Settings, netns
 
 ETCD = "http://127.0.0.1:2379"
+AUDIT_LOG = "audit.log"
+"""In the state directory: one JSON line for each write that did not come from Kubernetes' own parts (tests count them)."""
+WRITES = ["create", "update", "patch", "delete", "deletecollection"]
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
+        {"level": "None", "users": ["system:apiserver", "system:kube-scheduler", "system:kube-controller-manager"]},
+        {"level": "Metadata", "verbs": WRITES},
+    ],
+}
 
 
 def daemons(settings: Settings) -> tuple[Daemon, ...]:
@@ -36,6 +49,7 @@ def etcd(settings: Settings) -> Daemon:
 
 def api_server(settings: Settings) -> Daemon:
     pki = settings.pki
+    policy = settings.state / "audit-policy.json"
     return _kube(
         settings, "apiserver", "kube-apiserver",
         f"--etcd-servers={ETCD}", f"--service-cluster-ip-range={SERVICES}", "--secure-port=6443",
@@ -48,6 +62,9 @@ def api_server(settings: Settings) -> Daemon:
         f"--service-account-key-file={pki}/sa.pub", f"--service-account-signing-key-file={pki}/sa.key",
         "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
         "--feature-gates=ImageVolume=true",
+        f"--audit-policy-file={policy}", f"--audit-log-path={settings.state / AUDIT_LOG}",
+        "--audit-log-maxsize=50", "--audit-log-maxbackup=1",
+        config=json.dumps(AUDIT_POLICY),
     )  # fmt: skip
 
 
@@ -81,6 +98,7 @@ def start(settings: Settings) -> None:
     """Starts what does not run and waits until the API server answers."""
     shell.write_atomically(settings.state / "Corefile", dns(settings).config)
     store, server, *others = daemons(settings)
+    shell.write_atomically(settings.state / "audit-policy.json", server.config)
     ensure(settings, store)
     if ensure(settings, server):
 
