@@ -86,9 +86,13 @@ def _s3_config(keys: dict[str, str]) -> S3Config:
 
 
 def _read_secret(path: Path, what: str) -> dict[str, str]:
-    if not path.is_dir():
-        raise Refused("SecretMissing", f"no Secret is mounted for the {what}: name one with the keys {', '.join(REQUIRED_KEYS)}")
-    keys = {name: (path / name).read_text().strip() for name in REQUIRED_KEYS + OPTIONAL_KEYS if (path / name).is_file()}
+    names = [name for name in REQUIRED_KEYS + OPTIONAL_KEYS if (path / name).is_file()]
+    if not names:  # an optional Secret volume of a Secret that does not exist is an empty folder
+        raise Refused(
+            "SecretMissing",
+            f"the Secret of the {what} does not exist or is empty: create it with the keys {', '.join(REQUIRED_KEYS)}",
+        )
+    keys = {name: (path / name).read_text().strip() for name in names}
     missing = [name for name in REQUIRED_KEYS if not keys.get(name)]
     if missing:
         raise Refused("SecretKeyMissing", f"the Secret of the {what} has no key {' and no key '.join(missing)}: add it")

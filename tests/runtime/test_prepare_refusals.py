@@ -123,7 +123,10 @@ def test_refuses_a_secret_without_one_of_its_keys(bucket: Path) -> None:
 
 
 @pytest.mark.refusal(2)
-def test_refuses_a_store_without_its_secret(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mounted", [True, False])
+def test_refuses_a_store_without_its_secret(tmp_path: Path, mounted: bool) -> None:
+    if mounted:  # the kubelet mounts an optional Secret that does not exist as an empty folder
+        (tmp_path / "absent").mkdir()
     with pytest.raises(Refused) as caught:
         Store("s3://models/team/uid", tmp_path / "absent")
     told(caught.value, "SecretMissing", "AWS_ACCESS_KEY_ID")
