@@ -128,7 +128,8 @@ def _train(version: Version, action: CreateJob) -> _Pod:
     step = encode(action.input)
     serving_image = version.spec.runtime.serving_image
     store = mount("store", STORE_SECRET_PATH, read_only=True)
-    fetch = container(Container.FETCH, serving_image, [mount("data", DATA_PATH), store], _FETCH_RESOURCES, Command.FETCH)
+    folders = [mount("data", DATA_PATH), mount("out", OUT_PATH)]  # an earlier attempt's checkpoint goes back into out
+    fetch = container(Container.FETCH, serving_image, [*folders, store], _FETCH_RESOURCES, Command.FETCH)
     reporter = container(
         Container.REPORTER, serving_image, [mount("out", OUT_PATH), store], _REPORTER_RESOURCES, Command.REPORTER
     )
