@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -37,6 +38,8 @@ CONDITIONAL_LIMIT = 64 * 1024 * 1024
 REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OPTIONAL_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ALLOW_HTTP")
 
+_ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
+
 Bucket = S3Store | LocalStore
 
 
@@ -59,7 +62,11 @@ def open_bucket(uri: str, secret_path: str | Path | None, what: str = "store") -
     if parts.scheme != "s3" or not parts.netloc:
         raise Refused("UriNotSupported", f"{what} {uri!r}: use s3://<bucket>/<prefix>")
     keys = {} if secret_path is None else _read_secret(Path(secret_path), what)
-    plain = keys.get("AWS_ENDPOINT_URL", "").startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    endpoint = keys.get("AWS_ENDPOINT_URL", "")
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):  # obstore would panic, which is no Exception
+        fix = "write it like https://s3.example.com:9000"
+        raise Refused("EndpointWrong", f"{what} {uri}: AWS_ENDPOINT_URL of its Secret is no URL: {fix}")
+    plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
     client: ClientConfig = {"connect_timeout": "5s", "timeout": "120s", "allow_http": plain}
     retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
     with mapped(uri, what):
@@ -114,8 +121,6 @@ def mapped(subject: str, what: str = "store") -> Iterator[None]:
             raise _absent(subject, what, text) from None
         if "403 Forbidden" in text or "401 Unauthorized" in text:  # obstore tells a denied list as a generic error
             raise _denied(subject, what, text) from None
-        if "builder error" in text or "Generic URL error" in text:
-            raise Refused("EndpointWrong", f"{what} {subject}: AWS_ENDPOINT_URL of its Secret is not a usable URL") from None
         raise Unavailable(
             "StoreUnavailable", f"{what} {subject} did not answer ({type(error).__name__}): {_brief(text)}"
         ) from None
@@ -124,7 +129,8 @@ def mapped(subject: str, what: str = "store") -> Iterator[None]:
 def _denied(subject: str, what: str, text: str) -> Refused:
     if "InvalidAccessKeyId" in text or "SignatureDoesNotMatch" in text:
         return Refused("CredentialsWrong", f"{what} {subject}: its access key or secret key is wrong: correct the Secret")
-    return Refused("PermissionDenied", f"{what} {subject}: the keys of its Secret may not do this: grant them access")
+    fix = "correct them or grant access"
+    return Refused("PermissionDenied", f"{what} {subject}: the keys of its Secret are wrong or may not do this: {fix}")
 
 
 def _absent(subject: str, what: str, text: str) -> Refused:

@@ -115,6 +115,15 @@ def test_refuses_a_single_object_that_is_missing(bucket: Path, monkeypatch: pyte
 
 
 @pytest.mark.refusal(2)
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://host", "http://", "http://a b", "http://host:port"])
+def test_refuses_an_endpoint_that_is_no_url(bucket: Path, endpoint: str) -> None:
+    (bucket / "AWS_ENDPOINT_URL").write_text(endpoint)
+    with pytest.raises(Refused) as caught:
+        Source("s3://flights/2013/", bucket)
+    told(caught.value, "EndpointWrong", "AWS_ENDPOINT_URL")
+
+
+@pytest.mark.refusal(2)
 def test_refuses_a_secret_without_one_of_its_keys(bucket: Path) -> None:
     (bucket / "AWS_SECRET_ACCESS_KEY").unlink()
     with pytest.raises(Refused) as caught:
