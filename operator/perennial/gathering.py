@@ -99,11 +99,11 @@ class Gatherer:
         with_pods = {
             reference["uid"] for pod in pods for reference in pod["metadata"].get("ownerReferences") or () if reference.get("uid")
         }
-        return {
-            job["metadata"]["uid"]: await self._surroundings.warning(job)
-            for job in jobs
-            if job["metadata"]["uid"] not in with_pods and self._is_waiting(job)
-        }
+        waiting = [job["metadata"] for job in jobs if job["metadata"]["uid"] not in with_pods and self._is_waiting(job)]
+        if not waiting:
+            return {}
+        words = await self._surroundings.warnings(waiting[0]["namespace"])
+        return {meta["uid"]: words.get(meta["uid"], "") for meta in waiting}
 
     def _is_waiting(self, job: Manifest) -> bool:
         ended = any(

@@ -108,6 +108,25 @@ async def test_a_quota_that_forbids_the_job_is_told_in_its_own_words_and_tried_a
     assert "WritesRefused" not in [c["type"] for c in world.model()["status"]["conditions"]]
 
 
+async def test_a_quota_that_forbids_the_jobs_pods_is_told_in_its_own_words() -> None:
+    world = World()
+    world.held.add("prepare")
+    world.cluster.add(model())
+    await world.start()
+    await world.run(1)
+    (job,) = world.cluster.of(JOBS)
+    for second, words in ((1, "older words"), (2, 'pods "delays-v1-prepare-1-x" is forbidden: exceeded quota: no-pods')):
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"e{second}", "namespace": "shop"}}
+        involved = {"uid": job["metadata"]["uid"]}
+        stamp = f"2026-01-01T00:00:0{second}Z"
+        world.cluster.add(
+            {**event, "involvedObject": involved, "reason": "FailedCreate", "message": words, "lastTimestamp": stamp}
+        )
+    await world.run(20)
+    told = [condition["message"] for condition in world.model()["status"]["conditions"]]
+    assert any("exceeded quota: no-pods" in message for message in told)
+
+
 async def test_a_version_that_may_not_be_created_is_not_recorded_as_made() -> None:
     world = await serving_world()
     world.cluster.verdict = lambda verb, manifest: Invalid(403, "no") if manifest["kind"] == "ModelVersion" else None

@@ -5,7 +5,8 @@ Used by `perennial.reconciler` when it gathers a pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -18,7 +19,8 @@ from perennial.ports import Cluster, ClusterError, Manifest, NotFound
 STORE_CONFIG = "perennial-store"
 KEEP_SECONDS = 30.0
 KEEP_PROBLEM_SECONDS = 3.0
-KEEP_WARNING_SECONDS = 5.0
+KEEP_WARNINGS_SECONDS = 5.0
+MANY_EVENTS = 200
 LARGEST = 10_000
 
 Value = TypeVar("Value")
@@ -58,7 +60,8 @@ class Surroundings:
         self._defaults = defaults
         self._stores: _Kept[StoreSettings] = _Kept(time)
         self._gateways: _Kept[GatewayState] = _Kept(time)
-        self._warnings: _Kept[str] = _Kept(time)
+        self._warnings: _Kept[Mapping[str, str]] = _Kept(time)
+        self._listing: dict[str, asyncio.Lock] = {}
 
     async def defaults(self, namespace: str) -> Defaults:
         """The operator's, with the store that the namespace's ConfigMap names instead."""
@@ -77,20 +80,22 @@ class Surroundings:
         state = await self._gateway(key[0], parent)
         return self._gateways.put(key, state, KEEP_PROBLEM_SECONDS if state.problem else KEEP_SECONDS)
 
-    async def warning(self, job: Manifest) -> str:
-        """Why a Job has no pod: the newest FailedCreate event on it (a quota's or a LimitRange's words), or nothing."""
-        meta = job["metadata"]
-        key = (meta["namespace"], meta["uid"])
-        known = self._warnings.get(key)
-        if known is not None:
-            return known
-        fields = f"involvedObject.uid={meta['uid']},reason=FailedCreate"
-        try:
-            events, _ = await self._cluster.list(EVENTS, meta["namespace"], fields=fields)
-        except ClusterError:
-            return ""
-        newest = max(events, key=_when, default=None)
-        return self._warnings.put(key, str(newest.get("message", "")) if newest else "", KEEP_WARNING_SECONDS)
+    async def warnings(self, namespace: str) -> Mapping[str, str]:
+        """Why Jobs have no pods, by UID: the newest FailedCreate event on each (a quota's or a LimitRange's words).
+
+        One list for all models of a namespace: the API server reads every event of the namespace to answer it.
+        """
+        async with self._listing.setdefault(namespace, asyncio.Lock()):
+            known = self._warnings.get((namespace, ""))
+            if known is not None:
+                return known
+            try:
+                events, _ = await self._cluster.list(EVENTS, namespace, fields="reason=FailedCreate")
+            except ClusterError:
+                return {}
+            words = {event["involvedObject"].get("uid", ""): str(event.get("message", "")) for event in sorted(events, key=_when)}
+            seconds = KEEP_WARNINGS_SECONDS if len(events) < MANY_EVENTS else KEEP_SECONDS
+            return self._warnings.put((namespace, ""), words, seconds)
 
     async def _store(self, namespace: str) -> StoreSettings:
         base = self._defaults.store
