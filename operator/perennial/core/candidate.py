@@ -157,8 +157,6 @@ def _canary(draft: Draft, number: int) -> None:
         draft.set(rollout=None)
         draft.wake(0.1)
         return
-    if draft.observed.spec.paused and draft.observed.counters is None:
-        draft.wake(rollout.LOOK_SECONDS)
     course = rollout.step(draft.observed, before)
     draft.findings.extend(course.findings)
     draft.wake(course.wake_after)
@@ -169,12 +167,12 @@ def _canary(draft: Draft, number: int) -> None:
     match course.outcome:
         case "breach":
             roll_back(draft, number, course.reason, course.message)
-        case "promote" if not draft.observed.spec.paused:
+        case "promote":
             promote(draft, number, course.message)
-        case _ if course.changed and draft.observed.spec.paused and course.rollout.weight > before.weight:
-            draft.set(rollout=before)
-        case _ if course.changed:
+        case "continue" if course.changed:
             _tell_weight(draft, number, course.rollout)
+        case "continue":
+            pass
 
 
 def saves(draft: Draft) -> bool:

@@ -260,7 +260,7 @@ def _may_pass(observed: Observed, rollout: RolloutStatus, clear: bool) -> bool:
     wish = observed.spec.rollout
     hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
     held = rollout.step_started_at is not None and since(observed.now, rollout.step_started_at) >= hold
-    return held and clear and rollout.step_candidate_requests >= wish.minimum_requests
+    return held and clear and rollout.step_candidate_requests >= wish.minimum_requests and not observed.spec.paused
 
 
 def _pass(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Course:

@@ -16,21 +16,25 @@ LINGER_SECONDS = 15.0
 
 def settle(draft: Draft) -> None:
     """States that follow from the ModelDeployment's status, which is written first: mends what a crash left behind."""
-    quarantined = {entry.version: entry for entry in draft.status.quarantined}
     for number, version in list(draft.versions.items()):
         state = version.status.state
-        if number == draft.status.stable:
-            if state != "Serving":
-                draft.set_version(number, state="Serving", finished_at=None)
-                if state in FINAL:
-                    draft.set_version(number, message="serves again: it was returned to")
-        elif number in quarantined:
-            if state != "RolledBack":
-                draft.finish(number, "RolledBack", quarantined[number].reason)
-        elif state == "Serving":
-            draft.finish(number, "Retired", f"v{draft.status.stable} serves")
-        elif state not in FINAL and number != draft.status.candidate:
-            draft.finish(number, "Superseded", "another version took its place")
+        if number == draft.status.stable and state in FINAL:
+            draft.set_version(number, state="Serving", finished_at=None, message="serves again: it was returned to")
+        elif number == draft.status.stable:
+            draft.set_version(number, state="Serving", finished_at=None)
+        else:
+            _settle_other(draft, number, state)
+
+
+def _settle_other(draft: Draft, number: int, state: str) -> None:
+    """A version that does not serve."""
+    entry = next((entry for entry in draft.status.quarantined if entry.version == number), None)
+    if entry is not None and state != "RolledBack":
+        draft.finish(number, "RolledBack", entry.reason)
+    elif state == "Serving":
+        draft.finish(number, "Retired", f"v{draft.status.stable} serves")
+    elif state not in FINAL and number != draft.status.candidate:
+        draft.finish(number, "Superseded", "another version took its place")
 
 
 def take_up(draft: Draft) -> None:

@@ -183,6 +183,15 @@ def test_target_of_a_return_that_is_not_ready_by_its_deadline_leaves_the_weights
     assert world.route.weights[0] == (2, 100)
 
 
+def test_paused_rollout_keeps_its_weight_but_still_takes_a_bad_candidate_back() -> None:
+    world = v2_in_canary()
+    world.wish = spec(paused=True)
+    world.live(40, rate=100)
+    assert world.route is not None
+    assert world.route.weights == ((1, 90), (2, 10))
+    world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=200, bad={2: 0.5})
+
+
 def test_promote_and_abort_end_a_rollout_at_once() -> None:
     world = v2_in_canary()
     world.annotations["perennial.dev/promote"] = "2"
