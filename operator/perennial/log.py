@@ -13,7 +13,7 @@ from typing import Literal
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _QUIET = ("kopf", "aiohttp", "asyncio", "kubernetes", "urllib3")
-"""Libraries that speak of every object or request; their warnings are kept."""
+"""Libraries that speak of every object or request; their warnings are kept, but that Kopf leaves the signals to us."""
 
 
 def set_up(level: str, style: Literal["json", "text"]) -> None:
@@ -25,6 +25,7 @@ def set_up(level: str, style: Literal["json", "text"]) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 
 class JsonLines(logging.Formatter):

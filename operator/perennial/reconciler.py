@@ -109,11 +109,11 @@ class Reconciler:
         except ClusterError as error:
             seconds = self._queue.retry(key)
             log.warning("the pass failed: %s; again in %.1f s", error, seconds, extra=about)
-            self._telemetry.passed("unavailable")
+            self._telemetry.passed("failed")
         except Exception:  # the one place: a fault in one model must not stop the others
             seconds = self._queue.retry(key)
             log.exception("the pass failed by a fault of ours; again in %.1f s", seconds, extra=about)
-            self._telemetry.passed("fault")
+            self._telemetry.passed("failed")
         else:
             self._telemetry.passed(outcome)
 

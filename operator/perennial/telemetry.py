@@ -68,7 +68,7 @@ class Telemetry:
             self._duration.observe(self._time() - self._passes.pop(key))
 
     def passed(self, outcome: str) -> None:
-        """A pass ended: quiet, wrote, failed, refused or gone."""
+        """A pass ended: quiet, wrote, conflict, refused, failed or gone."""
         self._ended.labels(outcome).inc()
 
     def model(self, key: tuple[str, str], summary: str, *, blocked: bool) -> None:
