@@ -68,7 +68,7 @@ def open_bucket(uri: str, secret_path: str | Path | None, what: str = "store") -
         raise Refused("EndpointWrong", f"{what} {uri}: AWS_ENDPOINT_URL of its Secret is no URL: {fix}")
     plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
     client: ClientConfig = {"connect_timeout": "5s", "timeout": "120s", "allow_http": plain}
-    retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+    retry: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
     with mapped(uri, what):
         return S3Store(
             parts.netloc,
