@@ -17,7 +17,18 @@ AGENTS = (FIELD_MANAGER, "kopf")
 
 def writes(cluster: Cluster, since: datetime, namespace: str | None = None) -> list[str]:
     """Every write of an operator since then: 'verb resource/subresource namespace/name code', in order."""
-    return [_line(event) for event in _events(cluster) if _is_ours(event, since, namespace)]
+    return [_line(event) for event in events(cluster, since, namespace) if is_operator(event)]
+
+
+def events(cluster: Cluster, since: datetime, namespace: str | None = None) -> list[dict[str, Any]]:
+    """Everybody's writes since then, by the time at which they arrived; Kubernetes' own parts are not in the log."""
+    found = [event for event in _events(cluster) if _fits(event, since, namespace)]
+    return sorted(found, key=lambda event: str(event["requestReceivedTimestamp"]))
+
+
+def is_operator(event: dict[str, Any]) -> bool:
+    """Whether an operator made this request."""
+    return str(event.get("userAgent", "")).lower().startswith(AGENTS)
 
 
 def now() -> datetime:
@@ -34,11 +45,9 @@ def _events(cluster: Cluster) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _is_ours(event: dict[str, Any], since: datetime, namespace: str | None) -> bool:
-    if not str(event.get("userAgent", "")).lower().startswith(AGENTS):
-        return False
+def _fits(event: dict[str, Any], since: datetime, namespace: str | None) -> bool:
     place = event.get("objectRef", {}).get("namespace")
-    return datetime.fromisoformat(event["requestReceivedTimestamp"]) >= since and namespace in (None, place)
+    return namespace in (None, place) and datetime.fromisoformat(event["requestReceivedTimestamp"]) >= since
 
 
 def _line(event: dict[str, Any]) -> str:

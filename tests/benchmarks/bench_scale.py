@@ -1,0 +1,159 @@
+"""A thousand ModelDeployments on one operator: seconds until each has its first child and a status, the cost of a restart, memory.
+
+Their namespace has a quota of no pods: the Jobs exist, their pods are refused by the API server, so that what is measured is the
+control plane and not a thousand trainings on two nodes. Everything is measured from outside: by watches, by the API server's
+audit log, and by the process's own resident memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aiohttp
+from kubernetes import client, config
+
+from benchmarks.report import Report, histogram, quantile
+from benchmarks.stand import Stand, without_pods
+from cluster.errors import ClusterError
+from cluster_support import audit
+from cluster_support.localoperator import LocalOperator
+from cluster_support.place import Place
+from cluster_support.watching import Watch
+from perennial.adapters.credentials import Credentials
+
+MODELS = 1000
+AT_ONCE = 16
+ALL_SECONDS = 40.0
+RESTART_SECONDS = 15.0
+ONE_MB, ALL_MB = 130.0, 180.0
+QUIET_SECONDS = 8.0
+PATIENCE = 240.0
+PASSES = 'perennial_reconcile_total{outcome="'
+
+Manifest = dict[str, Any]
+
+
+def run(stand: Stand) -> Report:
+    """One model, then a thousand, then a restart over them."""
+    report = Report("scale", "A thousand ModelDeployments", " ".join((__doc__ or "").split("\n\n")[1].split()))
+    with stand.place("scale") as place:
+        without_pods(place)
+        with stand.operator(place) as operator:
+            _one(place, operator, report)
+            _all(place, operator, report)
+            _restart(place, operator, report)
+    return report
+
+
+def _one(place: Place, operator: LocalOperator, report: Report) -> None:
+    create(place, [operator.given(place.manifest("model-0"))])
+    settled(place)
+    report.add("memory of the operator with one", operator.memory_mb(), "MB", ONE_MB)
+
+
+def _all(place: Place, operator: LocalOperator, report: Report) -> None:
+    manifests = [operator.given(place.manifest(f"model-{number}")) for number in range(1, MODELS)]
+    with Watch(place.ground.cluster.kubeconfig, place.namespace, ("ModelDeployment", "ModelVersion")) as watch:
+        wait("the watches to be open", lambda: len(watch.of("ModelDeployment")) == 1)
+        cpu, began = operator.cpu_seconds(), time.monotonic()
+        create(place, manifests)
+        created = time.monotonic() - began
+        wait("every model to have a child and a status", lambda: len(reached(watch, began)) == MODELS - 1)
+        seconds = list(reached(watch, began).values())
+    report.add("all created after", created, "s")
+    report.add("every one has its first child and its status after", max(seconds), "s", ALL_SECONDS)
+    report.add("CPU of the operator meanwhile", operator.cpu_seconds() - cpu, "s")
+    settled(place)
+    report.add(f"memory of the operator with {MODELS:,}", operator.memory_mb(), "MB", ALL_MB)
+    report.pictures.append(histogram("seconds from the first creation to child and status", seconds, 2.5, "s"))
+
+
+def _restart(place: Place, operator: LocalOperator, report: Report) -> None:
+    operator.stop()
+    since, began = audit.now(), time.monotonic()
+    operator.start()
+    wait("the operator to look at all", lambda: looked(operator) >= MODELS, every=0.25)
+    report.add("restarted, it has looked at all after", time.monotonic() - began, "s", RESTART_SECONDS)
+    report.add("CPU of the restart", operator.cpu_seconds(), "s")
+    time.sleep(QUIET_SECONDS)
+    written = audit.writes(place.ground.cluster, since, place.namespace)
+    report.add("writes of the restart", len(written), "", 0)
+    report.add(f"memory with {MODELS:,} after the restart", operator.memory_mb(), "MB", ALL_MB)
+    if written:
+        report.pictures.append("\n".join(["first writes of the restart", *written[:10]]))
+
+
+def reached(watch: Watch, began: float) -> dict[str, float]:
+    """Seconds until each model had both a child and a status, by name."""
+    children: dict[str, float] = {}
+    states: dict[str, float] = {}
+    for seen in watch.recorded():
+        if seen.at < began:
+            continue
+        if seen.kind == "ModelVersion":
+            children.setdefault(str(seen.manifest["spec"]["modelDeployment"]), seen.at - began)
+        elif seen.manifest.get("status", {}).get("summary"):
+            states.setdefault(seen.name, seen.at - began)
+    return {name: max(at, states[name]) for name, at in children.items() if name in states}
+
+
+def looked(operator: LocalOperator) -> float:
+    """Passes that this process has ended; the models are woken once each before any is woken again."""
+    try:
+        lines = operator.scrape().splitlines()
+    except ClusterError:  # not up yet
+        return 0.0
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(PASSES))
+
+
+def settled(place: Place) -> None:
+    """Until the operator has written nothing for a while."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        since = audit.now()
+        time.sleep(QUIET_SECONDS)
+        if not (written := audit.writes(place.ground.cluster, since, place.namespace)):
+            return
+    raise AssertionError(f"the operator still writes after {PATIENCE:.0f} s: {written[:10]}")
+
+
+def wait(what: str, reached: Callable[[], bool], every: float = 0.5) -> None:
+    """Polls; raises when it does not happen."""
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {PATIENCE:.0f} s")
+        time.sleep(every)
+
+
+def create(place: Place, manifests: Sequence[Manifest]) -> None:
+    """Creates ModelDeployments as an administrator, many at a time."""
+    asyncio.run(_create(place, manifests))
+
+
+async def _create(place: Place, manifests: Sequence[Manifest]) -> None:
+    settings = client.Configuration()
+    config.load_kube_config(str(place.ground.cluster.kubeconfig), client_configuration=settings)
+    credentials = Credentials(settings)
+    connection = credentials.connection()
+    url = f"{connection.server}/apis/perennial.dev/v1alpha1/namespaces/{place.namespace}/modeldeployments"
+    headers = {"User-Agent": "perennial-bench"} | ({"Authorization": f"Bearer {connection.token}"} if connection.token else {})
+    connector = aiohttp.TCPConnector(limit=AT_ONCE, ssl=credentials.tls())
+
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+        async def one(manifest: Manifest) -> None:
+            async with session.post(url, json=manifest) as answer:
+                if answer.status != 201:
+                    raise AssertionError(f"{manifest['metadata']['name']}: {answer.status} {await answer.text()}")
+
+        await asyncio.gather(*(one(manifest) for manifest in manifests))
+
+
+def percentiles(report: Report, what: str, milliseconds: Sequence[float], p50: float, p99: float) -> None:
+    """Two figures and their distribution."""
+    report.add(f"{what}, p50", quantile(milliseconds, 0.5), "ms", p50)
+    report.add(f"{what}, p99", quantile(milliseconds, 0.99), "ms", p99)

@@ -1,0 +1,299 @@
+"""kill -9 of the operator at every point that matters: what it leaves is what an operator that was never killed leaves.
+
+One story, told three times at the same time, each in its own namespace with its own operator process: v1 is trained and served,
+v2 is promoted through the canary, v3 (a harmful image) is taken back. In the first nobody kills; in the others the operator is
+killed the moment the API server tells of one of the points, or up to 0.3 s later, and started again.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import random
+import re
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster_support import synthetic
+from cluster_support.localoperator import LocalOperator
+from cluster_support.place import Place
+from cluster_support.watching import PATHS, Seen, Watch
+from demo.ground import Ground, Images, in_parallel
+from demo.kubectl import diagnosis
+from demo.traffic import Client
+
+NAME = "shop"
+ROWS = 2000
+KILLED_STORIES = 2
+LEAST_KILLS = 20
+LATEST_SECONDS = 0.3
+"""Half of the kills come at once, half within this time of the point."""
+POINTS = ("train Job created", "evaluated", "weight written", "breach seen", "promotion written")
+STORY_SECONDS = 420.0
+
+Manifest = dict[str, Any]
+
+
+def point_of(seen: Seen) -> str | None:
+    """The point of the operator's work that an event tells of."""
+    match seen.kind:
+        case "Job" if seen.type == "ADDED" and seen.labels.get("perennial.dev/step") == "train":
+            return "train Job created"
+        case "Job" if seen.labels.get("perennial.dev/step") == "evaluate" and _turned(seen, _complete):
+            return "evaluate Job ended"
+        case "ModelVersion" if _turned(seen, _evaluated):
+            return "evaluated"
+        case "HTTPRoute" if seen.type != "DELETED" and _turned(seen, _weights):
+            return "weight written"
+        case "ModelDeployment" if _turned(seen, lambda one: len(_status(one).get("quarantined", []))):
+            return "breach seen"
+        case "ModelDeployment" if _turned(seen, lambda one: _status(one).get("stable", 0)):
+            return "promotion written"
+        case _:
+            return None
+
+
+def _turned(seen: Seen, value: Callable[[Manifest], Any]) -> bool:
+    """Whether something about the object has another value than in the event before."""
+    now, before = value(seen.manifest), value(seen.before) if seen.before else None
+    return bool(now) and now != before
+
+
+def _status(manifest: Manifest) -> Manifest:
+    return dict(manifest.get("status") or {})
+
+
+def _complete(job: Manifest) -> bool:
+    return any(one["type"] == "Complete" and one["status"] == "True" for one in _status(job).get("conditions", []))
+
+
+def _evaluated(version: Manifest) -> bool:
+    return any(one["step"] == "evaluate" and one["state"] == "Succeeded" for one in _status(version).get("steps", []))
+
+
+def _weights(route: Manifest) -> Any:
+    return [(one["name"], one["weight"]) for rule in route["spec"]["rules"] for one in rule["backendRefs"]]
+
+
+class Killer:
+    """Kills an operator at every point, once for each event, and starts it again."""
+
+    def __init__(self, operator: LocalOperator, seed: int) -> None:
+        self.operator = operator
+        self.kills: list[str] = []
+        self._chance = random.Random(seed)
+        self._points: queue.SimpleQueue[tuple[str, float] | None] = queue.SimpleQueue()
+        self._started = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"killer of {operator.name}", daemon=True)
+
+    def tell(self, seen: Seen) -> None:
+        """Called by the watch for every event."""
+        point = point_of(seen)
+        if point is not None:
+            self._points.put((point, seen.at))
+
+    def __enter__(self) -> Killer:
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._points.put(None)
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while (told := self._points.get()) is not None:
+            point, at = told
+            if at < self._started:
+                continue  # what an operator did that is dead already
+            time.sleep(self._chance.choice((0.0, self._chance.uniform(0.0, LATEST_SECONDS))))
+            self.operator.kill()
+            self.kills.append(point)
+            self.operator.start()
+            self._started = time.monotonic()
+
+
+@dataclass
+class Story:
+    """One telling: where it plays, who runs it, and what was seen."""
+
+    place: Place
+    operator: LocalOperator
+    watch: Watch
+    source: str
+    kills: list[str] = field(default_factory=list)
+    tally: Any = None
+
+    def manifest(self, **training: Any) -> Manifest:
+        wish = self.place.manifest(
+            NAME,
+            data={"source": {"uri": self.source}},
+            training={"recipe": {"hyperparameters": {"max_iter": 10}}, **training},
+            rollout={"steps": [{"weight": 20, "hold": "3s"}, {"weight": 50, "hold": "3s"}], "minimumRequests": 30},
+        )
+        return self.operator.given(wish)
+
+    def play(self) -> None:
+        """v1 serves; v2 is promoted; v3 is taken back; nothing is left to do."""
+        self.place.apply(self.manifest())
+        self.until("v1 to serve", lambda: self.state(1) == "Serving" and self.serves(1))
+        with self.client() as client:
+            self.place.apply(self.manifest(seed=2, recipe={"hyperparameters": {"max_iter": 14}}))
+            self.until("v2 to be promoted", lambda: self.state(2) == "Serving" and self.serves(2))
+            self.place.apply(self.manifest(recipe=None, image=self.place.images.trainer))
+            self.until("v3 to be taken back", lambda: self.state(3) == "RolledBack" and self.serves(2))
+            self.tally = client.stop()
+        self.until("the pods of v1 and v3 to go", lambda: self.replicas() == {1: 0, 2: 1, 3: 0})
+        time.sleep(3.0)
+
+    def client(self) -> Client:
+        bodies = synthetic.bodies(synthetic.table(1200, first=ROWS), new_kind="market", new_every=10)
+        return self.place.client(str(_status(self.model())["address"]), bodies, rate=100, seconds=STORY_SECONDS)
+
+    def until(self, what: str, reached: Callable[[], bool], seconds: float = 180) -> None:
+        deadline = time.monotonic() + seconds
+        while not reached():
+            if time.monotonic() > deadline:
+                words = diagnosis(self.place.kubectl, NAME)
+                raise AssertionError(f"{what} did not happen within {seconds:.0f} s\n{words}\n{self.operator.words()}")
+            time.sleep(0.1)
+
+    def model(self) -> Manifest:
+        return next(iter(self.watch.of("ModelDeployment")), {})
+
+    def state(self, number: int) -> str:
+        found = (one for one in self.watch.of("ModelVersion") if one["spec"]["number"] == number)
+        return str(next((_status(one).get("state", "") for one in found), ""))
+
+    def serves(self, number: int) -> bool:
+        weights = {one["version"]: one["weight"] for one in _status(self.model()).get("weights", [])}
+        return weights.get(number) == 100 and _status(self.model()).get("stable") == number
+
+    def replicas(self) -> dict[int, int]:
+        found = self.watch.of("Deployment")
+        return {int(one["metadata"]["labels"]["perennial.dev/version"]): one["spec"]["replicas"] for one in found}
+
+    def made(self) -> dict[str, int]:
+        """How many objects of each kind and role came and went."""
+        events = [seen for seen in self.watch.recorded() if seen.type in ("ADDED", "DELETED")]
+        unique = {(seen.uid, seen.type): seen for seen in events}.values()
+        return dict(sorted(Counter(f"{seen.type} {seen.kind} {_role(seen)}" for seen in unique).items()))
+
+    def jobs(self) -> Counter[str]:
+        """Times that each Job was made, by name."""
+        made = {seen.uid: seen.name for seen in self.watch.recorded() if seen.kind == "Job" and seen.type == "ADDED"}
+        return Counter(made.values())
+
+    def end(self) -> Manifest:
+        """The state that is left, masked."""
+        kinds = ("ModelDeployment", "ModelVersion", "Deployment", "Service", "HTTPRoute")
+        return {
+            f"{kind} {one['metadata']['name']}": masked(_left(kind, one), self.place.namespace)
+            for kind in kinds
+            for one in self.watch.of(kind)
+        }
+
+
+def _role(seen: Seen) -> str:
+    labels = seen.labels
+    return " ".join(labels.get(f"perennial.dev/{name}", "-") for name in ("version", "step"))
+
+
+def _left(kind: str, manifest: Manifest) -> Manifest:
+    meta = manifest["metadata"]
+    kept = {"labels": meta.get("labels"), "annotations": meta.get("annotations"), "spec": manifest.get("spec")}
+    if kind.startswith("Model"):
+        kept["status"] = manifest.get("status")
+    return kept
+
+
+UNEQUAL = re.compile(
+    r"(.*At|since|cutoff|lastTransitionTime|evidence|message|clusterIPs?|observedGeneration|resourceVersion"
+    r"|perennial\.dev/rendered|perennial\.dev/operator|kubectl\..*|deployment\.kubernetes\.io/revision|bento)$"
+)
+"""Times, what a rollout counted and the words about it, addresses, and digests over things with a UID in them."""
+UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def masked(value: Any, namespace: str) -> Any:
+    """Without what must differ between two namespaces and two times."""
+    if isinstance(value, dict):
+        return {key: masked(inner, namespace) for key, inner in sorted(value.items()) if not UNEQUAL.match(key)}
+    if isinstance(value, list):
+        return [masked(inner, namespace) for inner in value]
+    if isinstance(value, str):
+        return UID.sub("<uid>", _result(value)).replace(namespace, "<namespace>")
+    return value
+
+
+def _result(text: str) -> str:
+    """A step's answer without the digest of a Bento, which holds the version's UID."""
+    if not text.startswith("{"):
+        return text
+    return json.dumps({key: value for key, value in json.loads(text).items() if key not in ("bento", "profile")}, sort_keys=True)
+
+
+@pytest.fixture(scope="module")
+def stories(operator: Ground, images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Story]]:
+    """The unkilled story first, then the killed ones; all played to their ends."""
+    folder = tmp_path_factory.mktemp("kill")
+    names = [f"t-kill-{random.getrandbits(32):08x}-{number}" for number in range(1 + KILLED_STORIES)]
+    with ExitStack() as stack:
+        stack.callback(operator.delete_namespaces, *names)
+        places = [Place(operator, images, operator.namespace(name), Path(tempfile.mkdtemp(dir=folder))) for name in names]
+        places[0].upload(synthetic.table(ROWS))
+        tellings = [lambda place=place, seed=seed: tell(place, places[0].source, seed) for seed, place in enumerate(places)]
+        yield in_parallel(*tellings)
+
+
+def tell(place: Place, source: str, seed: int) -> Story:
+    """Plays one story; seed 0 is the one without a kill."""
+    operator = LocalOperator(place.ground, place.images, (place.namespace,), place.folder)
+    killer = Killer(operator, seed)
+    watch = Watch(place.ground.cluster.kubeconfig, place.namespace, tuple(PATHS), killer.tell if seed else lambda seen: None)
+    story = Story(place, operator, watch, source, killer.kills)
+    with operator, watch, killer:
+        story.play()
+    return story
+
+
+def test_at_least_twenty_kills_hit_every_named_point(stories: Sequence[Story]) -> None:
+    kills = Counter(point for story in stories for point in story.kills)
+    assert stories[0].kills == []
+    assert set(POINTS) <= set(kills)
+    assert sum(kills.values()) >= LEAST_KILLS
+
+
+def test_a_killed_operator_makes_and_deletes_what_an_unkilled_one_does(stories: Sequence[Story]) -> None:
+    expected = stories[0].made()
+    assert {story.place.namespace: story.made() for story in stories[1:]} == {
+        story.place.namespace: expected for story in stories[1:]
+    }
+
+
+def test_a_killed_operator_leaves_the_state_that_an_unkilled_one_leaves(stories: Sequence[Story]) -> None:
+    expected = stories[0].end()
+    for story in stories[1:]:
+        assert story.end() == expected, f"after kills at {story.kills}"
+
+
+def test_no_attempt_gets_a_second_job(stories: Sequence[Story]) -> None:
+    expected = {f"{NAME}-v{number}-{step}-1" for number in (1, 2, 3) for step in ("prepare", "train", "evaluate")}
+    for story in stories:
+        assert set(story.jobs()) == expected
+        assert set(story.jobs().values()) == {1}
+
+
+def test_no_client_met_a_failure_that_was_not_the_harmful_version_s(stories: Sequence[Story]) -> None:
+    for story in stories:
+        assert story.tally.failures_but(f"{NAME}-v3") == {}
+        assert story.tally.requests > 500
