@@ -47,4 +47,4 @@ def test_the_printed_manifest_becomes_a_model_that_answers_the_printed_request(p
     printed = json.loads(block("json", "predictions"))
     assert answer["version"] == printed["version"] == "late-v1"
     assert answer["predictions"][0]["label"] == printed["predictions"][0]["label"]
-    assert answer["predictions"][0]["score"] == pytest.approx(printed["predictions"][0]["score"], abs=0.05)
+    assert answer["predictions"][0]["score"] == pytest.approx(printed["predictions"][0]["score"], abs=0.15)
