@@ -1,4 +1,4 @@
-"""A thousand ModelDeployments on one operator: seconds until each has its first child and a status, the cost of a restart, memory.
+"""A thousand ModelDeployments on one operator: the time to the first child and a status of each, the cost of a restart, memory.
 
 Their namespace has a quota of no pods: the Jobs exist, their pods are refused by the API server, so that what is measured is the
 control plane and not a thousand trainings on two nodes. Everything is measured from outside: by watches, by the API server's

@@ -25,8 +25,8 @@ class Stand:
 
     @classmethod
     def found(cls) -> Stand:
-        """On the cluster that is up."""
-        ground = Ground.found(Progress())
+        """On the embedded cluster, which is started where it is not up, or the user's."""
+        ground = Ground.up(Progress())
         images = ground.images()
         ground.install(images)
         return cls(ground, images)
