@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, cast
 
 import kopf
+from kopf._cogs.structs.credentials import Vault
 
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, RESOURCES, WATCHED
@@ -124,11 +125,12 @@ class _Session:
             self._home.call_soon_threadsafe(tell)
 
     async def _watch(self) -> None:
-        """Until the first of Kopf's root tasks ends: Kopf's own way out takes 5 s more, which nobody has to wait for."""
+        """Until the first of Kopf's root tasks ends: nobody waits for Kopf's own way out."""
         self._away = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         if self._stopped.is_set():
             return
+        vault = Vault()
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=kopf_settings(),
@@ -137,10 +139,13 @@ class _Session:
             standalone=True,
             identity=cast(Any, NAME),
             stop_flag=self._stop,
+            vault=vault,
         )
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         failures = [task.exception() for task in done if not task.cancelled() and task.exception() is not None]
         self._tell_end(f"{type(failures[0]).__name__}: {failures[0]}" if failures else "Kopf ended by itself")
+        await _end_all_others()
+        await vault.close()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -165,6 +170,15 @@ class _Session:
         if not self._stopped.is_set() and not self._home.is_closed():
             manifest: Manifest = dict(event["object"])
             self._home.call_soon_threadsafe(self._sink, event["type"] or "LISTED", manifest)
+
+
+async def _end_all_others() -> None:
+    """Cancels again what swallows a cancellation, as Kopf's watchers do now and then; its own way out waits for them for ever."""
+    this = asyncio.current_task()
+    while others := [task for task in asyncio.all_tasks() if task is not this]:
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=0.2)
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import threading
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from api import WatchApi
-
+from fakes.watch_api import WatchApi
 from perennial.adapters.credentials import Credentials
 from perennial.door import Door
 from perennial.ports import Manifest
@@ -75,6 +72,9 @@ async def opened() -> AsyncIterator[Opened]:
     yield opened
     keeping.cancel()
     await asyncio.wait([keeping])
+    for thread in [thread for thread in threading.enumerate() if thread.name == "door"]:
+        await asyncio.to_thread(thread.join, SECONDS)
+        assert not thread.is_alive(), "a door that was closed still watches"
     await api.stop()
 
 

@@ -15,9 +15,7 @@ import aiohttp
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-from api import WatchApi
-
+from fakes.watch_api import WatchApi
 from perennial.settings import VARIABLES
 
 REPOSITORY = Path(__file__).parents[2]

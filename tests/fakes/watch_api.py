@@ -40,6 +40,7 @@ class WatchApi:
         self.end_streams()
         if self._runner:
             await self._runner.cleanup()
+        await asyncio.sleep(0.05)  # transports that were told to close do so in the loop's next turns
 
     def put(self, plural: str, event: str, manifest: Manifest) -> None:
         """An event on every open watch of a resource."""
