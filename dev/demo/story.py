@@ -32,8 +32,8 @@ class Plot:
     """Uploads what v2 learns from in addition."""
     start_client: Callable[[str], Client]
     """Starts the traffic against an address."""
-    train_seconds: float = 300
-    rollout_seconds: float = 240
+    train_seconds: float = 600
+    rollout_seconds: float = 300
     quiet_seconds: float = 5
     """How long the traffic runs on after each verdict."""
 
