@@ -45,13 +45,15 @@ def test_lint_finds_nothing() -> None:
 
 
 def test_the_operator_can_read_every_setting_that_the_chart_gives() -> None:
-    found = environment(rendered(watchNamespaces=["a", "b"], workers=7, logLevel="debug", logFormat="text"))
+    found = environment(
+        rendered(watchNamespaces=["a", "b"], workers=7, operatorName="second", logLevel="debug", logFormat="text")
+    )
     assert found.keys() == {PREFIX + name for name, _ in VARIABLES}
     settings = from_environment(found)
     assert settings.serving_image == VALUES["images"]["serving"]
     assert settings.training_image == VALUES["images"]["training"]
     assert settings.store_uri == "s3://models/perennial"
-    assert (settings.namespaces, settings.workers) == (("a", "b"), 7)
+    assert (settings.namespaces, settings.workers, settings.operator) == (("a", "b"), 7, "second")
     assert (settings.log_level, settings.log_format, settings.metrics_port) == ("debug", "text", 8081)
 
 
@@ -115,8 +117,12 @@ def test_named_namespaces_get_roles_of_their_own_and_the_cluster_none_over_model
     bindings = {document["metadata"]["namespace"] for document in documents if document["kind"] == "RoleBinding"}
     cluster = {(name, verb) for _, name, verb in granted([one(documents, "ClusterRole")])}
     assert roles == bindings == {"a", "b"}
-    assert {name for name, _ in cluster} == {"customresourcedefinitions", "gateways"}
+    assert {name for name, _ in cluster} == {"customresourcedefinitions", "gateways", "namespaces"}
     assert {verb for _, verb in cluster} == {"get", "list", "watch"}
+
+
+def test_an_operator_of_the_whole_cluster_does_not_list_namespaces() -> None:
+    assert "namespaces" not in {name for _, name, _ in granted(rendered())}
 
 
 def test_every_binding_is_for_the_operators_own_account() -> None:
@@ -142,6 +148,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"watchNamespaces": "team-a"}, "/watchNamespaces"),
     ({"watchNamespaces": ["Team_A"]}, "/watchNamespaces/0"),
     ({"logLevel": "loud"}, "/logLevel"),
+    ({"operatorName": "my operator"}, "/operatorName"),
     ({"metrics": {"port": 80}}, "/metrics/port"),
     ({"alerts": {"enabled": "yes"}}, "/alerts/enabled"),
 )

@@ -1,17 +1,19 @@
-"""The charts on a real cluster: install, upgrade, uninstall, named namespaces. Models serve through all of it.
+"""The charts on a real cluster: install, upgrade, uninstall, install again, named namespaces. Models serve through all of it.
 
-A client asks all the time; each test puts the operator back as the other files expect it.
+The release under test is one of its own, of another name (`operatorName`), so that the operator of the other files stays as it is.
+A client asks all the time; each test leaves the release installed as it found it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import chart_support
-from chart_support import CHARTS, SYSTEM, helm
+from chart_support import CHARTS, helm
 from cluster_support import synthetic
 from cluster_support.place import Place
 from demo.kubectl import Kubectl
@@ -20,27 +22,30 @@ from demo.traffic import Tally
 
 KEPT_CRDS = {"modeldeployments.perennial.dev", "modelversions.perennial.dev"}
 RATE = 50
+RELEASE = SYSTEM = NAME = "t-helm"
+"""Of the release, its namespace, and the operator's name."""
 
 
 @pytest.fixture(scope="module")
-def served(shared_place: Place) -> Place:
-    """A place where v1 of the model `shop` serves."""
+def served(shared_place: Place) -> Iterator[Place]:
+    """A place where v1 of the model `shop` serves, under an operator of another name."""
+    release(shared_place)
     shared_place.upload(synthetic.table(1200))
-    shared_place.apply(shared_place.manifest("shop", evaluation=None))
+    manifest = shared_place.manifest("shop", evaluation=None)
+    manifest["metadata"]["labels"] = {"perennial.dev/operator": NAME}
+    shared_place.apply(manifest)
     shared_place.serving(1)
-    return shared_place
-
-
-@pytest.fixture(autouse=True)
-def as_before(served: Place) -> Iterator[None]:
-    """Whatever a test does to the operator, it is installed as usual afterwards."""
-    yield
-    served.ground.install(served.images)
-    system(served).run("rollout", "status", "deployment/perennial", "--timeout=120s", timeout=130)
+    yield shared_place
+    shared_place.ground.delete_namespaces(SYSTEM)
+    uninstall(shared_place)
 
 
 def system(place: Place) -> Kubectl:
     return place.kubectl.within(SYSTEM)
+
+
+def kubeconfig(place: Place) -> Path:
+    return place.ground.cluster.kubeconfig
 
 
 def release(place: Place, **changes: Any) -> None:
@@ -49,14 +54,14 @@ def release(place: Place, **changes: Any) -> None:
         "image": place.images.operator,
         "images": {"serving": place.images.runtime, "training": place.images.training},
         "store": {"uri": "s3://perennial/models"},
+        "operatorName": NAME,
     }
-    kubeconfig = f"--kubeconfig={place.ground.cluster.kubeconfig}"
-    words = ("upgrade", "perennial", str(CHARTS / "perennial"), "--install", "--wait", "--timeout=3m", f"--namespace={SYSTEM}")
-    helm(*words, kubeconfig, values={**values, **changes})
+    chart = ("upgrade", RELEASE, str(CHARTS / "perennial"), "--install", "--create-namespace", "--wait", "--timeout=3m")
+    helm(*chart, f"--namespace={SYSTEM}", f"--kubeconfig={kubeconfig(place)}", values={**values, **changes})
 
 
-def uninstall(place: Place, name: str) -> None:
-    helm("uninstall", name, "--wait", f"--namespace={SYSTEM}", f"--kubeconfig={place.ground.cluster.kubeconfig}")
+def uninstall(place: Place) -> None:
+    helm("uninstall", RELEASE, "--wait", f"--namespace={SYSTEM}", f"--kubeconfig={kubeconfig(place)}")
 
 
 def served_pods(place: Place) -> dict[str, int]:
@@ -75,7 +80,7 @@ def operator_pods(place: Place) -> set[str]:
 
 
 def operator_log(place: Place) -> str:
-    return system(place).run("logs", "deployment/perennial", "--tail=-1")
+    return system(place).run("logs", f"deployment/{RELEASE}", "--tail=-1")
 
 
 def under_load(place: Place, change: Callable[[], None]) -> Tally:
@@ -90,11 +95,11 @@ def under_load(place: Place, change: Callable[[], None]) -> Tally:
         return client.stop()
 
 
-def ready_again(place: Place) -> State:
-    """The operator works: it writes a condition for a change of the spec."""
-    replicas = place.kubectl.get("mdep", "shop")
-    assert replicas is not None
-    wanted = 2 if replicas["spec"]["serving"]["replicas"] == 1 else 1
+def carries_out_a_change(place: Place) -> State:
+    """Proof that the operator works: another number of replicas is there soon."""
+    found = place.kubectl.get("mdep", "shop")
+    assert found is not None
+    wanted = 2 if found["spec"]["serving"]["replicas"] == 1 else 1
     place.kubectl.patch("mdep", "shop", {"spec": {"serving": {"replicas": wanted}}})
     return place.until(f"{wanted} serving pods", lambda _: len(served_pods(place)) == wanted)
 
@@ -102,13 +107,8 @@ def ready_again(place: Place) -> State:
 def test_an_upgrade_with_other_images_and_settings_restarts_no_served_pod(served: Place) -> None:
     pods, operators = served_pods(served), operator_pods(served)
     versions = {version["metadata"]["name"] for version in served.state().versions}
-
-    def upgrade() -> None:
-        release(
-            served, workers=3, logFormat="text", images={"serving": served.images.training, "training": served.images.training}
-        )
-
-    tally = under_load(served, upgrade)
+    other = {"serving": served.images.training, "training": served.images.training}
+    tally = under_load(served, lambda: release(served, workers=3, logFormat="text", images=other))
     assert tally.failures_but() == {}
     assert not operators & operator_pods(served)
     assert served_pods(served) == pods
@@ -119,49 +119,42 @@ def test_uninstalling_the_operator_keeps_models_serving_and_crds_in_place(served
     pods = served_pods(served)
 
     def away() -> None:
-        uninstall(served, "perennial")
-        uninstall(served, "perennial-crds")
+        uninstall(served)
+        helm("uninstall", "perennial-crds", "--wait", f"--namespace={chart_support.SYSTEM}", f"--kubeconfig={kubeconfig(served)}")
 
     tally = under_load(served, away)
     crds = {crd["metadata"]["name"] for crd in served.kubectl.list("crd")}
+    gone = operator_pods(served)
+    chart_support.install_crds(kubeconfig(served))
+    release(served)
     assert tally.failures_but() == {}
     assert tally.requests > RATE
-    assert operator_pods(served) == set()
-    assert served_pods(served) == pods
+    assert gone == set()
     assert crds >= KEPT_CRDS
-    assert served.state().deployment is not None
-
-
-def test_installing_again_takes_the_models_up_where_they_were(served: Place) -> None:
-    pods = served_pods(served)
-    uninstall(served, "perennial")
-    uninstall(served, "perennial-crds")
-    chart_support.install_crds(served.ground.cluster.kubeconfig)
-    release(served)
-    assert served_pods(served) == pods
-    assert ready_again(served).state(1) == "Serving"
+    assert served_pods(served) == pods, "installed again, the operator takes its models up where they were"
+    assert carries_out_a_change(served).state(1) == "Serving"
 
 
 def test_an_operator_for_named_namespaces_has_the_rights_it_needs_and_no_more(served: Place) -> None:
-    uninstall(served, "perennial")
     release(served, watchNamespaces=[served.namespace])
-    account = f"--as=system:serviceaccount:{SYSTEM}:perennial"
-
-    assert ready_again(served).state(1) == "Serving"
-    assert "orbidden" not in operator_log(served)
+    assert carries_out_a_change(served).state(1) == "Serving"
+    log = operator_log(served)
+    account = f"--as=system:serviceaccount:{SYSTEM}:{RELEASE}"
     rights = served.kubectl.run("auth", "can-i", "--list", account)
     elsewhere = served.kubectl.within("default").run("auth", "can-i", "--list", account)
+    release(served)
+    assert "orbidden" not in log
     assert "jobs.batch" in rights
     assert "secrets" not in rights
     assert "jobs.batch" not in elsewhere
 
 
 def test_the_operator_is_never_refused_by_the_api_server(served: Place) -> None:
-    ready_again(served)
+    carries_out_a_change(served)
     assert "orbidden" not in operator_log(served)
 
 
 def test_the_notes_tell_the_next_step(served: Place) -> None:
-    notes = helm("get", "notes", "perennial", f"--namespace={SYSTEM}", f"--kubeconfig={served.ground.cluster.kubeconfig}")
+    notes = helm("get", "notes", RELEASE, f"--namespace={SYSTEM}", f"--kubeconfig={kubeconfig(served)}")
     assert "kubectl get mdep,mver" in notes
     assert "WARNING" not in notes
