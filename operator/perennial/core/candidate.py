@@ -9,7 +9,7 @@ from __future__ import annotations
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
 from perennial.core import rollout, training
-from perennial.core.actions import DeleteJob
+from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
 from perennial.core.observed import Version
@@ -164,6 +164,8 @@ def _canary(draft: Draft, number: int) -> None:
     draft.set(rollout=course.rollout)
     if course.evidence and (draft.urgent or saves(draft)):
         draft.set_version(number, evidence=list(course.evidence))
+    if course.outcome != "continue":
+        _keep_evidence(draft, number, course)
     match course.outcome:
         case "breach":
             roll_back(draft, number, course.reason, course.message)
@@ -173,6 +175,12 @@ def _canary(draft: Draft, number: int) -> None:
             _tell_weight(draft, number, course.rollout)
         case "continue":
             pass
+
+
+def _keep_evidence(draft: Draft, number: int, course: rollout.Course) -> None:
+    """Evidence is written before what follows from it: after the ModelDeployment's status it could not be measured again."""
+    draft.set_version(number, message=course.message[:2048])
+    draft.before.append(WriteVersionStatus(number, draft.versions[number].status))
 
 
 def saves(draft: Draft) -> bool:

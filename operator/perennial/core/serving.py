@@ -30,7 +30,7 @@ def _settle_other(draft: Draft, number: int, state: str) -> None:
     """A version that does not serve."""
     entry = next((entry for entry in draft.status.quarantined if entry.version == number), None)
     if entry is not None and state != "RolledBack":
-        draft.finish(number, "RolledBack", entry.reason)
+        draft.finish(number, "RolledBack", f"{entry.reason}: {draft.versions[number].status.message}")
     elif state == "Serving":
         draft.finish(number, "Retired", f"v{draft.status.stable} serves")
     elif state not in FINAL and number != draft.status.candidate:

@@ -33,7 +33,7 @@ StepName = Literal["prepare", "train", "evaluate"]
 OWN_ATTEMPTS = 3
 """Attempts of prepare and evaluate, our own code: most of their failures are the store's or the node's."""
 RETRY_SECONDS = 5.0
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 20.0
 """How soon a running step is looked at again when nothing wakes us: deadlines of ours are no events."""
 NO_CHAMPION = "none"
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {

@@ -88,6 +88,23 @@ def test_breach_takes_the_candidate_back_and_quarantines_it() -> None:
     assert world.workloads[2].replicas == 0
 
 
+def test_evidence_outlives_an_operator_that_dies_when_it_has_written_the_verdict() -> None:
+    world = v2_in_canary()
+    while not world.status.quarantined:
+        world.traffic(200, {2: 0.5})
+        world.now += timedelta(seconds=1)
+        decided = plan(world.observed())
+        for action in decided.before:
+            world.apply(action)
+        world.write(decided)
+        for action in () if world.status.quarantined else decided.after:
+            world.apply(action)
+    world.live(2)
+    assert world.versions[2].status.state == "RolledBack"
+    assert world.versions[2].status.evidence[0].candidate_bad > 0
+    assert world.versions[2].status.message.startswith("CanaryWorse: errors")
+
+
 def test_the_same_inputs_are_not_trained_again_after_a_rollback() -> None:
     world = served()
     first, second = world.wish, spec(training={"image": "user@sha256:1"})
