@@ -1,6 +1,6 @@
 """The charts on a real cluster: install, upgrade, uninstall, install again, named namespaces. Models serve through all of it.
 
-The release under test is one of its own, of another name (`operatorName`), so that the operator of the other files stays as it is.
+The release under test is one of its own, of another name (`operatorName`), so the operator of the other files stays as it is.
 A client asks all the time; each test leaves the release installed as it found it.
 """
 
@@ -36,8 +36,8 @@ def served(shared_place: Place) -> Iterator[Place]:
     shared_place.apply(manifest)
     shared_place.serving(1)
     yield shared_place
-    shared_place.ground.delete_namespaces(SYSTEM)
     uninstall(shared_place)
+    shared_place.ground.delete_namespaces(SYSTEM)
 
 
 def system(place: Place) -> Kubectl:
