@@ -72,7 +72,7 @@ class Evidence:
     pass_below: float
     """E under which a step may pass: 1 / sqrt(alpha)."""
     odds_ratio: OddsRatio | None
-    """None until both arms have answered."""
+    """None until both arms have answered, and one of them badly."""
     more_bad: int | None
     """So many more bad answers of the candidate in a row would end the rollout; 0 when it is ended, None when no number
     would."""
@@ -139,6 +139,8 @@ def odds_ratio(state: EProcess) -> OddsRatio | None:
     counts, strata = state.counts, state.strata
     if not counts.candidate_total or not counts.stable_total:
         return None
+    if not counts.candidate_bad and not counts.stable_bad:
+        return None  # without a bad answer on either side the estimate would be the correction's alone
     if strata.r <= 0.0 or strata.s <= 0.0:
         return _haldane_anscombe(counts)
     return _with_interval(strata.r / strata.s, _variance(strata), "mantel-haenszel")
