@@ -1,7 +1,8 @@
 """How soon a changed spec leads to the first write of a child, when the operator is idle.
 
-Both times are the API server's own, from its audit log: from the end of the request that changed the spec to the arrival of the
-operator's first write of a child. A changed seed asks for a new version. The namespace has a quota of no pods.
+Both times are the API server's own, from its audit log: from the arrival of the request that changes the spec to the arrival of
+the operator's first write of a child, so that what the API server takes for the change is in it. A changed seed asks for a new
+version; a hundred changes come one after the other. The namespace has a quota of no pods.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def delays(place: Place, since: datetime) -> list[float]:
         about = event["objectRef"]
         model = about.get("name", "").rpartition("-v")[0] if about["resource"] != "modeldeployments" else about["name"]
         if about["resource"] == "modeldeployments" and event["verb"] == "patch" and not audit.is_operator(event):
-            waiting[model] = datetime.fromisoformat(event["stageTimestamp"])
+            waiting[model] = datetime.fromisoformat(event["requestReceivedTimestamp"])
         elif about["resource"] in CHILDREN and not about.get("subresource") and audit.is_operator(event):
             # the name of a created version is in the answer only: the changes come one at a time
             name = model if model in waiting else next(iter(waiting), "")

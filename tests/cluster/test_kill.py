@@ -39,6 +39,8 @@ LATEST_SECONDS = 0.3
 """Half of the kills come at once, half within this time of the point."""
 POINTS = ("train Job created", "evaluated", "weight written", "breach seen", "promotion written")
 STORY_SECONDS = 420.0
+GATEWAY_SECONDS = 2.0
+"""After a new route is accepted, until every request finds it."""
 
 Manifest = dict[str, Any]
 
@@ -146,6 +148,8 @@ class Story:
         """v1 serves; v2 is promoted; v3 is taken back; nothing is left to do."""
         self.place.apply(self.manifest())
         self.until("v1 to serve", lambda: self.state(1) == "Serving" and self.serves(1))
+        self.until("the gateway to know v1", self.ready)
+        time.sleep(GATEWAY_SECONDS)
         with self.client() as client:
             self.place.apply(self.manifest(seed=2, recipe={"hyperparameters": {"max_iter": 14}}))
             self.until("v2 to be promoted", lambda: self.state(2) == "Serving" and self.serves(2))
@@ -174,6 +178,10 @@ class Story:
         found = (one for one in self.watch.of("ModelVersion") if one["spec"]["number"] == number)
         return str(next((_status(one).get("state", "") for one in found), ""))
 
+    def ready(self) -> bool:
+        conditions = _status(self.model()).get("conditions", [])
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
     def serves(self, number: int) -> bool:
         weights = {one["version"]: one["weight"] for one in _status(self.model()).get("weights", [])}
         return weights.get(number) == 100 and _status(self.model()).get("stable") == number
@@ -196,11 +204,7 @@ class Story:
     def end(self) -> Manifest:
         """The state that is left, masked."""
         kinds = ("ModelDeployment", "ModelVersion", "Deployment", "Service", "HTTPRoute")
-        return {
-            f"{kind} {one['metadata']['name']}": masked(_left(kind, one), self.place.namespace)
-            for kind in kinds
-            for one in self.watch.of(kind)
-        }
+        return {f"{kind} {one['metadata']['name']}": masked(_left(kind, one)) for kind in kinds for one in self.watch.of(kind)}
 
 
 def _role(seen: Seen) -> str:
@@ -221,19 +225,20 @@ UNEQUAL = re.compile(
     r"|perennial\.dev/rendered|perennial\.dev/operator|kubectl\..*|deployment\.kubernetes\.io/revision|bento)$"
 )
 """Times, what a rollout counted and the words about it, addresses, and digests over things with a UID in them."""
+NAMESPACE = re.compile(r"t-kill-[0-9a-f]{8}-\d")
 UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def masked(value: Any, namespace: str) -> Any:
+def masked(value: Any) -> Any:
     """Without what must differ between two namespaces and two times."""
     if isinstance(value, dict):
-        return {key: masked(inner, namespace) for key, inner in sorted(value.items()) if not UNEQUAL.match(key)}
+        return {key: masked(inner) for key, inner in sorted(value.items()) if not UNEQUAL.match(key)}
     if isinstance(value, list):
-        return [masked(inner, namespace) for inner in value]
+        return [masked(inner) for inner in value]
     if isinstance(value, str):
         if value.startswith("{"):
-            return masked(json.loads(value), namespace)
-        return UID.sub("<uid>", value).replace(namespace, "<namespace>")
+            return masked(json.loads(value))
+        return NAMESPACE.sub("<namespace>", UID.sub("<uid>", value))
     return value
 
 
