@@ -6,6 +6,7 @@ Used by `perennial.reconciler` when it gathers a pass.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -22,6 +23,8 @@ KEEP_PROBLEM_SECONDS = 3.0
 KEEP_WARNINGS_SECONDS = 5.0
 MANY_EVENTS = 200
 LARGEST = 10_000
+
+_DRAWN = re.compile(r'^(Error creating: pods "[^"]+)-[a-z0-9]{5}(")')
 
 Value = TypeVar("Value")
 
@@ -93,7 +96,7 @@ class Surroundings:
                 events, _ = await self._cluster.list(EVENTS, namespace, fields="reason=FailedCreate")
             except ClusterError:
                 return {}
-            words = {event["involvedObject"].get("uid", ""): str(event.get("message", "")) for event in sorted(events, key=_when)}
+            words = {event["involvedObject"].get("uid", ""): _steady(event) for event in sorted(events, key=_when)}
             seconds = KEEP_WARNINGS_SECONDS if len(events) < MANY_EVENTS else KEEP_SECONDS
             return self._warnings.put((namespace, ""), words, seconds)
 
@@ -119,6 +122,11 @@ class Surroundings:
             return GatewayState("", f"{where} cannot be read: {error}")
         address, problem = observe.gateway(manifest, parent)
         return GatewayState(address, problem)
+
+
+def _steady(event: Manifest) -> str:
+    """The event's words without the drawn end of the pod's name: each try has another, and a status must not move by itself."""
+    return _DRAWN.sub(r"\1-*\2", str(event.get("message", "")), count=1)
 
 
 def _when(event: Manifest) -> str:

@@ -1,0 +1,36 @@
+"""What surrounds a model is told in words that stay the same as long as nothing has changed."""
+
+from __future__ import annotations
+
+from fakes.cluster import FakeCluster
+from perennial.adapters.surroundings import Surroundings
+from perennial.core.observed import Defaults, StoreSettings
+from perennial.ports import Manifest
+
+REFUSED = 'Error creating: pods "shop-v1-train-1-{}" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0'
+
+
+def refusal(number: int, drawn: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": "shops", "name": f"event-{number}"},
+        "involvedObject": {"uid": "job"},
+        "reason": "FailedCreate",
+        "message": REFUSED.format(drawn),
+        "lastTimestamp": f"2026-01-01T00:00:0{number}Z",
+    }
+
+
+async def test_another_try_of_the_job_controller_is_told_in_the_same_words() -> None:
+    cluster = FakeCluster()
+    now = 0.0
+    surroundings = Surroundings(cluster, Defaults("serving", "training", 1, StoreSettings("s3://b/p", "w", "r")), lambda: now)
+    told = []
+    for number, drawn in enumerate(("abcde", "x7k2p")):
+        cluster.add(refusal(number, drawn))
+        now += 60.0
+        told.append(dict(await surroundings.warnings("shops")))
+    assert told[0] == told[1]
+    assert "exceeded quota: small" in told[0]["job"]
+    assert "shop-v1-train-1-*" in told[0]["job"]
