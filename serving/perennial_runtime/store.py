@@ -40,6 +40,12 @@ OPTIONAL_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ALL
 
 _ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
+_NAMED_BY = {
+    "store": "secretName of the ConfigMap perennial-store, else the chart's",
+    "data source": "spec.data.source.secretRef",
+}
+"""Where the name of a Secret comes from; the pods know only its keys."""
+
 Bucket = S3Store | LocalStore
 
 
@@ -97,7 +103,8 @@ def _read_secret(path: Path, what: str) -> dict[str, str]:
     if not names:  # an optional Secret volume of a Secret that does not exist is an empty folder
         raise Refused(
             "SecretMissing",
-            f"the Secret of the {what} does not exist or is empty: create it with the keys {', '.join(REQUIRED_KEYS)}",
+            f"the Secret of the {what} ({_NAMED_BY[what]}) does not exist or is empty: create it with the keys "
+            f"{', '.join(REQUIRED_KEYS)}, or correct its name",
         )
     keys = {name: (path / name).read_text().strip() for name in names}
     missing = [name for name in REQUIRED_KEYS if not keys.get(name)]
