@@ -50,7 +50,7 @@ def stop_jobs(draft: Draft) -> None:
 def promote(draft: Draft, number: int, message: str) -> None:
     """The candidate becomes stable and gets all traffic."""
     previous = draft.status.stable
-    if previous is not None and previous != number:
+    if previous in draft.versions and previous != number:
         draft.finish(previous, "Retired", f"v{number} took its place")
     draft.set(stable=number, candidate=None, rollout=None)
     draft.set_version(number, state="Serving", message=message[:2048])

@@ -59,7 +59,8 @@ async def test_health_and_readiness_are_answered_over_http() -> None:
     clock = FakeClock()
     telemetry = Telemetry(clock.monotonic)
     runner = await telemetry.serve(0)
-    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    port = next(address[1] for address in runner.addresses if len(address) == 2)  # IPv6 has another one when it is 0
+    base = f"http://127.0.0.1:{port}"
     async with ClientSession() as session:
 
         async def status(path: str) -> int:
