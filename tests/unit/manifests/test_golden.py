@@ -208,3 +208,9 @@ def test_an_events_name_follows_from_what_it_tells() -> None:
     later = datetime(2027, 1, 1, tzinfo=UTC)
     again = event(META, "9", Event("Normal", "Promoted", "v2 serves"), later)
     assert again["metadata"]["name"] == RENDERED["event"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", ["job-train-image", "job-train-recipe"])
+def test_the_reporter_cannot_lose_the_signal_of_a_trainer_that_ends_at_once(name: str) -> None:
+    reporter = next(container for container in containers(RENDERED[name]) if container["name"] == "reporter")
+    assert reporter["command"][:3] == ["env", "--block-signal=TERM", "python3"]
