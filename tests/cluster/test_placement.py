@@ -62,9 +62,9 @@ def test_an_accelerator_that_no_node_has_is_told_in_the_schedulers_words_while_t
         both.kubectl.patch("mdep", FAST, {"spec": {"training": {"accelerator": {"resource": NOBODYS, "count": 1}}}})
         state = both.until(
             "the scheduler's words",
-            lambda seen: "Insufficient" in view.condition(seen.deployment, "Progressing").get("message", ""),
+            lambda seen: f"Insufficient {NOBODYS}" in view.condition(seen.deployment, "Progressing").get("message", ""),
             name=FAST,
-            seconds=240,
+            seconds=300,
         )
         client_seen = client.look().requests
         both.until("v1 to go on", lambda seen: client.look().requests > client_seen + 40, name=FAST)
