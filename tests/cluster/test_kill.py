@@ -38,7 +38,7 @@ LEAST_KILLS = 20
 LATEST_SECONDS = 0.3
 """Half of the kills come at once, half within this time of the point."""
 POINTS = ("train Job created", "evaluated", "weight written", "breach seen", "promotion written")
-STORY_SECONDS = 420.0
+STORY_SECONDS = 900.0
 GATEWAY_SECONDS = 2.0
 """After a new route is accepted, until every request finds it."""
 
@@ -163,7 +163,7 @@ class Story:
         bodies = synthetic.bodies(synthetic.table(1200, first=ROWS), new_kind="market", new_every=10)
         return self.place.client(str(_status(self.model())["address"]), bodies, rate=100, seconds=STORY_SECONDS)
 
-    def until(self, what: str, reached: Callable[[], bool], seconds: float = 180) -> None:
+    def until(self, what: str, reached: Callable[[], bool], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > deadline:

@@ -64,6 +64,7 @@ def read(job: Job, timeout: str, now: datetime) -> Reading:
     """The first check that has something to say decides."""
     pod = _newest(job)
     checks = (
+        _news_to_come(job, pod),
         _complete(job, pod),
         _out_of_time(job, pod, timeout),
         _too_often_disrupted(job),
@@ -77,6 +78,13 @@ def read(job: Job, timeout: str, now: datetime) -> Reading:
 
 def _newest(job: Job) -> JobPod | None:
     return max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+
+
+def _news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
+    """A Job ends after its pods (Kubernetes 1.31 and later), but the watches are not in step: its end may be seen first."""
+    if (job.complete or job.failed) and pod is not None and pod.phase in ("Pending", "Running"):
+        return Reading("running", "Ended", f"Job {job.name} has ended; what its pod {pod.name} answered has not been seen yet")
+    return None
 
 
 def _complete(job: Job, pod: JobPod | None) -> Reading | None:

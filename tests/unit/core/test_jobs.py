@@ -45,6 +45,19 @@ CASES = [
     Case("completed", job("prepare", ended("prepare", 0, "Completed", PREPARED), complete=True), "succeeded", "Completed"),
     Case("still running", job("train"), "running", "Running"),
     Case(
+        "the Job's end is seen before its pod's",
+        job("train", ContainerState("reporter", "running"), pod=replace(PENDING, phase="Running"), complete=True),
+        "running",
+        "Ended",
+        "has not been seen yet",
+    ),
+    Case(
+        "the Job's failure is seen before its pod's",
+        job("prepare", ContainerState("prepare", "running"), pod=replace(PENDING, phase="Running"), failed=True),
+        "running",
+        "Ended",
+    ),
+    Case(
         "R6 trainer exits non-zero",
         job("train", ended("fetch", 0, "Completed"), ended("train", 3), UPLOADED, failed=True),
         "failed",
