@@ -190,6 +190,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10.0
     settings.networking.request_timeout = 60.0
     settings.networking.connect_timeout = 10.0
+    # Kopf would try for 54 s, also what is forbidden, before it tells; the door opens it again by itself
+    settings.networking.error_backoffs = (0.2, 0.5, 1.0)
     for kind in WATCHED:
         if kind != DEPLOYMENTS_OF_MODELS:
             resource = RESOURCES[kind]

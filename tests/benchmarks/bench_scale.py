@@ -31,6 +31,8 @@ ALL_SECONDS = 40.0
 RESTART_SECONDS = 15.0
 ONE_MB, ALL_MB = 130.0, 180.0
 QUIET_SECONDS = 8.0
+SETTLED_SECONDS = 35.0
+"""The words of a thousand refused pods are read every half minute."""
 PATIENCE = 240.0
 PASSES = 'perennial_reconcile_total{outcome="'
 
@@ -67,7 +69,7 @@ def _all(place: Place, operator: LocalOperator, report: Report) -> None:
     report.add("all created after", created, "s")
     report.add("every one has its first child and its status after", max(seconds), "s", ALL_SECONDS)
     report.add("CPU of the operator meanwhile", operator.cpu_seconds() - cpu, "s")
-    settled(place)
+    settled(place, SETTLED_SECONDS)
     report.add(f"memory of the operator with {MODELS:,}", operator.memory_mb(), "MB", ALL_MB)
     report.pictures.append(histogram("seconds from the first creation to child and status", seconds, 2.5, "s"))
 
@@ -110,12 +112,12 @@ def looked(operator: LocalOperator) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(PASSES))
 
 
-def settled(place: Place) -> None:
-    """Until the operator has written nothing for a while."""
+def settled(place: Place, quiet: float = QUIET_SECONDS) -> None:
+    """Until the operator has written nothing for `quiet` seconds."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         since = audit.now()
-        time.sleep(QUIET_SECONDS)
+        time.sleep(quiet)
         if not (written := audit.writes(place.ground.cluster, since, place.namespace)):
             return
     raise AssertionError(f"the operator still writes after {PATIENCE:.0f} s: {written[:10]}")

@@ -46,8 +46,8 @@ class Stand:
 
     @contextmanager
     def operator(self, place: Place) -> Iterator[LocalOperator]:
-        """An operator of this namespace alone, as a local process, ready."""
-        with LocalOperator(self.ground, self.images, (place.namespace,), place.folder) as operator:
+        """An operator of the benchmark's own models alone, as a local process, ready."""
+        with LocalOperator(self.ground, self.images, place.folder) as operator:
             operator.wait_ready()
             yield operator
 

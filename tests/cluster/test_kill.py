@@ -269,7 +269,7 @@ def stories(operator: Ground, images: Images, tmp_path_factory: pytest.TempPathF
 
 def tell(place: Place, source: str, seed: int) -> Story:
     """Plays one story; seed 0 is the one without a kill."""
-    operator = LocalOperator(place.ground, place.images, (place.namespace,), place.folder)
+    operator = LocalOperator(place.ground, place.images, place.folder)
     killer = Killer(operator, seed)
     watch = Watch(place.ground.cluster.kubeconfig, place.namespace, tuple(PATHS), killer.tell if seed else lambda seen: None)
     story = Story(place, operator, watch, source, killer.kills)

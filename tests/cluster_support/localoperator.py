@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 class LocalOperator:
     """One named operator; at most one process of it at a time."""
 
-    def __init__(self, ground: Ground, images: Images, namespaces: tuple[str, ...], folder: Path, *, level: str = "info") -> None:
+    def __init__(self, ground: Ground, images: Images, folder: Path, *, level: str = "info") -> None:
         self.name = f"test-{os.getpid()}-{next(_numbers)}"
         self.log = folder / f"{self.name}.log"
         self.starts = 0
@@ -45,7 +45,6 @@ class LocalOperator:
             "PATH": os.environ.get("PATH", ""),
             "HOME": str(folder),
             "PERENNIAL_OPERATOR": self.name,
-            "PERENNIAL_NAMESPACES": ",".join(namespaces),
             "PERENNIAL_SERVING_IMAGE": images.runtime,
             "PERENNIAL_TRAINING_IMAGE": images.training,
             "PERENNIAL_STORE_URI": STORE_URI,

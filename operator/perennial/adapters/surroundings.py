@@ -24,6 +24,7 @@ KEEP_WARNINGS_SECONDS = 5.0
 MANY_EVENTS = 200
 LARGEST = 10_000
 
+_COMBINED = "(combined from similar events): "
 _DRAWN = re.compile(r'^(Error creating: pods "[^"]+)-[a-z0-9]{5}(")')
 
 Value = TypeVar("Value")
@@ -126,7 +127,7 @@ class Surroundings:
 
 def _steady(event: Manifest) -> str:
     """The event's words without the drawn end of the pod's name: each try has another, and a status must not move by itself."""
-    return _DRAWN.sub(r"\1-*\2", str(event.get("message", "")), count=1)
+    return _DRAWN.sub(r"\1-*\2", str(event.get("message", "")).removeprefix(_COMBINED), count=1)
 
 
 def _when(event: Manifest) -> str:

@@ -17,7 +17,7 @@ def refusal(number: int, drawn: str) -> Manifest:
         "metadata": {"namespace": "shops", "name": f"event-{number}"},
         "involvedObject": {"uid": "job"},
         "reason": "FailedCreate",
-        "message": REFUSED.format(drawn),
+        "message": ("(combined from similar events): " if number > 1 else "") + REFUSED.format(drawn),
         "lastTimestamp": f"2026-01-01T00:00:0{number}Z",
     }
 
@@ -27,10 +27,10 @@ async def test_another_try_of_the_job_controller_is_told_in_the_same_words() -> 
     now = 0.0
     surroundings = Surroundings(cluster, Defaults("serving", "training", 1, StoreSettings("s3://b/p", "w", "r")), lambda: now)
     told = []
-    for number, drawn in enumerate(("abcde", "x7k2p")):
+    for number, drawn in enumerate(("abcde", "x7k2p", "q99zz")):
         cluster.add(refusal(number, drawn))
         now += 60.0
         told.append(dict(await surroundings.warnings("shops")))
-    assert told[0] == told[1]
+    assert told[0] == told[1] == told[2]
     assert "exceeded quota: small" in told[0]["job"]
     assert "shop-v1-train-1-*" in told[0]["job"]
