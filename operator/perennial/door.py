@@ -77,7 +77,7 @@ class Door:
             finally:
                 session.stop()
                 self._telemetry.door(open_now=False)
-            seconds = min(LONGEST_SECONDS, self._reopen_seconds * 2.0**failures) * self._chance.uniform(0.75, 1.5)
+            seconds = min(LONGEST_SECONDS, self._reopen_seconds * 2.0 ** min(failures, 10)) * self._chance.uniform(0.75, 1.5)
             log.warning("the watches ended: %s; reopening in %.1f s", problem, seconds)
             await asyncio.sleep(seconds)
 

@@ -29,7 +29,7 @@ class Telemetry:
         self._passes: dict[object, float] = {}
         self._door_open = False
         self._door_since = time()
-        self.ready = False
+        self._ready = False
         self.registry = CollectorRegistry()
         self._duration = Histogram("perennial_reconcile_seconds", "Duration of a pass", buckets=_BUCKETS, registry=self.registry)
         self._ended = Counter("perennial_reconcile_total", "Passes by outcome", ["outcome"], registry=self.registry)
@@ -98,13 +98,23 @@ class Telemetry:
             if not open_now:
                 self._door_restarts.inc()
 
+    @property
+    def ready(self) -> bool:
+        """The cache is filled. Until then a closed door is no fault: a restart would only wait again, and later."""
+        return self._ready
+
+    @ready.setter
+    def ready(self, filled: bool) -> None:
+        self._ready = filled
+        self._door_since = self._time()
+
     def unhealthy(self) -> str:
         """Why this process should be started again; empty when it need not."""
         now = self._time()
         for key, since in self._passes.items():
             if now - since > HANGING_SECONDS:
                 return f"the pass of {key} has hung for {now - since:.0f} s"
-        if not self._door_open and now - self._door_since > DOOR_SECONDS:
+        if self.ready and not self._door_open and now - self._door_since > DOOR_SECONDS:
             return f"the watches have been closed for {now - self._door_since:.0f} s"
         return ""
 

@@ -169,17 +169,16 @@ class Store:
         source.seek(0)
         with mapped(self._uri):
             if size > CONDITIONAL_LIMIT:
-                if not self._holds(blob_path(digest)):
-                    obstore.put(self._bucket, blob_path(digest), source, chunk_size=CHUNK)
+                obstore.put(self._bucket, blob_path(digest), source, chunk_size=CHUNK)
             else:
-                self._create(blob_path(digest), source.read())
+                self._create_blob(digest, source.read())
         return digest
 
     def put_bytes(self, body: bytes) -> str:
         """Store `body` and return its digest."""
         digest = hashlib.sha256(body).hexdigest()
         with mapped(self._uri):
-            self._create(blob_path(digest), body)
+            self._create_blob(digest, body)
         return digest
 
     def get_file(self, digest: str, destination: Path) -> Path:
@@ -248,12 +247,14 @@ class Store:
         except (exceptions.AlreadyExistsError, FileExistsError):
             return
 
-    def _holds(self, path: str) -> bool:
+    def _create_blob(self, digest: str, body: bytes) -> None:
+        """Write a blob; one that is there but was altered is written over, so that training again repairs it."""
+        path = blob_path(digest)
         try:
-            obstore.head(self._bucket, path)
-        except (exceptions.NotFoundError, FileNotFoundError):
-            return False
-        return True
+            obstore.put(self._bucket, path, body, mode="create", use_multipart=False)
+        except (exceptions.AlreadyExistsError, FileExistsError):
+            if bytes(obstore.get(self._bucket, path).bytes()) != body:
+                obstore.put(self._bucket, path, body, use_multipart=False)
 
 
 def blob_path(digest: str) -> str:

@@ -40,7 +40,7 @@ def champion_of(draft: Draft) -> Champion | None:
 
 
 def stop_jobs(draft: Draft) -> None:
-    """Jobs of versions that have ended, and are still running, are deleted; those that ended keep their evidence."""
+    """Running Jobs of a superseded version are deleted; Jobs that ended keep their evidence."""
     for job in draft.observed.jobs:
         version = draft.versions.get(job.version)
         if version and version.status.state == "Superseded" and not (job.complete or job.failed):

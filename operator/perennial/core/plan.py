@@ -1,13 +1,13 @@
 """One pass decided: everything that was observed and the time in, a plan out. Pure; the reconciler carries it out.
 
-The rules run in one order, each adding to a draft: requests of a person, triggers, the pin, the candidate, a return under way;
-then what follows from all of them: states, Deployments, the route, history, conditions.
+The rules run in one order, each adding to a draft: what was lost, requests of a person, triggers, the pin, the candidate, a
+return under way; then what follows from all of them: states, Deployments, the route, history, conditions.
 """
 
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import candidate, report, returns, serving, triggers, wishes
+from perennial.core import candidate, lost, report, returns, serving, triggers, wishes
 from perennial.core.actions import Plan, WriteVersionStatus
 from perennial.core.conditions import with_findings
 from perennial.core.draft import Draft
@@ -23,6 +23,7 @@ def plan(observed: Observed) -> Plan:
     draft = Draft(observed)
     if observed.invalid:
         return _unreadable(draft)
+    lost.mend(draft)
     triggers.adopt(draft)
     wishes.carry_out(draft)
     triggers.on_spec(draft)

@@ -71,6 +71,9 @@ def _ready(draft: Draft) -> None:
 def _why_none(draft: Draft) -> str:
     latest = draft.versions.get(draft.status.latest)
     if latest is None:
+        if draft.status.latest and draft.status.candidate is None:
+            name = draft.observed.meta.name
+            return f"v{draft.status.latest} was deleted; make another: kubectl annotate mdep {name} perennial.dev/retrain=again"
         return "the first version is being made"
     return f"v{latest.number} is {latest.status.state}: {latest.status.message}"
 

@@ -40,7 +40,8 @@ def by_pin(draft: Draft) -> None:
         draft.find("Pinned", False, "VersionNotServable", f"spec.pin={pin}: {problem}; what serves goes on serving")
         return
     draft.find("Pinned", True, "Pinned", f"v{pin} is pinned; new versions are trained and judged, but not rolled out")
-    if draft.status.stable != pin and (returning is None or returning.version != pin):
+    settled = draft.status.stable == pin and draft.status.rollout is None and returning is None
+    if not settled and (returning is None or returning.version != pin):
         start(draft, pin, "Pinned")
 
 

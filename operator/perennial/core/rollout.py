@@ -158,7 +158,8 @@ def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
     if ready_pods(workload, observed.now, READY_SECONDS if rollout.withheld else 0.0):
         if not rollout.withheld:
             return None
-        back = _entered(observed, rollout, rollout.step).model_copy(update={"withheld": False, "not_ready_since": None})
+        again = {"withheld": False, "not_ready_since": None, "step_entered_at": rollout.step_entered_at}
+        back = _entered(observed, rollout, rollout.step).model_copy(update=again)
         return Course(back, changed=True, wake_after=CHANGED_SECONDS)
     if not rollout.withheld:
         away = rollout.model_copy(

@@ -63,7 +63,7 @@ def advance(observed: Observed, version: Version, champion: Champion | None) -> 
             return _end(observed, version.status, record)
         if record.state == "Failed":
             return _again(observed, version, record, champion)
-    return _judge(observed, version)
+    return _judge(observed, version, key)
 
 
 def answer_of(status: ModelVersionStatus, step: StepName) -> Answer | None:
@@ -147,8 +147,10 @@ def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> 
     )
 
 
-def _judge(observed: Observed, version: Version) -> Progress:
-    result = answer_of(version.status, "evaluate")
+def _judge(observed: Observed, version: Version, key: str) -> Progress:
+    """The verdict on what was measured against this champion, not against one that served in between."""
+    record = _last(version.status, "evaluate", key)
+    result = decode_answer(record.result) if record else None
     if not isinstance(result, EvaluateResult):
         raise TypeError(f"evaluate of {version.meta.name} succeeded without a result")
     verdicts = gates.judge(version.spec.evaluation.gates, result)

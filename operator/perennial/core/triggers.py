@@ -16,6 +16,8 @@ def adopt(draft: Draft) -> None:
         return
     version = draft.versions[newest]
     _take_up(draft, newest, version.spec.inputs_digest)
+    if version.status.state in FINAL or newest == draft.status.stable:
+        draft.set(candidate=None)
 
 
 def adopted_request(draft: Draft) -> bool:

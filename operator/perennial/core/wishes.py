@@ -47,6 +47,7 @@ def _rollback_to(draft: Draft, request: Request) -> str:
         return f"refused: {problem}"
     draft.set(held=True, held_digest=inputs_digest(draft.observed.spec))
     if draft.status.stable == target and draft.status.rollout is None:
+        draft.set(returning=None)
         return f"v{target} serves already; nothing is promoted until the spec changes"
     returns.start(draft, target, "Requested")
     return f"returning to v{target}; nothing is promoted until the spec changes"

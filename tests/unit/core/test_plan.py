@@ -354,3 +354,51 @@ def test_deleted_object_is_left_to_its_owner_references() -> None:
     seen = world.observed()
     decided = plan(replace(seen, meta=replace(seen.meta, deleting=True)))
     assert (decided.before, decided.after, decided.status) == ((), (), seen.status)
+
+
+def test_candidate_that_a_person_deletes_in_its_canary_loses_its_traffic() -> None:
+    world = v2_in_canary()
+    del world.versions[2]
+    world.live(3, rate=100)
+    assert world.route is not None
+    assert dict(world.route.weights).get(2, 0) == 0
+    assert world.status.rollout is None
+    world.annotations["perennial.dev/abort"] = ""
+    world.live(2, rate=100)
+    assert not world.annotations
+
+
+def test_stable_that_a_person_deletes_is_followed_by_the_next_fit_version() -> None:
+    world = served()
+    del world.versions[1]
+    world.live(2)
+    assert world.status.stable is None
+    world.annotations["perennial.dev/retrain"] = "again"
+    world.until(lambda w: w.status.stable == 2)
+
+
+def test_version_that_serves_is_recognised_when_the_status_was_lost() -> None:
+    world = served()
+    world.status = type(world.status)()
+    world.live(60, rate=100)
+    assert world.status.stable == 1
+    assert world.workloads[1].replicas == 2
+    assert sorted(world.versions) == [1]
+
+
+def test_pin_on_the_stable_version_ends_a_rollout_under_way() -> None:
+    world = v2_in_canary()
+    world.wish = spec(pin=1)
+    world.live(60, rate=100)
+    assert world.status.stable == 1
+    assert not [weights for weights in world.route_writes if dict(weights).get(2) == 100]
+
+
+def test_newer_wish_cancels_a_return_that_is_under_way() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.live(30)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.run()
+    world.annotations["perennial.dev/rollback-to"] = "2"
+    world.live(30, rate=100)
+    assert world.status.stable == 2

@@ -25,6 +25,7 @@ def test_a_door_that_stays_closed_is_unhealthy() -> None:
     telemetry.door(open_now=True)
     clock.advance(1000)
     assert not telemetry.unhealthy()
+    telemetry.ready = True
     telemetry.door(open_now=False)
     clock.advance(DOOR_SECONDS - 1)
     assert not telemetry.unhealthy()

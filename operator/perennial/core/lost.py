@@ -1,0 +1,31 @@
+"""What the status speaks of and the cluster no longer has, or the other way round: mended before anything is decided.
+
+A person may delete a ModelVersion (a natural reaction to a bad canary), or restore the ModelDeployment without its status.
+"""
+
+from __future__ import annotations
+
+from perennial.core.draft import Draft
+
+
+def mend(draft: Draft) -> None:
+    """Forget deleted versions, and recognise the one that serves when the status has lost it."""
+    status, versions = draft.status, draft.versions
+    if status.candidate is not None and status.candidate not in versions:
+        _tell(draft, f"v{status.candidate} was deleted while it was the candidate: its rollout is over")
+        draft.set(candidate=None, rollout=None)
+    if status.returning is not None and status.returning.version not in versions:
+        _tell(draft, f"v{status.returning.version} was deleted: nothing returns to it")
+        draft.set(returning=None)
+    if status.stable is not None and status.stable not in versions:
+        _tell(draft, f"v{status.stable} was deleted while it served: the next version that passes its gates takes its place")
+        draft.set(stable=None, rollout=None)
+    if draft.status.stable is None:
+        serving = [number for number, version in versions.items() if version.status.state == "Serving"]
+        if serving:
+            draft.set(stable=max(serving))
+
+
+def _tell(draft: Draft, words: str) -> None:
+    draft.urgent = True
+    draft.event("Warning", "VersionLost", words)
