@@ -231,7 +231,7 @@ UNEQUAL = re.compile(
 )
 """Times, what a rollout counted and the words about it, addresses, and digests over things with a UID in them."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
-"""The same training twice may round differently in the last bit; where a digest stands, and where it stands again, is compared."""
+"""The same training may round differently twice: compared is where a digest stands, and where it stands again."""
 NAMESPACE = re.compile(r"t-kill-[0-9a-f]{8}-\d")
 UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
