@@ -65,6 +65,7 @@ class Surroundings:
         self._stores: _Kept[StoreSettings] = _Kept(time)
         self._gateways: _Kept[GatewayState] = _Kept(time)
         self._warnings: _Kept[Mapping[str, str]] = _Kept(time)
+        self._said: dict[str, Mapping[str, str]] = {}
         self._listing: dict[str, asyncio.Lock] = {}
 
     async def defaults(self, namespace: str) -> Defaults:
@@ -96,8 +97,10 @@ class Surroundings:
             try:
                 events, _ = await self._cluster.list(EVENTS, namespace, fields="reason=FailedCreate")
             except ClusterError:
-                return {}
+                # what was said last, or a busy API server would move the status of every waiting model to and fro
+                return self._warnings.put((namespace, ""), self._said.get(namespace, {}), KEEP_WARNINGS_SECONDS)
             words = {event["involvedObject"].get("uid", ""): _steady(event) for event in sorted(events, key=_when)}
+            self._said[namespace] = words
             seconds = KEEP_WARNINGS_SECONDS if len(events) < MANY_EVENTS else KEEP_SECONDS
             return self._warnings.put((namespace, ""), words, seconds)
 
