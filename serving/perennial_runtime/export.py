@@ -80,7 +80,7 @@ def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None
     inputs = [(feature.name, _tensor(feature)) for feature in wanted]
     model = convert(pipeline, inputs)
     keep_score(model)
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(_canonical(model))
     check(path, wanted)
 
 
@@ -103,6 +103,14 @@ def convert(model: Any, inputs: Sequence[tuple[str, Any]]) -> onnx.ModelProto:
     except Exception as error:  # skl2onnx raises its own and Python's errors alike; the name of the type is what it tells
         raise ExportError(f"skl2onnx can't convert this pipeline ({type(error).__name__}): {str(error)[:300]}") from error
     return converted
+
+
+def _canonical(model: onnx.ModelProto) -> bytes:
+    """The same bytes for the same model: skl2onnx lists operator sets in the order of a Python set, another in each process."""
+    known = sorted(model.opset_import, key=lambda entry: entry.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(known)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def write_parity(scores: NDArray[Any], path: Path) -> None:

@@ -100,6 +100,13 @@ def test_the_same_seed_and_rows_give_the_same_model(tmp_path: Path, algorithm: s
     assert models_made[0] == models_made[1]
 
 
+def test_operator_sets_are_listed_in_one_order_whatever_the_process_hashes(tmp_path: Path) -> None:
+    out = run(tmp_path, "gradient-boosting", frame(800))
+    listed = [entry.domain for entry in onnx.load(out / "model.onnx").opset_import]
+    assert listed == sorted(listed)
+    assert len(listed) > 1
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("kept", FEATURES)
 def test_data_of_one_kind_of_column_only_is_fine(tmp_path: Path, algorithm: str, kept: export.Feature) -> None:
