@@ -37,9 +37,9 @@ cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and com
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
 
-bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/benchmarks.md
+bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/benchmarks.md (ONLY=detection: just that one)
 	@$(PYTHON) -m cluster up
-	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks
+	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
 crds: .venv/.synced ## Write crds/, the CRD chart and docs/api.md from the models
 	@$(PYTHON) -m perennial.api.crd
