@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report import Report
@@ -73,15 +74,18 @@ def is_ready(pod: dict[str, object]) -> bool:
 def rss_mb(place: Place) -> float:
     """Resident memory of the server process of the namespace's serving pod, in MB (10^6 bytes), read on its node."""
     pods = [pod for pod in place.kubectl.list("pods", ROLE) if "deletionTimestamp" not in pod["metadata"]]
-    uid = str(pods[0]["metadata"]["uid"])
-    found = [_rss(process) for process in Path("/proc").iterdir() if process.name.isdigit() and _belongs(process, uid)]
+    uids = [str(pod["metadata"]["uid"]) for pod in pods]
+    found = [_rss(process) for process in Path("/proc").iterdir() if process.name.isdigit() and _belongs(process, uids)]
+    if not found:
+        raise AssertionError(f"no server process of the pods {uids} runs on this machine")
     return max(found)
 
 
-def _belongs(process: Path, uid: str) -> bool:
+def _belongs(process: Path, uids: Sequence[str]) -> bool:
     try:
         groups = (process / "cgroup").read_text()
-        return uid in groups.replace("_", "-") and b"perennial_runtime" in (process / "cmdline").read_bytes()
+        ours = any(uid in groups or uid.replace("-", "_") in groups for uid in uids)
+        return ours and b"perennial_runtime" in (process / "cmdline").read_bytes()
     except OSError:
         return False
 
