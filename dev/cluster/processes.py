@@ -21,6 +21,8 @@ from cluster.settings import Settings
 
 MARK = "PERENNIAL_DEV_DAEMON"
 GRACE_SECONDS = 4.0
+LOOKS = 20
+LOOK_SECONDS = 0.05
 PROC = Path("/proc")
 
 
@@ -148,9 +150,15 @@ def ensure(settings: Settings, daemon: Daemon) -> bool:
 
 
 def must_live(settings: Settings, daemon: Daemon) -> None:
-    """Raises with the daemon's own last words when it has ended."""
-    if not instances(settings, daemon):
-        raise CommandFailed(f"{daemon.name} ended by itself", log=log_of(settings, daemon.name))
+    """Raises with the daemon's own last words when it has ended.
+
+    One look is not enough: in the moment of its exec a process has no environment to be known by.
+    """
+    for _ in range(LOOKS):
+        if instances(settings, daemon):
+            return
+        time.sleep(LOOK_SECONDS)
+    raise CommandFailed(f"{daemon.name} ended by itself", log=log_of(settings, daemon.name))
 
 
 def end(identities: Iterable[Identity], grace: float = GRACE_SECONDS) -> None:
