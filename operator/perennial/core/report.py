@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
@@ -98,13 +97,7 @@ def _progressing(draft: Draft) -> None:
     elif version is None:
         draft.find("Progressing", True, "Pending", f"v{number} is being made")
     else:
-        draft.find(
-            "Progressing", version.status.state not in FINAL, _reason(version.status), f"v{number}: {version.status.message}"
-        )
-
-
-def _reason(status: ModelVersionStatus) -> str:
-    return status.state
+        draft.find("Progressing", version.status.state not in FINAL, version.status.state, f"v{number}: {version.status.message}")
 
 
 def _refused_writes(draft: Draft) -> None:

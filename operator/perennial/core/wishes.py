@@ -48,9 +48,9 @@ def _rollback_to(draft: Draft, request: Request) -> str:
     draft.set(held=True, held_digest=inputs_digest(draft.observed.spec))
     if draft.status.stable == target and draft.status.rollout is None:
         draft.set(returning=None)
-        return f"v{target} serves already; nothing is promoted until the spec changes"
+        return f"v{target} serves already; nothing is promoted until data, training or evaluation change in the spec"
     returns.start(draft, target, "Requested")
-    return f"returning to v{target}; nothing is promoted until the spec changes"
+    return f"returning to v{target}; nothing is promoted until data, training or evaluation change in the spec"
 
 
 def _retrain(draft: Draft, request: Request) -> str:
