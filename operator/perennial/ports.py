@@ -52,10 +52,6 @@ class Clock(Protocol):
         """Aware UTC."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
-
 
 class Cluster(Protocol):
     """Writes and reads of Kubernetes objects. Kinds are named '<apiVersion>/<Kind>', e.g. 'batch/v1/Job'."""

@@ -24,10 +24,6 @@ class FakeClock:
         """Seconds."""
         return self.seconds
 
-    async def sleep(self, seconds: float) -> None:
-        """Time passes at once."""
-        self.advance(seconds)
-
     def advance(self, seconds: float) -> None:
         """Time passes."""
         self.seconds += seconds

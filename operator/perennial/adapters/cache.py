@@ -131,15 +131,13 @@ def slim(manifest: Manifest) -> Manifest:
 
 
 def _slim_pod(spec: Manifest) -> Manifest:
-    slimmed: Manifest = {
+    return {
         field: [
             {"name": container["name"], "limits": (container.get("resources") or {}).get("limits") or {}}
             for container in spec.get(field) or ()
         ]
         for field in ("initContainers", "containers")
     }
-    slimmed["nodeName"] = spec.get("nodeName", "")
-    return slimmed
 
 
 def _same(old: Manifest, new: Manifest) -> bool:

@@ -20,7 +20,7 @@ from perennial.api.v1alpha1 import (
     ParentReference,
 )
 from perennial.core.observed import ContainerState, Job, JobPod, Meta, RouteState, ServingPod, Version, Workload
-from perennial.manifests.common import RENDERED_ANNOTATION, STEP_LABEL, VERSION_LABEL
+from perennial.manifests.common import STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,7 +121,6 @@ def route(manifest: Manifest, model: str, gateway_problem: str) -> RouteState:
         weights=weights,
         accepted=not problem,
         message=(gateway_problem or problem) if problem else "",
-        rendered_digest=(manifest["metadata"].get("annotations") or {}).get(RENDERED_ANNOTATION, ""),
         unseen=problem.endswith(NOT_SEEN),
     )
 
@@ -185,8 +184,8 @@ def _job_pod(manifest: Manifest) -> JobPod:
         message=status.get("message", ""),
         disrupted=_is_true(conditions, "DisruptionTarget"),
         unschedulable=_unschedulable(conditions),
+        scheduled_at=_scheduled_at(conditions),
         running_since=min((moment for moment in starts if moment is not None), default=None),
-        node=manifest["spec"].get("nodeName", ""),
         containers=_containers(manifest),
     )
 
@@ -199,6 +198,11 @@ def _started(container: Mapping[str, Any]) -> datetime | None:
 def _unschedulable(conditions: Mapping[str, Mapping[str, Any]]) -> str:
     scheduled = conditions.get("PodScheduled", {})
     return str(scheduled.get("message", "")) if scheduled.get("reason") == "Unschedulable" else ""
+
+
+def _scheduled_at(conditions: Mapping[str, Mapping[str, Any]]) -> datetime | None:
+    scheduled = conditions.get("PodScheduled", {})
+    return time_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
 
 
 # ---- containers ------------------------------------------------------------------------------------------------------------
@@ -252,11 +256,9 @@ def _workload(manifest: Manifest, version: int, pods: Iterable[Manifest]) -> Wor
     return Workload(
         version=version,
         replicas=replicas,
-        ready_replicas=int(status.get("readyReplicas", 0)),
         updated=seen and int(status.get("updatedReplicas", 0)) == replicas == int(status.get("replicas", 0)),
         pods=tuple(sorted((_serving_pod(pod) for pod in pods), key=lambda pod: (pod.created_at, pod.name))),
         warning=str(failure.get("message", "")) if failure.get("status") == "True" else "",
-        template_digest=(meta.get("annotations") or {}).get(RENDERED_ANNOTATION, ""),
     )
 
 

@@ -55,7 +55,6 @@ class Reading:
     reason: str = ""
     message: str = ""
     answer: Answer | None = None
-    disrupted: bool = False
     stop: bool = False
     """The Job would go on by itself and has to be deleted."""
 
@@ -189,9 +188,8 @@ def _said(name: str, message: str) -> Answer | None:
 def _failed_otherwise(job: Job) -> Reading | None:
     if not job.failed:
         return None
-    disrupted = any(pod.disrupted for pod in job.pods)
     words = job.failure_message or "the Job failed"
-    return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {words}", disrupted=disrupted)
+    return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {words}")
 
 
 def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
@@ -202,7 +200,7 @@ def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
-        waited = (now - (pod.running_since or pod.created_at)).total_seconds()
+        waited = (now - (pod.running_since or pod.scheduled_at or pod.created_at)).total_seconds()
         if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
             return Reading("running", reason, words)
         return Reading("failed", reason, f"{words} (for {waited:.0f} s)", stop=True)

@@ -98,8 +98,9 @@ class JobPod:
     """Condition DisruptionTarget is True."""
     unschedulable: str = ""
     """The scheduler's own words, when it can't place the pod."""
+    scheduled_at: datetime | None = None
+    """When it got its node: from then on images are pulled."""
     running_since: datetime | None = None
-    node: str = ""
     containers: tuple[ContainerState, ...] = ()
 
 
@@ -144,14 +145,11 @@ class Workload:
     version: int
     replicas: int
     """Asked for now."""
-    ready_replicas: int
     updated: bool
     """The Deployment controller has seen the newest generation and every replica runs it."""
     pods: tuple[ServingPod, ...] = ()
     warning: str = ""
     """The Deployment's own words when it can't create pods (ReplicaFailure)."""
-    template_digest: str = ""
-    """Annotation perennial.dev/rendered of the Deployment: digest of what was last applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +162,6 @@ class RouteState:
     """Accepted and ResolvedRefs are True for the current generation, by every parent."""
     message: str = ""
     """What is wrong, in the Gateway controller's words (or that no controller answered)."""
-    rendered_digest: str = ""
-    """Annotation perennial.dev/rendered: digest of all but the weights."""
     unseen: bool = False
     """All that is missing is the controller's look at the newest generation, a moment after each change of weight."""
 

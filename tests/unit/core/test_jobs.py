@@ -39,6 +39,7 @@ class Case:
 
 UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
 PENDING = JobPod("pod-x", "pu", "Pending", START)
+SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
 NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
 PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
 CASES = [
@@ -98,6 +99,18 @@ CASES = [
         "failed",
         "ImageCannotBePulled",
         "not found (for 200 s)",
+        200.0,
+    ),
+    Case(
+        "R14 image that cannot be pulled, on a pod that has long waited for a node",
+        job(
+            "train",
+            waiting("train", "ImagePullBackOff", "not found"),
+            pod=SCHEDULED_LATE,
+        ),
+        "running",
+        "ImageCannotBePulled",
+        "not found",
         200.0,
     ),
     Case(

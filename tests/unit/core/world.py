@@ -212,7 +212,7 @@ class World:
             ServingPod(f"v{version}-{i}", f"pod-{version}-{i}", f"10.0.{version}.{i}", self.now, False, None, False)
             for i in range(replicas)
         )
-        self.workloads[version] = Workload(version, replicas, 0, True, pods)
+        self.workloads[version] = Workload(version, replicas, True, pods)
 
     def _aged(self, workload: Workload) -> Workload:
         """Pods turn ready 3 s after their creation."""
@@ -222,7 +222,7 @@ class World:
             else pod
             for pod in workload.pods
         )
-        aged = replace(workload, pods=pods, ready_replicas=sum(pod.ready for pod in pods))
+        aged = replace(workload, pods=pods)
         self.workloads[workload.version] = aged
         return aged
 

@@ -37,7 +37,6 @@ def the_job(pod_status: Manifest, **status: Any) -> Any:
     spec = {
         "containers": [{"name": "train", "limits": {"memory": "1Gi"}}],
         "initContainers": [{"name": "fetch"}],
-        "nodeName": "node1",
     }
     pod = thing("Pod", "p", owned_by(job), status=pod_status)
     pod["spec"] = spec
@@ -88,6 +87,12 @@ def test_init_containers_come_first() -> None:
 def test_an_unschedulable_pod_tells_the_schedulers_words() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available"}
     assert the_job({"conditions": [condition]}).pods[0].unschedulable == "0/2 nodes are available"
+
+
+def test_a_pod_tells_when_it_got_its_node() -> None:
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:03:00Z"}
+    assert the_job({"conditions": [scheduled]}).pods[0].scheduled_at == observe.time_of("2026-01-01T00:03:00Z")
+    assert the_job({"conditions": [{**scheduled, "status": "False"}]}).pods[0].scheduled_at is None
 
 
 def test_a_disrupted_pod_is_known() -> None:
