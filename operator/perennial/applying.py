@@ -25,6 +25,7 @@ from perennial.core.actions import (
     WriteVersionStatus,
 )
 from perennial.core.observed import Meta, Observed, Version
+from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.manifests.jobs import job
 from perennial.manifests.route import http_route
@@ -152,6 +153,13 @@ class Applier:
     async def _serve(self, action: ApplyServing, scene: Scene) -> bool:
         """Service first: a route that names it must find it."""
         version = scene.version(action.version)
+        revision = version.spec.runtime.manifest_revision
+        if revision not in REVISIONS:
+            raise Invalid(
+                0,
+                f"ModelVersion {version.meta.name} has manifest revision {revision}, which this operator does not know: "
+                "its pods are left as they are; upgrade the operator",
+            )
         deployment, service = serving(scene.observed.meta.name, version, scene.observed.spec.serving, action)
         owner = version.meta.uid
         live = self._cache.get(WORKLOADS, version.meta.namespace, deployment["metadata"]["name"])

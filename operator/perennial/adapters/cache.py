@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
+from perennial.adapters.declared import DECLARED, declared_keys
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, WORKLOADS, kind_of
 from perennial.manifests.common import MODEL_LABEL
 from perennial.ports import Manifest
@@ -117,6 +118,8 @@ def slim(manifest: Manifest) -> Manifest:
     if annotations:
         meta["annotations"] = annotations
     kept = {**manifest, "metadata": meta}
+    if declared := declared_keys(manifest["metadata"]):
+        kept[DECLARED] = declared
     spec = manifest.get("spec") or {}
     match kind_of(manifest):
         case str() as kind if kind == PODS:

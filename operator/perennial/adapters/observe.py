@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from perennial.adapters.declared import DECLARED
 from perennial.api.v1alpha1 import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
@@ -39,6 +40,7 @@ def meta_of(manifest: Manifest) -> Meta:
         annotations=meta.get("annotations") or {},
         deleting="deletionTimestamp" in meta,
         created_at=time_of(meta.get("creationTimestamp")),
+        declared=frozenset(manifest.get(DECLARED, ())),
     )
 
 

@@ -590,7 +590,7 @@ class RolloutStatus(StatusModel):
     settled: bool = False
     """The route has this weight and one reading was taken since: from here on blocks count."""
     withheld: bool = False
-    """The candidate has no ready pod: its weight is 0 until it has one again."""
+    """The candidate's weight is 0 until it has a ready pod and every pod of both arms was read: so it begins."""
     not_ready_since: Timestamp | None = None
     step_started_at: Timestamp | None = None
     """Null until the route is accepted for this weight and requests were seen."""
@@ -629,6 +629,8 @@ class RequestRecord(StatusModel):
     handled_at: Timestamp
     pending: bool = True
     """The annotation was still there when last looked: to be removed, not to be carried out again."""
+    repeats: int = 0
+    """Times that it came again (the same id, or from a manifest that is applied again) and was left alone."""
 
 
 class ReturnStatus(StatusModel):

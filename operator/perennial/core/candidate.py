@@ -59,7 +59,7 @@ def promote(draft: Draft, number: int, message: str) -> None:
 
 
 def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
-    """The candidate is taken back and quarantined; stable gets all traffic as soon as it has a ready pod (it mostly has)."""
+    """The candidate is taken back and quarantined; stable gets all traffic as soon as it has a ready pod (mostly at once)."""
     version, stable = draft.versions[number], draft.status.stable
     entry = Quarantine(
         version=number,
@@ -135,7 +135,7 @@ def _deploy(draft: Draft, number: int) -> None:
         return
     draft.wake(1.0)
     if since(observed.now, version.status.deployed_at) > seconds(observed.spec.serving.progress_deadline):
-        words = f"not ready within {observed.spec.serving.progress_deadline}: {rollout.why_not_ready(workload)}"
+        words = f"not ready within {observed.spec.serving.progress_deadline}: {rollout.why_not_ready(workload)}; see spec.serving"
         draft.set(candidate=None)
         draft.finish(number, "Failed", f"NotReady: {words}")
         draft.event("Warning", "Failed", f"v{number}: {words}")
@@ -144,10 +144,10 @@ def _deploy(draft: Draft, number: int) -> None:
 def _enter(draft: Draft, number: int, stable: int) -> None:
     begun = rollout.begin(draft.observed, number, stable)
     draft.set(rollout=begun)
-    draft.set_version(number, state="Canary", message=f"canary at {begun.weight} %")
+    draft.set_version(number, state="Canary", message="canary at 0 %: its pods are read first")
     draft.urgent = True
     draft.wake(rollout.CHANGED_SECONDS)
-    draft.event("Normal", "CanaryStarted", f"v{number} gets {begun.weight} % of the requests, v{stable} the rest")
+    draft.event("Normal", "CanaryStarted", f"v{number} is compared with v{stable} from now on")
 
 
 def _canary(draft: Draft, number: int) -> None:

@@ -45,6 +45,12 @@ _ORDER = {
     "train": (Container.FETCH, Container.TRAIN, Container.REPORTER),
     "evaluate": (Container.EVALUATE,),
 }
+_START_FIX = {
+    "ImageCannotBePulled": "correct spec.training.image or spec.training.imagePullSecrets",
+    "ImageNameInvalid": "correct spec.training.image",
+    "ContainerCannotBeCreated": "correct what it names in spec.training or in this namespace",
+}
+QUOTA_FIX = "raise the quota or lower the requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +208,14 @@ def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
         waited = (now - (pod.running_since or pod.scheduled_at or pod.created_at)).total_seconds()
         if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
-            return Reading("running", reason, words)
-        return Reading("failed", reason, f"{words} (for {waited:.0f} s)", stop=True)
+            return Reading("running", reason, f"{words}; {_START_FIX[reason]}")
+        return Reading("failed", reason, f"{words} (for {waited:.0f} s); {_START_FIX[reason]}", stop=True)
     return None
 
 
 def _not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:
     if pod is None:
-        return Reading("running", "PodNotCreated", job.warning) if job.warning else None
+        return Reading("running", "PodNotCreated", f"{job.warning}; {QUOTA_FIX}") if job.warning else None
     return Reading("running", "Unschedulable", f"pod {pod.name}: {pod.unschedulable}") if pod.unschedulable else None
 
 

@@ -49,6 +49,8 @@ class Meta:
     annotations: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
     created_at: datetime | None = None
+    declared: frozenset[str] = frozenset()
+    """Keys of our annotations that stand in an applied manifest (kubectl apply, GitOps), not typed by a person."""
 
 
 @dataclass(frozen=True, slots=True)

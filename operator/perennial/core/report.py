@@ -5,6 +5,7 @@ from __future__ import annotations
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
+from perennial.core.jobs import QUOTA_FIX
 from perennial.core.rollout import ready_pods, workload_of
 
 
@@ -102,4 +103,5 @@ def _progressing(draft: Draft) -> None:
 
 def _refused_writes(draft: Draft) -> None:
     for name, words in draft.observed.errors[:1]:
-        draft.find("WritesRefused", True, "RefusedByCluster", f"{name}: {words}; trying again")
+        fix = f"{QUOTA_FIX}; " if "quota" in words else ""
+        draft.find("WritesRefused", True, "RefusedByCluster", f"{name}: {words}; {fix}trying again")

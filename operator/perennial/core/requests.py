@@ -7,9 +7,9 @@ that is fulfilled already, is a no-op that says so. `perennial.core.plan` carrie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from perennial.api.v1alpha1 import RequestRecord
 from perennial_runtime.contract import GROUP
@@ -27,23 +27,40 @@ class Request:
     id: str
     key: str
     value: str
+    declared: bool = False
+    """It stands in a manifest that somebody applies, perhaps again and again."""
 
 
-def found(annotations: Mapping[str, str]) -> tuple[Request, ...]:
-    """The requests among an object's annotations, in the order of VERBS."""
-    return tuple(_parse(verb, annotations[f"{GROUP}/{verb}"]) for verb in VERBS if f"{GROUP}/{verb}" in annotations)
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A request that was carried out before."""
+
+    record: RequestRecord
+    message: str
+    """What to tell; empty when it is the same request, whose annotation is still being removed."""
 
 
-def is_known(request: Request, records: Iterable[RequestRecord]) -> str:
-    """Why this request needs no carrying out (it was, already), or an empty string."""
+def found(annotations: Mapping[str, str], declared: Collection[str] = ()) -> tuple[Request, ...]:
+    """The requests among an object's annotations, in the order of VERBS; `declared` are the keys in applied manifests."""
+    keys = {verb: f"{GROUP}/{verb}" for verb in VERBS}
+    return tuple(_parse(verb, annotations[key], key in declared) for verb, key in keys.items() if key in annotations)
+
+
+def is_known(request: Request, records: Iterable[RequestRecord]) -> Known | None:
+    """The record of this request when it was carried out before, else None."""
     for record in records:
         if record.verb != request.verb:
             continue
-        if request.id and record.id == request.id:
-            return f"id {request.id} was carried out before ({record.outcome})"
-        if record.pending and record.argument == request.argument and record.id == request.id:
-            return "carried out already; its annotation is being removed"
-    return ""
+        by_id = request.id != "" and record.id == request.id
+        same = record.argument == request.argument and record.id == request.id
+        if (by_id or same) and record.pending:
+            return Known(record, "")
+        if by_id:
+            return Known(record, f"id {request.id} was carried out before ({record.outcome})"[:600])
+        if same and request.declared:
+            words = f"it stands in the applied manifest and was carried out before ({record.outcome})"[:600]
+            return Known(record, f"{words}; take it out of the manifest, or give it a new id: {request.argument};id=<token>")
+    return None
 
 
 def settle(records: Iterable[RequestRecord], annotations: Mapping[str, str]) -> list[RequestRecord]:
@@ -60,7 +77,7 @@ def remember(records: Iterable[RequestRecord], record: RequestRecord) -> list[Re
     return [*(old for old in records if old.verb != record.verb), record]
 
 
-def _parse(verb: str, value: str) -> Request:
+def _parse(verb: Verb, value: str, declared: bool) -> Request:
     argument, *rest = (part.strip() for part in value.split(";"))
     token = next((part[3:] for part in rest if part.startswith("id=")), "")
-    return Request(cast(Verb, verb), argument[:256], token[:128], f"{GROUP}/{verb}", value)
+    return Request(verb, argument[:256], token[:128], f"{GROUP}/{verb}", value, declared)

@@ -47,7 +47,7 @@ class Course:
 
 
 def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
-    """The first step, before its weight is set."""
+    """The first step, without any traffic yet: that comes when every pod of both arms was read."""
     wish = observed.spec.rollout
     planned = sum(seconds(step.hold) for step in wish.steps)
     alphas = analysis.split_alpha(wish.false_rollback_rate, {metric.name: float(metric.weight) for metric in wish.metrics})
@@ -60,6 +60,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
         started_at=now,
         saved_at=now,
         step_entered_at=now,
+        withheld=True,
         planned_seconds=planned,
         metrics=[
             analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned), 0.0)
@@ -153,23 +154,36 @@ def _breach(observed: Observed, rollout: RolloutStatus, breach: analysis.Breach)
 
 
 def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
-    """No weight to a candidate without a ready pod; it comes back when one has been ready for READY_SECONDS."""
+    """No weight to a candidate without a ready pod; it gets some when one has been ready for READY_SECONDS and all were read."""
     workload = workload_of(observed, rollout.candidate)
     if ready_pods(workload, observed.now, READY_SECONDS if rollout.withheld else 0.0):
-        if not rollout.withheld:
-            return None
-        again = {"withheld": False, "not_ready_since": None, "step_entered_at": rollout.step_entered_at}
-        back = _entered(observed, rollout, rollout.step).model_copy(update=again)
-        return Course(back, changed=True, wake_after=CHANGED_SECONDS)
+        return _allow(observed, rollout) if rollout.withheld else None
     if not rollout.withheld:
         away = rollout.model_copy(
             update={"withheld": True, "settled": False, "step_started_at": None, "not_ready_since": stamp(observed.now)}
         )
         return Course(away, findings=(_not_ready(workload),), changed=True)
+    if rollout.not_ready_since is None:
+        return Course(rollout.model_copy(update={"not_ready_since": stamp(observed.now)}), findings=(_not_ready(workload),))
     if since(observed.now, rollout.not_ready_since) > seconds(observed.spec.serving.progress_deadline):
         words = f"the candidate had no ready pod for {observed.spec.serving.progress_deadline}: {why_not_ready(workload)}"
         return _breach(observed, rollout, analysis.Breach("CanaryNotReady", words))
     return Course(rollout, findings=(_not_ready(workload),))
+
+
+def _allow(observed: Observed, rollout: RolloutStatus) -> Course:
+    """A candidate with ready pods gets its weight, but none that cannot be judged: every pod has to be read first."""
+    ready = {"not_ready_since": None}
+    if observed.counters is None:
+        waiting = rollout.model_copy(update=ready)
+        return Course(waiting, findings=(_unreachable(observed), *_inconclusive(observed, waiting)))
+    entered = {**ready, "withheld": False, "step_entered_at": rollout.step_entered_at}
+    back = _entered(observed, rollout, rollout.step).model_copy(update=entered)
+    return Course(back, changed=True, wake_after=CHANGED_SECONDS)
+
+
+def _unreachable(observed: Observed) -> Finding:
+    return Finding("Measured", False, "PodsUnreachable", observed.unreachable or "the pods' counters were not read")
 
 
 def _not_ready(workload: Workload | None) -> Finding:
@@ -200,7 +214,7 @@ def _container_words(pod: ServingPod, reason: str, message: str, last_reason: st
 
 def _measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, Finding]:
     if observed.counters is None:
-        return rollout, Finding("Measured", False, "PodsUnreachable", observed.unreachable or "the pods' counters were not read")
+        return rollout, _unreachable(observed)
     routed = _is_routed(observed, rollout)
     if not routed:
         words = observed.route.message if observed.route else "the HTTPRoute does not exist yet"
@@ -292,8 +306,9 @@ def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, 
     limit = deadline_seconds(observed.spec.rollout, rollout.step)
     if since(observed.now, rollout.step_entered_at) <= limit:
         return ()
+    weight = 0 if rollout.withheld else rollout.weight
     words = (
-        f"step {rollout.step + 1} at {rollout.weight} % has neither passed nor breached within {limit:.0f} s: "
+        f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s: "
         f"{observed.spec.rollout.minimum_requests} requests to the candidate and a clear test are needed; waiting"
     )
     return (Finding("Inconclusive", True, "StepDeadline", words),)

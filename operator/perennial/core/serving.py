@@ -7,7 +7,7 @@ from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since
 from perennial.core.observed import Version
-from perennial.core.rollout import weights, workload_of
+from perennial.core.rollout import ready_pods, weights, workload_of
 from perennial_runtime.contract import ServeSpec
 
 LINGER_SECONDS = 15.0
@@ -68,12 +68,22 @@ def route(draft: Draft) -> None:
     status = draft.status
     if status.stable is None:
         return
-    wanted = dict(weights(status.rollout)) if status.rollout else {status.stable: 100}
     now = {entry.version: entry.weight for entry in status.weights}
+    wanted = _wanted_weights(draft, status.stable, now)
     if {v: w for v, w in now.items() if w} != {v: w for v, w in wanted.items() if w}:
         left = {version: 0 for version, weight in now.items() if weight and version not in wanted and version in draft.versions}
         draft.set(weights=[RouteWeight(version=version, weight=weight) for version, weight in (wanted | left).items()])
     draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
+
+
+def _wanted_weights(draft: Draft, stable: int, now: dict[int, int]) -> dict[int, int]:
+    """As the rollout says, else everything to stable; but nothing is moved to a stable version that has no ready pod."""
+    if draft.status.rollout is not None:
+        return dict(weights(draft.status.rollout))
+    left = {version: weight for version, weight in now.items() if version in draft.versions}
+    if any(left.values()) and not ready_pods(workload_of(draft.observed, stable), draft.observed.now):
+        return left
+    return {stable: 100}
 
 
 def history(draft: Draft) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perennial.api.v1alpha1 import RequestRecord, Trigger
-from perennial.core import candidate, requests, returns, triggers
+from perennial.core import candidate, requests, returns, rollout, triggers
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest, stamp
@@ -17,10 +17,11 @@ def carry_out(draft: Draft) -> None:
     annotations = draft.observed.meta.annotations
     adopted = triggers.adopted_request(draft)
     draft.set(requests=requests.settle(draft.status.requests, annotations))
-    for request in requests.found(annotations):
+    for request in requests.found(annotations, draft.observed.meta.declared):
         draft.after.append(RemoveAnnotation(request.key, request.value))
         known = requests.is_known(request, draft.status.requests)
-        if known:
+        if known is not None:
+            _tell_known(draft, request, known)
             continue
         outcome = "adopted after a restart" if adopted and request.verb == "retrain" else _DO[request.verb](draft, request)
         refused = outcome.startswith("refused")
@@ -34,6 +35,16 @@ def carry_out(draft: Draft) -> None:
             handled_at=stamp(draft.observed.now),
         )
         draft.set(requests=requests.remember(draft.status.requests, record))
+
+
+def _tell_known(draft: Draft, request: Request, known: requests.Known) -> None:
+    """Nothing is done; said, and counted, unless it is what a crash left of the first time."""
+    if not known.message:
+        return
+    draft.urgent = True
+    draft.event("Normal", "RequestKnown", f"{request.verb}: {known.message}")
+    again = known.record.model_copy(update={"repeats": known.record.repeats + 1, "pending": True})
+    draft.set(requests=[again if record is known.record else record for record in draft.status.requests])
 
 
 def _rollback_to(draft: Draft, request: Request) -> str:
@@ -68,6 +79,9 @@ def _promote(draft: Draft, request: Request) -> str:
     waiting = candidate.why_waiting(draft)
     if waiting:
         return f"refused: {waiting}"
+    workload = rollout.workload_of(draft.observed, number)
+    if not rollout.ready_pods(workload, draft.observed.now, rollout.READY_SECONDS):
+        return f"refused: v{number} has no pod that is ready: {rollout.why_not_ready(workload)}"
     candidate.promote(draft, number, "a person asked for it; the remaining steps were left out")
     return f"v{number} is promoted"
 

@@ -9,3 +9,5 @@ from __future__ import annotations
 
 REVISION = 1
 """What new versions are pinned to."""
+REVISIONS = frozenset({REVISION})
+"""What this operator can render; a version of another one, after a downgrade of the operator, is left as it is."""

@@ -119,13 +119,56 @@ def test_the_same_inputs_are_not_trained_again_after_a_rollback() -> None:
     assert condition(world, "Quarantined")[1] == "InputsQuarantined"
 
 
+def v2_with_traffic() -> World:
+    world = served()
+    world.annotations["perennial.dev/retrain"] = "now"
+    return world.until(lambda w: w.route is not None and dict(w.route.weights).get(2, 0) > 0, rate=100)
+
+
 def test_weight_is_never_raised_while_a_pod_cannot_be_read() -> None:
-    world = v2_in_canary()
+    world = v2_with_traffic()
     world.unreachable = True
     world.live(60, rate=100)
     assert world.route is not None
     assert world.route.weights == ((1, 90), (2, 10))
     assert condition(world, "Measured")[:2] == ("False", "PodsUnreachable")
+
+
+def test_candidate_gets_no_request_before_every_pod_was_read() -> None:
+    world = served()
+    world.unreachable = True
+    world.annotations["perennial.dev/retrain"] = "now"
+    world.until(lambda w: w.status.rollout is not None, rate=100)
+    world.live(400, rate=100)
+    assert world.route_writes == [((1, 100),)]
+    assert condition(world, "Measured")[:2] == ("False", "PodsUnreachable")
+    assert condition(world, "Inconclusive")[0] == "True"
+    world.unreachable = False
+    world.until(lambda w: w.status.stable == 2, rate=100)
+
+
+def test_breach_moves_nothing_to_a_stable_version_without_a_ready_pod() -> None:
+    world = v2_with_traffic()
+    world.unready(1)
+    world.annotations["perennial.dev/abort"] = "2"
+    world.live(320, rate=100)
+    assert world.versions[2].status.state == "RolledBack"
+    assert world.route is not None
+    assert world.route.weights == ((1, 90), (2, 10))
+    assert condition(world, "RollbackBlocked")[0] == "True"
+    world.never_ready.clear()
+    world.live(10, rate=100)
+    assert dict(world.route.weights) == {1: 100, 2: 0}
+
+
+def test_promotion_of_a_candidate_without_a_ready_pod_is_refused() -> None:
+    world = v2_with_traffic()
+    world.unready(2)
+    world.live(2, rate=100)
+    world.annotations["perennial.dev/promote"] = "2"
+    world.live(2, rate=100)
+    assert world.status.stable == 1
+    assert world.status.requests[-1].outcome.startswith("refused: v2 has no pod that is ready")
 
 
 def test_no_traffic_in_a_step_is_inconclusive_and_waits() -> None:
@@ -219,6 +262,38 @@ def test_promote_and_abort_end_a_rollout_at_once() -> None:
     other.run()
     assert other.versions[2].status.state == "RolledBack"
     assert other.status.stable == 1
+
+
+def test_the_same_id_again_does_nothing_and_says_so() -> None:
+    world = served()
+    world.annotations["perennial.dev/retrain"] = "july;id=a1"
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    world.annotations["perennial.dev/retrain"] = "july, once more;id=a1"
+    world.live(3)
+    assert [event.message for event in world.events if event.reason == "RequestKnown"] == [
+        "retrain: id a1 was carried out before (v2 is being trained)"
+    ]
+    assert world.status.requests[-1].repeats == 1
+    assert not world.annotations
+    assert max(world.versions) == 2
+
+
+def test_request_that_stands_in_an_applied_manifest_is_carried_out_once() -> None:
+    world = served()
+    world.declared = frozenset({"perennial.dev/retrain"})
+    for _ in range(3):
+        world.annotations["perennial.dev/retrain"] = "from Git"
+        world.live(60, rate=100)
+    assert max(world.versions) == 2
+    assert world.status.requests[-1].repeats == 2
+    assert "take it out of the manifest" in world.events[-1].message
+
+
+def test_the_same_words_typed_again_are_a_new_wish() -> None:
+    world = served()
+    for number in (2, 3):
+        world.annotations["perennial.dev/retrain"] = "again"
+        world.until(lambda w, n=number: w.status.stable == n, rate=100)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

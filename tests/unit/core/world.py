@@ -78,6 +78,7 @@ class World:
     wish: ModelDeploymentSpec = field(default_factory=spec)
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
     annotations: dict[str, str] = field(default_factory=dict)
+    declared: frozenset[str] = frozenset()
     now: datetime = START
     versions: dict[int, Version] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -99,7 +100,15 @@ class World:
         """What a pass sees."""
         base = Observed(
             now=self.now,
-            meta=Meta("ns", "delays", "uid-m", self.generation, str(self.status_writes), dict(self.annotations)),
+            meta=Meta(
+                "ns",
+                "delays",
+                "uid-m",
+                self.generation,
+                str(self.status_writes),
+                dict(self.annotations),
+                declared=self.declared,
+            ),
             spec=self.wish,
             status=self.status,
             defaults=Defaults(
@@ -148,6 +157,13 @@ class World:
         raise AssertionError(
             f"did not come about in {limit} s: {self.status.summary} {[v.status.state for v in self.versions.values()]}"
         )
+
+    def unready(self, version: int) -> None:
+        """The version's pods are made anew and do not get ready any more."""
+        self.never_ready.add(version)
+        old = self.workloads[version]
+        pods = tuple(replace(pod, ready=False, ready_since=None, created_at=self.now) for pod in old.pods)
+        self.workloads[version] = replace(old, pods=pods)
 
     def traffic(self, rate: float, bad: dict[int, float]) -> None:
         """Requests of one second."""
