@@ -201,6 +201,9 @@ class Applier:
             self._cache.put(await self._cluster.json_patch(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name, patch))
         except (Invalid, NotFound):
             await self._refresh(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name)
+            cached = self._cache.get(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name)
+            if cached is not None and (cached["metadata"].get("annotations") or {}).get(key) == value:
+                raise  # it is still there: removing it was refused, by RBAC or a policy
         return True
 
     async def _refresh(self, kind: str, namespace: str, name: str) -> None:

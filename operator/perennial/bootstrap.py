@@ -38,6 +38,7 @@ RELIST_SECONDS = 300.0
 AFTER_REOPENING_SECONDS = 1.0
 """Between the LIST of the cache and the watches' own something may have been deleted."""
 FIRST_FILL_SECONDS = 2.0
+SPREAD_SECONDS = 120.0
 
 log = logging.getLogger("perennial.bootstrap")
 
@@ -127,6 +128,9 @@ class Operator:
                 continue
             for key in news:
                 self._queue.wake(key)
+            for key in self._cache.models():
+                # a Gateway's new address wakes nobody: everyone is looked at now and then
+                self._queue.wake_after(key, self._chance.uniform(0.0, SPREAD_SECONDS))
 
 
 def is_for(manifest: Manifest, operator: str) -> bool:

@@ -41,15 +41,22 @@ class Gatherer:
         self._clock = clock
 
     async def observe(
-        self, key: Key, manifest: Manifest, status: ModelDeploymentStatus, errors: tuple[tuple[str, str], ...]
+        self,
+        key: Key,
+        manifest: Manifest,
+        status: ModelDeploymentStatus,
+        errors: tuple[tuple[str, str], ...],
+        known: ModelDeploymentSpec | None = None,
     ) -> Observed:
-        """All but the counters. `status` is what the last pass left, which may be newer than what was written."""
+        """All but the counters. `status` is what the last pass left, which may be newer than what was written; `known` is the
+        last spec that could be read, for a rollout that must not go on unmeasured when the spec cannot be read any more."""
         namespace, name = key
         meta = observe.meta_of(manifest)
         spec = observe.deployment_spec(manifest)
-        wish = ModelDeploymentSpec.model_validate(_PLACEHOLDER) if isinstance(spec, str) else spec
-        gateway = await self._gateway(namespace, spec)
-        versions = observe.versions(self._cache.of(key, VERSIONS), meta.uid)
+        versions, broken = observe.versions(self._cache.of(key, VERSIONS), meta.uid)
+        invalid = broken or (spec if isinstance(spec, str) else "")
+        wish = (known or ModelDeploymentSpec.model_validate(_PLACEHOLDER)) if isinstance(spec, str) else spec
+        gateway = await self._gateway(namespace, wish if known else spec)
         owners = {version.meta.uid: version.number for version in versions}
         pods = list(self._cache.of(key, PODS))
         jobs = list(self._cache.of(key, JOBS))
@@ -66,7 +73,8 @@ class Gatherer:
             route=self._route(namespace, name, meta.uid, gateway.problem),
             gateway_address=gateway.address,
             errors=errors,
-            invalid=spec if isinstance(spec, str) else "",
+            invalid=invalid,
+            remembered=invalid != "" and not broken and known is not None,
         )
 
     async def with_counters(self, observed: Observed, wanted: Sequence[tuple[int, ServingPod]]) -> Observed:

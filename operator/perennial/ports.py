@@ -5,13 +5,14 @@ One contract suite (tests/contract) runs the same cases against the fakes and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from perennial.core.observed import PodCounters, ServingPod
 
 Manifest = dict[str, Any]
+Keep = Callable[[Manifest], Manifest]
 
 
 class ClusterError(Exception):
@@ -59,9 +60,10 @@ class Cluster(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Manifest: ...
 
     async def list(
-        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = ""
+        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = "", keep: Keep = lambda item: item
     ) -> tuple[Sequence[Manifest], str]:
-        """Items, with apiVersion and kind, and the list's resourceVersion. Selectors as kubectl takes them."""
+        """Items, with apiVersion and kind, and the list's resourceVersion. Selectors as kubectl takes them; `keep` makes of each
+        item what is kept of it while the list still comes in."""
         ...
 
     async def create(self, manifest: Manifest) -> Manifest: ...

@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from perennial.adapters import observe
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS
-from perennial.api.v1alpha1 import ModelDeploymentStatus
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.applying import Applier, Scene
-from perennial.core.actions import Action, CreateVersion, Plan
+from perennial.core.actions import Action, Plan
 from perennial.core.observed import Observed, ServingPod
 from perennial.gathering import Gatherer
 from perennial.manifests.event import event
-from perennial.ports import Clock, Cluster, ClusterError, Conflict, Invalid, Manifest, NotFound
+from perennial.ports import Clock, Cluster, ClusterError, Conflict, Invalid, Manifest, NotFound, Unavailable
 from perennial.telemetry import Telemetry
 from perennial.wakequeue import WakeQueue
 
@@ -47,6 +47,8 @@ class Memory:
     """The raw status in the cluster that `status` was derived from."""
     status: ModelDeploymentStatus | None = None
     """Newer than what is in the cluster: measurements that are not worth a write yet."""
+    spec: ModelDeploymentSpec | None = None
+    """The last spec that could be read, while a rollout lasts."""
     writing: int = 0
     """Passes in a row that wrote something."""
 
@@ -58,6 +60,9 @@ class _Pass:
     key: Key
     scene: Scene
     refused: list[tuple[str, str]] = field(default_factory=list)
+    """Writes that will be refused again, with the API server's words."""
+    failed: list[str] = field(default_factory=list)
+    """Writes that the API server could not take just now."""
     wrote: list[str] = field(default_factory=list)
 
 
@@ -128,36 +133,28 @@ class Reconciler:
         written = _status_of(manifest)
         if memory.written != manifest.get("status"):
             memory.status = None
-        observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors)
+        observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors, memory.spec)
         observed = await self._gatherer.with_counters(observed, self._wanted(observed))
         plan = self._decide(observed)
         current = _Pass(key, Scene(observed))
-        whole = await self._carry_out(plan, current, written)
-        self._remember(plan, current, memory, whole=whole)
+        await self._carry_out(plan, current, written)
+        self._remember(plan, current, memory)
         return self._schedule(plan, current, memory)
 
-    async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> bool:
-        """Writes what the plan asks for; only the conditions, and False, when a version could not be made."""
-        created = await self._apply(plan.before, current)
-        status = plan.status
-        if not created:
-            told = {"conditions": plan.status.conditions, "observed_generation": plan.status.observed_generation}
-            status = written.model_copy(update=told)
-        saved = False
-        if plan.persist or not created:
-            scene = current.scene
-            saved = await self._applier.write_status(DEPLOYMENTS_OF_MODELS, scene.observed.meta, written, status, scene)
-            if saved:
-                current.wrote.append("Status")
-        if created:
-            await self._apply(plan.after, current)
-            if saved:
-                await self._tell(plan, current)
-        return created
+    async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> None:
+        """Writes what the plan asks for, the status between what it records and what rests on it."""
+        scene, saved = current.scene, False
+        await self._apply(plan.before, current)
+        if plan.persist:
+            saved = await self._applier.write_status(DEPLOYMENTS_OF_MODELS, scene.observed.meta, written, plan.status, scene)
+        if saved:
+            current.wrote.append("Status")
+        await self._apply(plan.after, current)
+        if saved:
+            await self._tell(plan, current)
 
-    async def _apply(self, actions: Sequence[Action], current: _Pass) -> bool:
-        """All actions, in order; False when a version could not be made, on which the rest of a plan rests."""
-        created = True
+    async def _apply(self, actions: Sequence[Action], current: _Pass) -> None:
+        """All actions, in order. One that fails stops no other, least of all a rollback: the next pass asks for it again."""
         for action in actions:
             name = type(action).__name__
             try:
@@ -165,8 +162,8 @@ class Reconciler:
                     current.wrote.append(name)
             except (Invalid, NotFound) as error:
                 current.refused.append((name, str(error)))
-                created = created and not isinstance(action, CreateVersion)
-        return created
+            except Unavailable as error:
+                current.failed.append(f"{name}: {error}")
 
     async def _tell(self, plan: Plan, current: _Pass) -> None:
         """Events; one that cannot be sent is not worth a pass."""
@@ -180,10 +177,13 @@ class Reconciler:
             except ClusterError as error:
                 log.debug("an event was not sent: %s", error, extra={"object": f"{meta.namespace}/{meta.name}"})
 
-    def _remember(self, plan: Plan, current: _Pass, memory: Memory, *, whole: bool) -> None:
+    def _remember(self, plan: Plan, current: _Pass, memory: Memory) -> None:
         manifest = self._cache.get(DEPLOYMENTS_OF_MODELS, *current.key)
         memory.written = manifest.get("status") if manifest else None
-        memory.status = None if plan.persist or not whole else plan.status
+        memory.status = None if plan.persist else plan.status
+        readable = not current.scene.observed.invalid
+        if readable:
+            memory.spec = current.scene.observed.spec if plan.status.rollout is not None else None
         blocked = any(c.type == "RollbackBlocked" and c.status == "True" for c in plan.status.conditions)
         self._telemetry.model(current.key, plan.status.summary, blocked=blocked)
 
@@ -196,6 +196,10 @@ class Reconciler:
         facts = {"kind": "ModelDeployment", "object": f"{key[0]}/{key[1]}"}
         if plan.wake_after is not None:
             self._queue.wake_after(key, plan.wake_after)
+        if current.failed:
+            seconds = self._queue.retry(key)
+            log.warning("not written: %s; again in %.1f s", "; ".join(current.failed)[:1000], seconds, extra=facts)
+            return "failed"
         if errors:
             if changed:
                 log.warning("refused by the API server: %s: %s", *errors[0], extra=facts)
@@ -216,8 +220,13 @@ class Reconciler:
 
 
 def _status_of(manifest: Manifest) -> ModelDeploymentStatus:
-    """The status in the cluster; one that cannot be read is started anew from the cluster's objects."""
+    """The status in the cluster; of one that cannot be read what can be, for it holds the quarantine."""
     try:
         return observe.deployment_status(manifest)
     except ValidationError:
-        return ModelDeploymentStatus()
+        status = observe.salvaged_status(manifest)
+        meta = manifest["metadata"]
+        about = {"kind": "ModelDeployment", "object": f"{meta['namespace']}/{meta['name']}"}
+        lost = ", ".join(sorted(set(manifest["status"]) - set(status.model_dump(by_alias=True, exclude_unset=True))))
+        log.warning("the status cannot be read in: %s; what it said there is found anew", lost or "some entries", extra=about)
+        return status

@@ -310,7 +310,7 @@ def decode(kind: type[T], text: str) -> T:
     """The dataclass `kind` from `encode`'s JSON. Raises ContractError on anything else; unknown fields are ignored."""
     try:
         return typing.cast(T, _build(kind, json.loads(text)))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ContractError(f"not a {kind.__name__}: {error}") from error
 
 
@@ -331,7 +331,7 @@ def decode_answer(text: str) -> Answer:
     """The answer in a termination message. Raises ContractError when there is none."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ContractError(f"not JSON: {error}") from error
     if not isinstance(document, dict) or len(document) != 1:
         raise ContractError("an answer is an object with one key")
@@ -355,10 +355,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_SHAPES: dict[Any, type] = {tuple: list, dict: dict}
+
+
 def _build(kind: Any, value: Any) -> Any:
     origin = typing.get_origin(kind)
     if origin is types.UnionType:
         return None if value is None else _build(next(a for a in typing.get_args(kind) if a is not type(None)), value)
+    expected = _SHAPES.get(origin) or (dict if dataclasses.is_dataclass(kind) else None)
+    if expected is not None and not isinstance(value, expected):
+        raise TypeError(f"expected {expected.__name__}, found {type(value).__name__}")
     if origin is tuple:
         return tuple(_build(typing.get_args(kind)[0], item) for item in value)
     if origin is dict:

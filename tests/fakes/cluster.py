@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perennial.adapters.kinds import kind_of
-from perennial.ports import ClusterError, Conflict, Invalid, Manifest, NotFound
+from perennial.ports import ClusterError, Conflict, Invalid, Keep, Manifest, NotFound
 
 Place = tuple[str, str, str]
 Watcher = Callable[[str, Manifest], None]
@@ -49,11 +49,11 @@ class FakeCluster:
         return copy.deepcopy(self._find(kind, namespace, name))
 
     async def list(
-        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = ""
+        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = "", keep: Keep = lambda item: item
     ) -> tuple[Sequence[Manifest], str]:
         """Items by kind, namespace and selectors."""
         found = [
-            copy.deepcopy(manifest)
+            keep(copy.deepcopy(manifest))
             for place, manifest in self.objects.items()
             if place[0] == kind
             and namespace in (None, place[1])

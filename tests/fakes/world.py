@@ -236,7 +236,7 @@ class World:
     def _accept(self, route: Manifest) -> None:
         generation = route["metadata"]["generation"]
         conditions = [{"type": t, "status": "True", "observedGeneration": generation} for t in ("Accepted", "ResolvedRefs")]
-        status = {"parents": [{"conditions": conditions}]}
+        status = {"parents": [{"parentRef": ref, "conditions": conditions} for ref in route["spec"]["parentRefs"]]}
         if route.get("status") != status:
             self.cluster.set_status(route, status)
 

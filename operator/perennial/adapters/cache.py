@@ -111,15 +111,13 @@ def key_of(manifest: Manifest) -> Key | None:
 
 
 def slim(manifest: Manifest) -> Manifest:
-    """The object without what no pass reads: a thousand of them have to fit."""
+    """The object without what no pass reads: a thousand of them have to fit. Of what is slim already, the same."""
     meta = {name: value for name, value in manifest["metadata"].items() if name not in ("managedFields", "selfLink")}
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if not k.startswith("kubectl.kubernetes.io/")}
     meta.pop("annotations", None)
     if annotations:
         meta["annotations"] = annotations
     kept = {**manifest, "metadata": meta}
-    if declared := declared_keys(manifest["metadata"]):
-        kept[DECLARED] = declared
     spec = manifest.get("spec") or {}
     match kind_of(manifest):
         case str() as kind if kind == PODS:
@@ -128,6 +126,8 @@ def slim(manifest: Manifest) -> Manifest:
             kept["spec"] = {}
         case str() as kind if kind == WORKLOADS:
             kept["spec"] = {"replicas": spec.get("replicas", 1)}
+        case str() as kind if kind == DEPLOYMENTS_OF_MODELS:
+            kept[DECLARED] = manifest.get(DECLARED) or declared_keys(manifest["metadata"])
         case _:
             pass
     return kept
@@ -136,11 +136,18 @@ def slim(manifest: Manifest) -> Manifest:
 def _slim_pod(spec: Manifest) -> Manifest:
     return {
         field: [
-            {"name": container["name"], "limits": (container.get("resources") or {}).get("limits") or {}}
+            {
+                "name": container["name"],
+                "limits": container.get("limits") or (container.get("resources") or {}).get("limits") or {},
+            }
             for container in spec.get(field) or ()
         ]
         for field in ("initContainers", "containers")
     }
+
+
+def _limits(container: Manifest) -> Manifest:
+    return container.get("limits") or (container.get("resources") or {}).get("limits") or {}
 
 
 def _same(old: Manifest, new: Manifest) -> bool:

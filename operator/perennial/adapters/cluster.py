@@ -14,7 +14,7 @@ import aiohttp
 
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import RESOURCES, kind_of
-from perennial.ports import ClusterError, Conflict, Invalid, Manifest, NotFound, Unavailable
+from perennial.ports import ClusterError, Conflict, Invalid, Keep, Manifest, NotFound, Unavailable
 
 FIELD_MANAGER = "perennial-operator"
 REQUEST_SECONDS = 10.0
@@ -50,7 +50,7 @@ class ApiServer:
         return await self._send("get", "GET", _path(kind, namespace, name))
 
     async def list(
-        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = ""
+        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = "", keep: Keep = lambda item: item
     ) -> tuple[Sequence[Manifest], str]:
         """All items, in pages, and the list's resourceVersion."""
         parameters = {"limit": str(PAGE)}
@@ -62,7 +62,7 @@ class ApiServer:
         items: list[Manifest] = []
         while True:
             page = await self._send("list", "GET", _path(kind, namespace), parameters=parameters, timeout=LIST_SECONDS)
-            items.extend({**item, "apiVersion": api_version, "kind": name} for item in page.get("items") or ())
+            items.extend(keep({**item, "apiVersion": api_version, "kind": name}) for item in page.get("items") or ())
             rest = page["metadata"].get("continue")
             if not rest:
                 return items, str(page["metadata"].get("resourceVersion", ""))
@@ -142,6 +142,8 @@ def _answer(status: int, payload: bytes, request: str) -> Manifest:
     try:
         document = json.loads(payload)
     except ValueError as error:
+        if status >= 400:
+            raise error_of(status, f"{request}: HTTP {status}: {payload[:200].decode(errors='replace').strip()}") from error
         raise Unavailable(status, f"{request}: the answer (HTTP {status}) is not JSON") from error
     if status < 400:
         return dict(document)

@@ -39,7 +39,6 @@ def meta_of(manifest: Manifest) -> Meta:
         resource_version=str(meta["resourceVersion"]),
         annotations=meta.get("annotations") or {},
         deleting="deletionTimestamp" in meta,
-        created_at=time_of(meta.get("creationTimestamp")),
         declared=frozenset(manifest.get(DECLARED, ())),
     )
 
@@ -62,7 +61,7 @@ def deployment_spec(manifest: Manifest) -> ModelDeploymentSpec | str:
     try:
         return ModelDeploymentSpec.model_validate(manifest.get("spec") or {})
     except ValidationError as error:
-        return _words(error)
+        return f"spec.{_words(error)}"
 
 
 def deployment_status(manifest: Manifest) -> ModelDeploymentStatus:
@@ -70,18 +69,38 @@ def deployment_status(manifest: Manifest) -> ModelDeploymentStatus:
     return ModelDeploymentStatus.model_validate(manifest.get("status") or {})
 
 
-def versions(manifests: Iterable[Manifest], owner_uid: str) -> tuple[Version, ...]:
-    """ModelVersions of a ModelDeployment, by number."""
-    mine = (
-        Version(
-            meta_of(manifest),
-            ModelVersionSpec.model_validate(manifest["spec"]),
-            ModelVersionStatus.model_validate(manifest.get("status") or {}),
-        )
-        for manifest in manifests
-        if is_owned(manifest, owner_uid)
-    )
-    return tuple(sorted(mine, key=lambda version: version.number))
+def salvaged_status(manifest: Manifest) -> ModelDeploymentStatus:
+    """What can be read of a status that cannot be read as a whole: field by field, and the quarantine entry by entry."""
+    kept: dict[str, Any] = {}
+    for name, value in (manifest.get("status") or {}).items():
+        candidates = [[entry] for entry in value] if name == "quarantined" and isinstance(value, list) else [value]
+        readable = [one for one in candidates if _is_readable(name, one)]
+        if readable:
+            kept[name] = [entry for one in readable for entry in one] if name == "quarantined" else readable[0]
+    return ModelDeploymentStatus.model_validate(kept)
+
+
+def _is_readable(name: str, value: Any) -> bool:
+    try:
+        ModelDeploymentStatus.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def versions(manifests: Iterable[Manifest], owner_uid: str) -> tuple[tuple[Version, ...], str]:
+    """ModelVersions of a ModelDeployment, by number, and which of them cannot be read and why (empty: all can)."""
+    found: list[Version] = []
+    broken = ""
+    for manifest in manifests:
+        if not is_owned(manifest, owner_uid):
+            continue
+        try:
+            spec = ModelVersionSpec.model_validate(manifest["spec"])
+            found.append(Version(meta_of(manifest), spec, ModelVersionStatus.model_validate(manifest.get("status") or {})))
+        except ValidationError as error:
+            broken = f"ModelVersion {manifest['metadata']['name']}: {_words(error)}"
+    return tuple(sorted(found, key=lambda version: version.number)), broken
 
 
 def jobs(
@@ -299,10 +318,11 @@ def _is_of_deployment(pod: Manifest, deployment: Manifest) -> bool:
 
 def _route_problem(manifest: Manifest) -> str:
     """What keeps the route from being carried out for its newest generation by every parent; empty when nothing does."""
-    parents = (manifest.get("status") or {}).get("parents") or ()
-    wanted = len((manifest.get("spec") or {}).get("parentRefs") or ())
+    answers = (manifest.get("status") or {}).get("parents") or ()
+    wanted = [_parent_key(manifest, ref) for ref in (manifest.get("spec") or {}).get("parentRefs") or ()]
+    parents = [answer for answer in answers if _parent_key(manifest, answer.get("parentRef") or {}) in wanted]
     generation = int(manifest["metadata"].get("generation", 0))
-    if len(parents) < wanted:
+    if len({_parent_key(manifest, answer.get("parentRef") or {}) for answer in parents}) < len(set(wanted)):
         return "no Gateway controller has answered for this route yet: is there a Gateway of the name in spec.serving.route?"
     for parent in parents:
         conditions = _conditions(parent)
@@ -313,6 +333,11 @@ def _route_problem(manifest: Manifest) -> str:
             if condition.get("status") != "True":
                 return f"{name}: {condition.get('reason', '')}: {condition.get('message', '')}"
     return ""
+
+
+def _parent_key(manifest: Manifest, ref: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A status may still hold answers for parents that the spec has given up."""
+    return ref.get("namespace") or manifest["metadata"]["namespace"], ref.get("name", ""), ref.get("sectionName", "")
 
 
 # ---- small ones ------------------------------------------------------------------------------------------------------------
@@ -347,4 +372,4 @@ def _by_owner(manifests: Iterable[Manifest]) -> dict[str, list[Manifest]]:
 def _words(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"spec.{place}: {first['msg']}; does the CRD fit this operator? Upgrade the chart perennial-crds and correct the field"
+    return f"{place}: {first['msg']}; does the CRD fit this operator? Upgrade the chart perennial-crds and correct the field"

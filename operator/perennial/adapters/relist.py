@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perennial.adapters.cache import Cache, Key
+from perennial.adapters.cache import Cache, Key, slim
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, WATCHED
 from perennial.manifests.common import MODEL_LABEL, OPERATOR_LABEL
 from perennial.ports import Cluster
@@ -20,6 +20,6 @@ async def relist(cluster: Cluster, cache: Cache, namespaces: Sequence[str], oper
     for kind in WATCHED:
         labels = ours if kind == DEPLOYMENTS_OF_MODELS else MODEL_LABEL
         for namespace in namespaces or (None,):
-            items, resource_version = await cluster.list(kind, namespace, labels)
+            items, resource_version = await cluster.list(kind, namespace, labels, keep=slim)
             news |= cache.refill(kind, items, resource_version, namespace)
     return news

@@ -15,7 +15,7 @@ from perennial.adapters import observe
 from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAYS
 from perennial.api.v1alpha1 import ParentReference
 from perennial.core.observed import Defaults, StoreSettings
-from perennial.ports import Cluster, ClusterError, Manifest, NotFound
+from perennial.ports import Cluster, ClusterError, Invalid, Manifest, NotFound, Unavailable
 
 STORE_CONFIG = "perennial-store"
 KEEP_SECONDS = 30.0
@@ -65,6 +65,7 @@ class Surroundings:
         self._stores: _Kept[StoreSettings] = _Kept(time)
         self._gateways: _Kept[GatewayState] = _Kept(time)
         self._warnings: _Kept[Mapping[str, str]] = _Kept(time)
+        self._seen: dict[tuple[str, str], GatewayState] = {}
         self._said: dict[str, Mapping[str, str]] = {}
         self._listing: dict[str, asyncio.Lock] = {}
 
@@ -82,7 +83,13 @@ class Surroundings:
         known = self._gateways.get(key)
         if known is not None:
             return known
-        state = await self._gateway(key[0], parent)
+        try:
+            state = await self._gateway(key[0], parent)
+        except Unavailable:
+            if key not in self._seen:
+                raise
+            return self._gateways.put(key, self._seen[key], KEEP_PROBLEM_SECONDS)
+        self._seen[key] = state
         return self._gateways.put(key, state, KEEP_PROBLEM_SECONDS if state.problem else KEEP_SECONDS)
 
     async def warnings(self, namespace: str) -> Mapping[str, str]:
@@ -98,7 +105,9 @@ class Surroundings:
                 events, _ = await self._cluster.list(EVENTS, namespace, fields="reason=FailedCreate")
             except ClusterError:
                 # what was said last, or a busy API server would move the status of every waiting model to and fro
-                return self._warnings.put((namespace, ""), self._said.get(namespace, {}), KEEP_WARNINGS_SECONDS)
+                if namespace not in self._said:
+                    raise
+                return self._warnings.put((namespace, ""), self._said[namespace], KEEP_WARNINGS_SECONDS)
             words = {event["involvedObject"].get("uid", ""): _steady(event) for event in sorted(events, key=_when)}
             self._said[namespace] = words
             seconds = KEEP_WARNINGS_SECONDS if len(events) < MANY_EVENTS else KEEP_SECONDS
@@ -122,7 +131,7 @@ class Surroundings:
             manifest = await self._cluster.get(GATEWAYS, namespace, parent.name)
         except NotFound:
             return GatewayState("", f"{where} does not exist: create it, or correct spec.serving.route.parentRefs")
-        except ClusterError as error:
+        except Invalid as error:
             return GatewayState("", f"{where} cannot be read: {error}")
         address, problem = observe.gateway(manifest, parent)
         return GatewayState(address, problem)

@@ -473,7 +473,8 @@ class StepRecord(StatusModel):
     message: Annotated[str, Field(max_length=2048)] = ""
     result: Annotated[str, Field(max_length=2048)] = ""
     """The step's answer, JSON of the contract."""
-    disruptions: int = 0
+    disruptions: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
+    """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
 
@@ -515,7 +516,6 @@ class MetricEvidence(StatusModel):
 class ModelVersionStatus(StatusModel):
     """Evidence and verdicts of a version."""
 
-    observed_generation: int = 0
     state: VersionState = "Pending"
     message: Annotated[str, Field(max_length=2048)] = ""
     steps: Annotated[list[StepRecord], Field(max_length=64)] = []
@@ -531,7 +531,6 @@ class ModelVersionStatus(StatusModel):
     deployed_at: Timestamp | None = None
     """When the serving Deployment was asked for: the progress deadline runs from here."""
     finished_at: Timestamp | None = None
-    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] = []
 
 
 # ---- ModelDeployment status --------------------------------------------------------------------------------------------------
@@ -552,7 +551,6 @@ class MetricState(StatusModel):
     tolerance: float
     log_s: Annotated[list[float], Field(max_length=64)] = []
     spent_epochs: int = 0
-    elapsed: float = 0.0
     candidate_total: int = 0
     candidate_bad: int = 0
     stable_total: int = 0
@@ -574,6 +572,10 @@ class PodReading(StatusModel):
     restarts: int = 0
 
 
+MOST_PODS = 512
+"""Pods that are followed in a rollout: two arms of 100 replicas, and what an update or an eviction brings beside them."""
+
+
 class RolloutStatus(StatusModel):
     """A rollout under way; one status write holds the e-state and the counters together."""
 
@@ -592,18 +594,19 @@ class RolloutStatus(StatusModel):
     withheld: bool = False
     """The candidate's weight is 0 until it has a ready pod and every pod of both arms was read: so it begins."""
     not_ready_since: Timestamp | None = None
+    flaps: int = 0
+    """Times that the candidate lost all its ready pods."""
     step_started_at: Timestamp | None = None
     """Null until the route is accepted for this weight and requests were seen."""
     step_entered_at: Timestamp | None = None
     step_candidate_requests: int = 0
     planned_seconds: float = 0.0
     metrics: Annotated[list[MetricState], Field(max_length=8)] = []
-    pods: Annotated[list[PodReading], Field(max_length=200)] = []
+    pods: Annotated[list[PodReading], Field(max_length=MOST_PODS)] = []
     measured: bool = False
     """Whether `pods` holds a first reading of this rollout."""
-    restarts_before_candidate: int = 0
-    restarts_before_stable: int = 0
-    """Restarts that the arms' servers had when the rollout began."""
+    restarts: Annotated[dict[str, int], Field(max_length=MOST_PODS)] = {}
+    """Restarts of the arms' servers as last seen, by UID of the pod."""
     crashes_candidate: int = 0
     crashes_stable: int = 0
 

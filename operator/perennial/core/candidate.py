@@ -157,7 +157,7 @@ def _canary(draft: Draft, number: int) -> None:
         draft.set(rollout=None)
         draft.wake(0.1)
         return
-    course = rollout.step(draft.observed, before)
+    course = rollout.step(draft.observed, before, waits=bool(why_waiting(draft)))
     draft.findings.extend(course.findings)
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
@@ -171,7 +171,7 @@ def _canary(draft: Draft, number: int) -> None:
             roll_back(draft, number, course.reason, course.message)
         case "promote":
             promote(draft, number, course.message)
-        case "continue" if course.changed:
+        case "continue" if rollout.weights(course.rollout) != rollout.weights(before):
             _tell_weight(draft, number, course.rollout)
         case "continue":
             pass

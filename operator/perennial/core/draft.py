@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus, Quarantine, VersionState
-from perennial.core.actions import Action, Event, Plan
+from perennial.core.actions import Action, CreateVersion, Event, Plan
 from perennial.core.conditions import Finding
 from perennial.core.inputs import stamp
 from perennial.core.observed import Observed, Version
@@ -68,6 +68,11 @@ class Draft:
         """Look again after so long, at the latest."""
         if seconds is not None:
             self.wakes.append(max(0.05, seconds))
+
+    @property
+    def creating(self) -> bool:
+        """Whether this pass asks for a new version."""
+        return any(isinstance(action, CreateVersion) for action in self.before)
 
     def quarantined(self, identity: str | None) -> Quarantine | None:
         """The quarantine of a model, if it is in one."""

@@ -6,7 +6,7 @@ kill of a child leaves exit code 0. `perennial.core.training` turns the reading 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -65,14 +65,15 @@ class Reading:
     """The Job would go on by itself and has to be deleted."""
 
 
-def read(job: Job, timeout: str, now: datetime) -> Reading:
-    """The first check that has something to say decides."""
+def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = ()) -> Reading:
+    """The first check that has something to say decides. `disruptions` are the UIDs of the pods that were evicted so far."""
     pod = _newest(job)
     checks = (
         _news_to_come(job, pod),
         _complete(job, pod),
+        _too_often_disrupted(job, disruptions),
+        _killed_for_memory(job, pod) if job.failed else None,
         _out_of_time(job, pod, timeout),
-        _too_often_disrupted(job),
         _ended_badly(job, pod),
         _failed_otherwise(job),
         _cannot_start(job, pod, now),
@@ -129,13 +130,11 @@ def _out_of_time(job: Job, pod: JobPod | None, timeout: str) -> Reading | None:
     return Reading("failed", "TimedOut", words)
 
 
-def _too_often_disrupted(job: Job) -> Reading | None:
-    disrupted = sum(pod.disrupted for pod in job.pods)
-    if disrupted <= DISRUPTIONS:
+def _too_often_disrupted(job: Job, disruptions: Collection[str]) -> Reading | None:
+    if len(disruptions) <= DISRUPTIONS:
         return None
-    return Reading(
-        "failed", "DisruptedTooOften", f"pods of Job {job.name} were evicted or preempted {disrupted} times", stop=True
-    )
+    words = f"pods of Job {job.name} were evicted or preempted {len(disruptions)} times"
+    return Reading("failed", "DisruptedTooOften", f"{words}; give it a higher spec.training.priorityClassName", stop=True)
 
 
 def _ended_badly(job: Job, pod: JobPod | None) -> Reading | None:
@@ -155,19 +154,18 @@ def _killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
     for container in _ours(job, pod):
         if "OOMKilled" in (container.reason, container.last_reason):
             limit = container.memory_limit or "the node's memory"
-            fix = "spec.training.resources.limits.memory" if container.name == Container.TRAIN else "the step's memory"
             return Reading(
                 "failed",
                 "OutOfMemory",
                 f"container {container.name} of Job {job.name} was killed for memory: its peak reached its limit, {limit}; "
-                f"raise {fix} or use less data",
+                "raise spec.training.resources.limits.memory (prepare and evaluate have at least that) or use less data",
             )
     return None
 
 
 def _by_exit_code(job: Job, container: ContainerState, exit_code: int) -> Reading:
     message = container.message or container.last_message
-    answer = _said(container.name, message)
+    answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):
             return Reading("refused", answer.reason, answer.message)
@@ -184,7 +182,7 @@ def _exit_words(job: Job, container: ContainerState, exit_code: int) -> str:
     return f"container {container.name} ended with exit code {exit_code}; see: kubectl logs job/{job.name} -c {container.name}"
 
 
-def _said(name: str, message: str) -> Answer | None:
+def _said(message: str) -> Answer | None:
     try:
         return decode_answer(message)
     except ContractError:
@@ -194,8 +192,13 @@ def _said(name: str, message: str) -> Answer | None:
 def _failed_otherwise(job: Job) -> Reading | None:
     if not job.failed:
         return None
-    words = job.failure_message or "the Job failed"
-    return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {words}")
+    words = [job.failure_message or "the Job failed", *_pod_words(_newest(job))]
+    return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {'; '.join(words)}")
+
+
+def _pod_words(pod: JobPod | None) -> list[str]:
+    """Why the pod failed as a whole, as the kubelet tells it: no healthy device, a full volume, the node's pressure."""
+    return [f"pod {pod.name}: {pod.reason}: {pod.message}"] if pod and pod.reason else []
 
 
 def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:

@@ -48,7 +48,6 @@ class Meta:
     resource_version: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
-    created_at: datetime | None = None
     declared: frozenset[str] = frozenset()
     """Keys of our annotations that stand in an applied manifest (kubectl apply, GitOps), not typed by a person."""
 
@@ -208,4 +207,6 @@ class Observed:
     errors: tuple[tuple[str, str], ...] = ()
     """(action name, API server's words) of writes that were refused in the last pass: quota, missing namespace, webhook."""
     invalid: str = ""
-    """Why the spec could not be parsed (a CRD older than the operator), else empty."""
+    """What could not be read, the spec or a version (CRDs that do not fit the operator), else empty."""
+    remembered: bool = False
+    """`invalid`, but `spec` is the last one that could be read: a rollout is measured by it, and nothing is started."""

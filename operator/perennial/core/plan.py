@@ -6,9 +6,11 @@ return under way; then what follows from all of them: states, Deployments, the r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perennial.api.v1alpha1 import ModelDeploymentStatus
 from perennial.core import candidate, lost, report, returns, serving, triggers, wishes
-from perennial.core.actions import Plan, WriteVersionStatus
+from perennial.core.actions import ApplyRoute, Plan, WriteVersionStatus
 from perennial.core.conditions import with_findings
 from perennial.core.draft import Draft
 from perennial.core.inputs import stamp
@@ -20,9 +22,9 @@ def plan(observed: Observed) -> Plan:
     """What to do now. Never raises on any observed state that the API server can hold."""
     if observed.meta.deleting:
         return Plan(observed.status)
-    draft = Draft(observed)
-    if observed.invalid:
-        return _unreadable(draft)
+    if observed.invalid and not observed.remembered:
+        return _unreadable(Draft(observed))
+    draft = Draft(_starting_nothing(observed) if observed.invalid else observed)
     lost.mend(draft)
     triggers.adopt(draft)
     wishes.carry_out(draft)
@@ -43,7 +45,7 @@ def plan(observed: Observed) -> Plan:
 def wanted_counters(observed: Observed) -> tuple[tuple[int, ServingPod], ...]:
     """(version, pod) of every pod whose counters this pass needs: the ready ones of both arms while a rollout lasts."""
     current = observed.status.rollout
-    if current is None or observed.invalid or observed.meta.deleting:
+    if current is None or observed.meta.deleting or (observed.invalid and not observed.remembered):
         return ()
     return tuple(
         (version, pod)
@@ -63,10 +65,14 @@ def _finish(draft: Draft) -> Plan:
 
 
 def _write_versions(draft: Draft) -> None:
-    for version in draft.observed.versions:
-        drafted = draft.versions[version.number].status
-        if drafted != version.status:
-            draft.after.insert(0, WriteVersionStatus(version.number, drafted))
+    """After the route, which must not wait for them, and before versions are deleted."""
+    changed = [
+        WriteVersionStatus(version.number, draft.versions[version.number].status)
+        for version in draft.observed.versions
+        if draft.versions[version.number].status != version.status
+    ]
+    routes = [action for action in draft.after if isinstance(action, ApplyRoute)]
+    draft.after = [*routes, *changed, *(action for action in draft.after if not isinstance(action, ApplyRoute))]
 
 
 def _differs(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
@@ -74,12 +80,17 @@ def _differs(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> boo
     return before.model_copy(update={"rollout": None}) != after.model_copy(update={"rollout": None})
 
 
+def _starting_nothing(observed: Observed) -> Observed:
+    """A rollout whose spec cannot be read any more is still measured and taken back, by the last spec that could be."""
+    return replace(observed, spec=observed.spec.model_copy(update={"paused": True}))
+
+
 def _unreadable(draft: Draft) -> Plan:
     draft.find(
         "Ready",
         False,
         "SpecUnreadable",
-        f"{draft.observed.invalid}; what serves goes on serving; are the CRDs those of this operator?",
+        f"{draft.observed.invalid}; what serves goes on serving, and weights stay as they are",
     )
     meta = draft.observed.meta
     draft.set(conditions=with_findings(draft.status.conditions, draft.findings, meta.generation, draft.observed.now))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
+from perennial.core.inputs import inputs_digest
 from perennial.core.jobs import QUOTA_FIX
-from perennial.core.rollout import ready_pods, workload_of
+from perennial.core.rollout import ready_pods, why_not_ready, workload_of
 
 
 def conditions(draft: Draft) -> None:
@@ -50,15 +51,16 @@ def summary(draft: Draft) -> str:
 
 def _ready(draft: Draft) -> None:
     stable, route = draft.status.stable, draft.observed.route
-    if stable is None:
+    if draft.observed.invalid:
+        words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
+        draft.find("Ready", False, "SpecUnreadable", words)
+    elif stable is None:
         draft.find("Ready", False, "NoVersionServes", _why_none(draft))
-        return
-    pods = ready_pods(workload_of(draft.observed, stable), draft.observed.now)
-    if route is None or not (route.accepted or route.unseen):
+    elif route is None or not (route.accepted or route.unseen):
         words = route.message if route else "the HTTPRoute is being made"
         draft.find("Ready", False, "RouteNotAccepted", words)
-    elif not pods:
-        draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready")
+    elif not ready_pods(workload := workload_of(draft.observed, stable), draft.observed.now):
+        draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready: {why_not_ready(workload)}")
     else:
         where = address(draft) or f"{draft.observed.spec.serving.route.path.rstrip('/')}/predict at the Gateway"
         words = (
@@ -82,6 +84,8 @@ def _up_to_date(draft: Draft) -> None:
     latest, status = draft.versions.get(draft.status.latest), draft.status
     if latest is None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
+    elif latest.number == status.stable and status.inputs_digest != inputs_digest(draft.observed.spec):
+        draft.find("UpToDate", False, "InputsDiffer", "the spec asks for other data, training or evaluation than any version has")
     elif latest.number == status.stable:
         draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
     else:

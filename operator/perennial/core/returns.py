@@ -78,6 +78,8 @@ def carry_out(draft: Draft) -> None:
 def _switch(draft: Draft, target: int, reason: str) -> None:
     previous = draft.status.stable
     draft.set(stable=target, returning=None)
+    if draft.status.candidate == target:
+        draft.set(candidate=None, rollout=None)
     draft.urgent = True
     if previous != target:
         words = {"Pinned": "pinned", "Requested": "asked for by a person", "Breach": "after a breach"}[reason]

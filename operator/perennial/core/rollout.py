@@ -8,12 +8,13 @@ gathered again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import MetricEvidence, MetricState, Rollout, RolloutMetric, RolloutStatus
+from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, Rollout, RolloutMetric, RolloutStatus
 from perennial.core import analysis
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -23,6 +24,8 @@ from perennial_runtime.contract import LATENCY_BOUNDS_MS, Container
 ERRORS_TOLERANCE = 1.0
 LATENCY_TOLERANCE = 1.25
 SAVE_SECONDS = 10.0
+FLAPS = 3
+"""So often the candidate may lose all its ready pods in a rollout before it is taken back."""
 LOOK_SECONDS = 1.0
 CHANGED_SECONDS = 0.2
 """How soon to look again after a change of weight: a route reaches the gateway in about 0.1 s."""
@@ -63,11 +66,10 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
         withheld=True,
         planned_seconds=planned,
         metrics=[
-            analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned), 0.0)
+            analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
             for metric in wish.metrics
         ],
-        restarts_before_candidate=_restarts(workload_of(observed, candidate)),
-        restarts_before_stable=_restarts(workload_of(observed, stable)),
+        restarts={**_restarts(workload_of(observed, candidate)), **_restarts(workload_of(observed, stable))},
     )
 
 
@@ -78,8 +80,8 @@ def tolerance_of(metric: RolloutMetric) -> float:
     return ERRORS_TOLERANCE if metric.errors is not None else LATENCY_TOLERANCE
 
 
-def step(observed: Observed, rollout: RolloutStatus) -> Course:
-    """One pass: crashes, readiness, measurement, verdict, and the next weight."""
+def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Course:
+    """One pass: crashes, readiness, measurement, verdict, and the next weight, which is not taken while the rollout `waits`."""
     rollout = _with_crashes(observed, rollout)
     crashing = analysis.judge_crashes(rollout.crashes_candidate, rollout.crashes_stable)
     if crashing:
@@ -87,16 +89,18 @@ def step(observed: Observed, rollout: RolloutStatus) -> Course:
     unready = _withhold(observed, rollout)
     if unready:
         return unready
+    settled_before = rollout.settled
     rollout, finding = _measure(observed, rollout)
     verdicts = {state.name: analysis.judge(state.name, _resume(rollout, state), state.alpha) for state in rollout.metrics}
     breach = next((verdict for verdict in verdicts.values() if isinstance(verdict, analysis.Breach)), None)
     if breach:
         return _breach(observed, rollout, breach)
-    measured = finding.status is True and rollout.settled
-    if measured and _may_pass(observed, rollout, all(isinstance(verdict, analysis.Clear) for verdict in verdicts.values())):
+    clear = all(isinstance(verdict, analysis.Clear) for verdict in verdicts.values())
+    if finding.status is True and rollout.settled and not waits and _may_pass(observed, rollout, clear):
         return _pass(observed, rollout, finding)
     findings = (finding, *_inconclusive(observed, rollout))
-    return Course(rollout, findings=findings, evidence=evidence_of(rollout))
+    # settled is written at once: what is answered while the operator is away counts when it is back
+    return Course(rollout, findings=findings, evidence=evidence_of(rollout), changed=rollout.settled and not settled_before)
 
 
 def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
@@ -121,32 +125,45 @@ def ready_pods(workload: Workload | None, now: datetime, age: float = 0.0) -> tu
     """Pods that take traffic, ready for at least `age` seconds."""
     if workload is None:
         return ()
-    return tuple(
-        pod
-        for pod in workload.pods
-        if pod.ready and not pod.deleting and (pod.ready_since is None or (now - pod.ready_since).total_seconds() >= age)
-    )
+    return tuple(pod for pod in workload.pods if pod.ready and not pod.deleting and _is_of_age(pod, now, age))
+
+
+def _is_of_age(pod: ServingPod, now: datetime, age: float) -> bool:
+    """Kubelets have clocks of their own: one that is ahead must not make a ready pod look unready."""
+    return age <= 0.0 or pod.ready_since is None or (now - pod.ready_since).total_seconds() >= age
 
 
 def _resume(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
     return analysis.resume(state, rollout.planned_seconds)
 
 
-def _restarts(workload: Workload | None) -> int:
-    if workload is None:
-        return 0
-    return sum(c.restarts for pod in workload.pods for c in pod.containers if c.name == Container.SERVER)
+def _restarts(workload: Workload | None) -> dict[str, int]:
+    """Restarts of the server by UID of the pod, without pods that had none: the map stays small."""
+    found = {
+        pod.uid: sum(c.restarts for c in pod.containers if c.name == Container.SERVER)
+        for pod in (workload.pods if workload else ())
+    }
+    return {uid: count for uid, count in found.items() if count}
 
 
 def _with_crashes(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
-    candidate = _restarts(workload_of(observed, rollout.candidate)) - rollout.restarts_before_candidate
-    stable = _restarts(workload_of(observed, rollout.stable)) - rollout.restarts_before_stable
+    """Each pod's restarts are followed by its UID: pods that go take nothing with them, new ones bring only their own."""
+    candidate, stable = (_restarts(workload_of(observed, version)) for version in (rollout.candidate, rollout.stable))
+    seen = {**candidate, **stable}
+    if seen.items() <= rollout.restarts.items():
+        return rollout
     return rollout.model_copy(
         update={
-            "crashes_candidate": max(rollout.crashes_candidate, candidate),
-            "crashes_stable": max(rollout.crashes_stable, stable),
+            "restarts": dict(list({**rollout.restarts, **seen}.items())[-MOST_PODS:]),
+            "crashes_candidate": rollout.crashes_candidate + _newly(candidate, rollout.restarts),
+            "crashes_stable": rollout.crashes_stable + _newly(stable, rollout.restarts),
+            "unsaved": True,
         }
     )
+
+
+def _newly(restarts: Mapping[str, int], before: Mapping[str, int]) -> int:
+    return sum(max(0, count - before.get(uid, 0)) for uid, count in restarts.items())
 
 
 def _breach(observed: Observed, rollout: RolloutStatus, breach: analysis.Breach) -> Course:
@@ -159,16 +176,23 @@ def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
     if ready_pods(workload, observed.now, READY_SECONDS if rollout.withheld else 0.0):
         return _allow(observed, rollout) if rollout.withheld else None
     if not rollout.withheld:
-        away = rollout.model_copy(
-            update={"withheld": True, "settled": False, "step_started_at": None, "not_ready_since": stamp(observed.now)}
-        )
-        return Course(away, findings=(_not_ready(workload),), changed=True)
+        return _take_away(observed, rollout, workload)
     if rollout.not_ready_since is None:
         return Course(rollout.model_copy(update={"not_ready_since": stamp(observed.now)}), findings=(_not_ready(workload),))
     if since(observed.now, rollout.not_ready_since) > seconds(observed.spec.serving.progress_deadline):
         words = f"the candidate had no ready pod for {observed.spec.serving.progress_deadline}: {why_not_ready(workload)}"
         return _breach(observed, rollout, analysis.Breach("CanaryNotReady", words))
     return Course(rollout, findings=(_not_ready(workload),))
+
+
+def _take_away(observed: Observed, rollout: RolloutStatus, workload: Workload | None) -> Course:
+    """The candidate lost its last ready pod. One that does so again and again will never pass a step, and harms each time."""
+    flaps = rollout.flaps + 1
+    if flaps >= FLAPS:
+        words = f"the candidate lost all its ready pods {flaps} times in this rollout: {why_not_ready(workload)}"
+        return _breach(observed, rollout, analysis.Breach("CanaryNotReady", words))
+    update = {"withheld": True, "settled": False, "step_started_at": None, "not_ready_since": stamp(observed.now), "flaps": flaps}
+    return Course(rollout.model_copy(update=update), findings=(_not_ready(workload),), changed=True)
 
 
 def _allow(observed: Observed, rollout: RolloutStatus) -> Course:
@@ -218,6 +242,7 @@ def _measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus,
     routed = _is_routed(observed, rollout)
     if not routed:
         words = observed.route.message if observed.route else "the HTTPRoute does not exist yet"
+        words = words or "the HTTPRoute has other weights than this step's; they are being written"
         return rollout.model_copy(update={"settled": False}), Finding("Measured", False, "RouteNotAccepted", words)
     look = analysis.look(
         analysis.from_readings(rollout.pods) if rollout.measured else None,
@@ -225,21 +250,34 @@ def _measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus,
         candidate=rollout.candidate,
         stable=rollout.stable,
         existing={pod.uid for workload in observed.workloads for pod in workload.pods},
+        older=_older_pods(observed, rollout),
     )
     if look is None:
         return rollout, Finding("Measured", False, "PodsUnreachable", "not every pod was read")
     read = {"pods": analysis.to_readings(look.readings), "measured": True}
     if not rollout.settled:
-        return rollout.model_copy(update={**read, "settled": True}), Finding("Measured", True, "EveryPodRead")
+        metrics = _advanced(observed, rollout, analysis.broken_off(look))
+        return rollout.model_copy(update={**read, "metrics": metrics, "settled": True}), Finding("Measured", True, "EveryPodRead")
     if rollout.measured and look.readings == analysis.from_readings(rollout.pods):
         return rollout, Finding("Measured", True, "EveryPodRead")
-    elapsed = since(observed.now, rollout.started_at)
-    wishes = {metric.name: metric for metric in observed.spec.rollout.metrics}
-    metrics = [_advance(rollout, state, wishes.get(state.name), look, elapsed) for state in rollout.metrics]
+    metrics = _advanced(observed, rollout, look)
     started = rollout.step_started_at or (stamp(observed.now) if look.candidate.total else None)
     requests = rollout.step_candidate_requests + look.candidate.total
     update = {**read, "unsaved": True, "metrics": metrics, "step_started_at": started, "step_candidate_requests": requests}
     return rollout.model_copy(update=update), Finding("Measured", True, "EveryPodRead")
+
+
+def _older_pods(observed: Observed, rollout: RolloutStatus) -> set[str]:
+    """UIDs of pods that were made before this rollout began."""
+    return {
+        pod.uid for workload in observed.workloads for pod in workload.pods if since(pod.created_at, rollout.started_at) < 0.0
+    }
+
+
+def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -> list[MetricState]:
+    elapsed = since(observed.now, rollout.started_at)
+    wishes = {metric.name: metric for metric in observed.spec.rollout.metrics}
+    return [_advance(rollout, state, wishes.get(state.name), look, elapsed) for state in rollout.metrics]
 
 
 def _is_routed(observed: Observed, rollout: RolloutStatus) -> bool:
@@ -263,7 +301,7 @@ def _advance(
     if wish is None:
         return state
     block = analysis.errors(look) if wish.latency is None else analysis.slow(look, bound_index(wish.latency.slower_than))
-    return analysis.save(state.name, state.alpha, analysis.advance(_resume(rollout, state), block, elapsed), elapsed)
+    return analysis.save(state.name, state.alpha, analysis.advance(_resume(rollout, state), block, elapsed))
 
 
 def bound_index(slower_than: str) -> int:

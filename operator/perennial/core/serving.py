@@ -70,7 +70,8 @@ def route(draft: Draft) -> None:
         return
     now = {entry.version: entry.weight for entry in status.weights}
     wanted = _wanted_weights(draft, status.stable, now)
-    if {v: w for v, w in now.items() if w} != {v: w for v, w in wanted.items() if w}:
+    gone = any(version not in draft.versions for version in now)
+    if gone or {v: w for v, w in now.items() if w} != {v: w for v, w in wanted.items() if w}:
         left = {version: 0 for version, weight in now.items() if weight and version not in wanted and version in draft.versions}
         draft.set(weights=[RouteWeight(version=version, weight=weight) for version, weight in (wanted | left).items()])
     draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
@@ -80,9 +81,9 @@ def _wanted_weights(draft: Draft, stable: int, now: dict[int, int]) -> dict[int,
     """As the rollout says, else everything to stable; but nothing is moved to a stable version that has no ready pod."""
     if draft.status.rollout is not None:
         return dict(weights(draft.status.rollout))
-    left = {version: weight for version, weight in now.items() if version in draft.versions}
-    if any(left.values()) and not ready_pods(workload_of(draft.observed, stable), draft.observed.now):
-        return left
+    whole = sum(now.values()) == 100 and all(version in draft.versions for version, weight in now.items() if weight)
+    if whole and not ready_pods(workload_of(draft.observed, stable), draft.observed.now):
+        return now
     return {stable: 100}
 
 
@@ -90,12 +91,21 @@ def history(draft: Draft) -> None:
     """Versions past `spec.history` go, but none that serves, is wanted, or still stands in the route."""
     status, spec = draft.status, draft.observed.spec
     wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
+    wanted |= {version for version, _ in (draft.observed.route.weights if draft.observed.route else ())}
     if status.returning:
         wanted.add(status.returning.version)
     for number in sorted(draft.versions)[: -spec.history]:
         version = draft.versions[number]
         if number not in wanted and version.status.state in FINAL and not version.meta.deleting:
             draft.after.append(DeleteVersion(version.meta.name, version.meta.uid))
+
+
+def _may_get_requests(draft: Draft, number: int) -> bool:
+    """By the wish, by the live route (a write of it may have been refused), or while no one knows which route the gateway has."""
+    route = draft.observed.route
+    wished = {entry.version for entry in draft.status.weights if entry.weight}
+    live = {version for version, weight in (route.weights if route else ()) if weight or not (route and route.accepted)}
+    return number in wished | live
 
 
 def _replicas(draft: Draft, version: Version) -> int | None:
@@ -108,7 +118,7 @@ def _replicas(draft: Draft, version: Version) -> int | None:
         return observed.spec.serving.replicas
     if workload is None or workload.replicas == 0:
         return None
-    weighed = any(entry.version == number and entry.weight for entry in draft.status.weights)
+    weighed = _may_get_requests(draft, number)
     left = LINGER_SECONDS - since(observed.now, version.status.finished_at) if version.status.finished_at else 0.0
     if weighed or left > 0:
         draft.wake(left if left > 0 else 1.0)

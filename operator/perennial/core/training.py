@@ -96,18 +96,21 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     job = _find(observed, version, record)
     if job is None:
         return Progress(version.status, (_job(version, record.step, record.attempt, champion),), LOOK_SECONDS)
-    reading = jobs.read(job, _timeout(version, record.step), observed.now)
+    disruptions = _disruptions(record, job)
+    reading = jobs.read(job, _timeout(version, record.step), observed.now, disruptions)
     if reading.state == "running":
         words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {reading.message}" if reading.message else "")
-        status = version.status.model_copy(update={"state": _STATES[record.step], "message": words[:2048]})
+        noted = record.model_copy(update={"disruptions": disruptions})
+        steps = [noted if old is record else old for old in version.status.steps]
+        status = version.status.model_copy(update={"state": _STATES[record.step], "message": words[:2048], "steps": steps})
         return Progress(status, (), LOOK_SECONDS)
     ended = record.model_copy(
         update={
             "state": {"succeeded": "Succeeded", "refused": "Refused", "failed": "Failed"}[reading.state],
-            "reason": reading.reason,
+            "reason": reading.reason[:128],
             "message": reading.message[:2048],
             "result": encode_answer(reading.answer) if reading.answer else "",
-            "disruptions": sum(pod.disrupted for pod in job.pods),
+            "disruptions": disruptions,
             "finished_at": stamp(observed.now),
         }
     )
@@ -116,6 +119,12 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     after = advance(observed, replace(version, status=status), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
     return replace(after, actions=(*stop, *after.actions))
+
+
+def _disruptions(record: StepRecord, job: Job) -> list[str]:
+    """Who was disrupted so far: a preempted or drained pod is deleted soon after it was told so."""
+    seen = [pod.uid for pod in job.pods if pod.disrupted and pod.uid not in record.disruptions]
+    return [*record.disruptions, *seen][:16]
 
 
 def _again(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:

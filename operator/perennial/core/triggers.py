@@ -5,31 +5,35 @@ from __future__ import annotations
 from perennial.api.v1alpha1 import ModelVersionSpec, RuntimePin, StorePin, Trigger, VersionParent
 from perennial.core.actions import CreateVersion
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import inputs_digest, version_name
+from perennial.core.inputs import inputs_digest
 from perennial.core.training import answer_of
+
+_WHY = {"Created": "the ModelDeployment is new", "SpecChanged": "the spec changed", "Requested": "a person asked for it"}
 
 
 def adopt(draft: Draft) -> None:
-    """A version that was created just before a crash is taken up, not made a second time."""
+    """The version that the last pass asked for is taken up, whoever the operator was then; nothing rests on it before."""
     newest = max(draft.versions, default=0)
     if newest <= draft.status.latest:
         return
     version = draft.versions[newest]
     _take_up(draft, newest, version.spec.inputs_digest)
+    draft.event("Normal", "VersionCreated", f"{version.meta.name}: {_WHY[version.spec.trigger.reason]}")
     if version.status.state in FINAL or newest == draft.status.stable:
         draft.set(candidate=None)
 
 
-def adopted_request(draft: Draft) -> bool:
-    """Whether this pass adopted a version that a retrain request had made."""
+def adopted_request(draft: Draft) -> int | None:
+    """The number of the version that this pass took up and a retrain request had asked for."""
     newest = max(draft.versions, default=0)
-    return newest > draft.observed.status.latest and draft.versions[newest].spec.trigger.reason == "Requested"
+    taken_up = newest > draft.observed.status.latest and draft.versions[newest].spec.trigger.reason == "Requested"
+    return newest if taken_up else None
 
 
 def on_spec(draft: Draft) -> None:
     """A new version when there is none, or when its inputs in the spec are others than the newest version's."""
     digest = inputs_digest(draft.observed.spec)
-    if draft.status.latest and digest == draft.status.inputs_digest:
+    if (draft.status.latest and digest == draft.status.inputs_digest) or draft.creating:
         return
     known = next((entry for entry in draft.status.quarantined if entry.inputs_digest == digest), None)
     if known:
@@ -44,8 +48,9 @@ def on_spec(draft: Draft) -> None:
         create(draft, Trigger.model_validate({"reason": reason, "message": ""}))
 
 
-def create(draft: Draft, trigger: Trigger) -> int:
-    """The next version, as the newest and the candidate; what is under way is superseded. Returns its number."""
+def create(draft: Draft, trigger: Trigger) -> None:
+    """Asks for the next version. It is taken up, and what is under way superseded, by the next pass, which finds it there: when
+    the cluster refuses it, everything else goes on."""
     observed = draft.observed
     number = max(draft.status.latest, max(draft.versions, default=0)) + 1
     store = observed.defaults.store
@@ -70,10 +75,6 @@ def create(draft: Draft, trigger: Trigger) -> int:
         ),
     )
     draft.before.append(CreateVersion(spec))
-    _take_up(draft, number, spec.inputs_digest)
-    why = {"Created": "the ModelDeployment is new", "SpecChanged": "the spec changed", "Requested": "a person asked for it"}
-    draft.event("Normal", "VersionCreated", f"{version_name(observed.meta.name, number)}: {why[trigger.reason]}")
-    return number
 
 
 def _take_up(draft: Draft, number: int, digest: str) -> None:

@@ -18,12 +18,16 @@ def carry_out(draft: Draft) -> None:
     adopted = triggers.adopted_request(draft)
     draft.set(requests=requests.settle(draft.status.requests, annotations))
     for request in requests.found(annotations, draft.observed.meta.declared):
-        draft.after.append(RemoveAnnotation(request.key, request.value))
         known = requests.is_known(request, draft.status.requests)
         if known is not None:
+            draft.after.append(RemoveAnnotation(request.key, request.value))
             _tell_known(draft, request, known)
             continue
-        outcome = "adopted after a restart" if adopted and request.verb == "retrain" else _DO[request.verb](draft, request)
+        trained = adopted is not None and request.verb == "retrain"
+        outcome = f"v{adopted} is being trained" if trained else _DO[request.verb](draft, request)
+        if not outcome:
+            continue
+        draft.after.append(RemoveAnnotation(request.key, request.value))
         refused = outcome.startswith("refused")
         draft.event("Warning" if refused else "Normal", "RequestRefused" if refused else "Request", f"{request.verb}: {outcome}")
         record = RequestRecord(
@@ -67,8 +71,8 @@ def _rollback_to(draft: Draft, request: Request) -> str:
 def _retrain(draft: Draft, request: Request) -> str:
     if draft.observed.spec.paused:
         return "refused: spec.paused is true"
-    number = triggers.create(draft, Trigger(reason="Requested", message=f"retrain {request.argument}"[:1024]))
-    return f"v{number} is being trained"
+    triggers.create(draft, Trigger(reason="Requested", message=f"retrain {request.argument}"[:1024]))
+    return ""  # carried out when the version is there: a cluster that refuses it is asked again
 
 
 def _promote(draft: Draft, request: Request) -> str:

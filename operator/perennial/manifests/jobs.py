@@ -33,6 +33,7 @@ from perennial.manifests.common import (
     with_env,
     with_step,
 )
+from perennial.manifests.quantities import larger
 from perennial_runtime.contract import (
     EXIT_REFUSED,
     OUT_PATH,
@@ -48,8 +49,8 @@ from perennial_runtime.contract import (
 
 OWN_STEP_SECONDS = 3600
 """Deadline of prepare and evaluate."""
-GRACE_SECONDS = 120
-"""Time for the reporter to upload what is there when the pod is ended."""
+GRACE_SECONDS = 300
+"""Time for the reporter to upload what is there when the pod is ended, also while the store is away for a while."""
 DATA_PATH = TRAIN_FILE.rpartition("/")[0]
 
 _STEP_RESOURCES = resources("250m", "512Mi", "2", "2Gi")
@@ -119,8 +120,15 @@ def _own(version: Version, action: CreateJob) -> _Pod:
         volumes.append(secret_volume("source", source.name if source else version.spec.store.secret_name))
     name = Container(action.step)
     image = version.spec.runtime.training_image
-    main = with_step(container(name, image, mounts, _STEP_RESOURCES, Command(action.step)), encode(action.input))
+    main = with_step(container(name, image, mounts, _step_resources(version), Command(action.step)), encode(action.input))
     return _Pod([main], [], volumes, OWN_STEP_SECONDS, (name,))
+
+
+def _step_resources(version: Version) -> Manifest:
+    """Data that needs a trainer with more memory needs a step of ours with more memory."""
+    wanted = str(version.spec.training.resources.limits.get("memory", ""))
+    limits = _STEP_RESOURCES["limits"]
+    return {**_STEP_RESOURCES, "limits": {**limits, "memory": larger(limits["memory"], wanted)}}
 
 
 def _train(version: Version, action: CreateJob) -> _Pod:

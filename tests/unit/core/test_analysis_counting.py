@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perennial.api.v1alpha1 import PodReading
-from perennial.core.analysis import Block, Look, errors, from_readings, look, slow, to_readings
+from perennial.core.analysis import Block, Look, broken_off, errors, from_readings, look, slow, to_readings
 from perennial.core.observed import PodCounters
 
 STABLE, CANDIDATE = 1, 2
@@ -75,7 +75,6 @@ def test_after_a_crash_counting_starts_at_zero_and_the_requests_under_way_count_
     found = looked(before, [pod("s", STABLE, 110), pod("c", CANDIDATE, 8, 1, restarts=1)])
     assert errors(found) == Block(11, 4, 10, 0)
     assert found.candidate.lost == 3
-    assert found.candidate.restarts == 1
     assert slow(found, 1) == Block(8, 0, 10, 0)
 
 
@@ -90,9 +89,24 @@ def test_a_restart_that_the_status_tells_late_counts_once() -> None:
     late = looked(first.readings, [pod("c", CANDIDATE, 20)])
     told = looked(late.readings, [pod("c", CANDIDATE, 30, restarts=1)])
     assert [errors(late), errors(told)] == [Block(10, 0, 0, 0), Block(10, 0, 0, 0)]
-    assert first.candidate.restarts + late.candidate.restarts + told.candidate.restarts == 1
-    again = looked(told.readings, [pod("c", CANDIDATE, 3, restarts=2)])
-    assert again.candidate.restarts == 1
+
+
+def test_what_an_older_pod_counted_before_it_was_first_read_is_another_times() -> None:
+    before = [pod("s", STABLE, 100)]
+    old = [pod("s", STABLE, 110), pod("old", STABLE, 1_000_000, 900), pod("new", STABLE, 7, 1)]
+    first = look(before, old, candidate=CANDIDATE, stable=STABLE, older={"s", "old"})
+    assert first is not None
+    assert errors(first) == Block(0, 0, 17, 1)
+    second = looked(first.readings, [pod("old", STABLE, 1_000_010, 901)])
+    assert errors(second) == Block(0, 0, 10, 1)
+
+
+def test_of_a_time_in_which_the_weight_changed_only_broken_off_requests_count() -> None:
+    before = [pod("s", STABLE, 100), pod("c", CANDIDATE, 500, 5, in_flight=3)]
+    crashed = looked(before, [pod("s", STABLE, 110, 1), pod("c", CANDIDATE, 8, 1, restarts=1)])
+    assert errors(broken_off(crashed)) == Block(3, 3, 10, 1)
+    quiet = looked(before, [pod("s", STABLE, 110), pod("c", CANDIDATE, 508, 9)])
+    assert errors(broken_off(quiet)) == Block()
 
 
 def test_other_versions_are_left_out() -> None:

@@ -175,17 +175,17 @@ def test_the_evidence_that_is_shown_is_plain_json_even_when_it_is_overwhelming()
 @given(blocks=st.lists(BLOCKS, max_size=6), planned=st.sampled_from([0.0, 37.0, 600.0]), tolerance=st.sampled_from([1.0, 1.25]))
 def test_an_operator_that_comes_back_has_the_same_e(blocks: list[Block], planned: float, tolerance: float) -> None:
     state = after(*blocks, planned=planned, tolerance=tolerance)
-    text = json.dumps(save("errors", 0.005, state, 6.0).model_dump(by_alias=True), allow_nan=False)
+    text = json.dumps(save("errors", 0.005, state).model_dump(by_alias=True), allow_nan=False)
     back = resume(MetricState.model_validate_json(text), planned)
     assert back == state
     assert log_e(back) == log_e(state)
-    assert save("errors", 0.005, back, 6.0).model_dump_json() == save("errors", 0.005, state, 6.0).model_dump_json()
+    assert save("errors", 0.005, back).model_dump_json() == save("errors", 0.005, state).model_dump_json()
     more = Block(10, 3, 90, 1)
     assert advance(back, more, 7.0) == advance(state, more, 7.0)
 
 
 def test_a_state_that_nobody_can_have_saved_starts_the_test_again() -> None:
-    saved = save("errors", 0.005, after(Block(10, 3, 90, 1)), 1.0)
+    saved = save("errors", 0.005, after(Block(10, 3, 90, 1)))
     broken: list[dict[str, Any]] = [
         {"log_s": []}, {"log_s": [1.0] * 31}, {"log_s": [math.nan] * 32}, {"log_s": [math.inf] * 32}, {"spent_epochs": 61},
         {"spent_epochs": -1}, {"candidate_bad": 11}, {"stable_total": -1}, {"strata": [1.0]},

@@ -39,6 +39,7 @@ class Case:
 
 UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
 PENDING = JobPod("pod-x", "pu", "Pending", START)
+NOT_ADMITTED = replace(PENDING, phase="Failed", reason="UnexpectedAdmissionError", message="no healthy devices present")
 SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
 NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
 PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
@@ -84,6 +85,24 @@ CASES = [
         "failed",
         "TimedOut",
         "ran longer than 1h",
+    ),
+    Case(
+        "R7 killed for memory, and then its time was over",
+        job(
+            "train",
+            ended("train", 137, "OOMKilled", memory_limit="1Gi"),
+            pod=JobPod("pod-x", "pu", "Failed", START, reason="DeadlineExceeded"),
+            failed=True,
+        ),
+        "failed",
+        "OutOfMemory",
+    ),
+    Case(
+        "a pod that the kubelet did not admit",
+        job("train", pod=NOT_ADMITTED, failed=True, failure_reason="BackoffLimitExceeded"),
+        "failed",
+        "BackoffLimitExceeded",
+        "pod pod-x: UnexpectedAdmissionError: no healthy devices present",
     ),
     Case("R9 writes nothing", job("train", ended("reporter", 0, "Completed", NOTHING), complete=True), "failed", "OutputMissing"),
     Case(
@@ -173,5 +192,7 @@ def test_job_that_would_go_on_for_ever_is_stopped_when_it_is_given_up() -> None:
 
 
 def test_six_disruptions_are_too_many() -> None:
-    pods = tuple(JobPod(f"p{i}", f"u{i}", "Failed", START, disrupted=True) for i in range(6))
-    assert jobs.read(replace(job("train"), pods=pods), "1h", START).reason == "DisruptedTooOften"
+    assert jobs.read(job("train"), "1h", START, [f"u{number}" for number in range(5)]).state == "running"
+    reading = jobs.read(job("train"), "1h", START, [f"u{number}" for number in range(6)])
+    assert reading.reason == "DisruptedTooOften"
+    assert reading.stop

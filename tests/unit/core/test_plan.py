@@ -161,6 +161,108 @@ def test_breach_moves_nothing_to_a_stable_version_without_a_ready_pod() -> None:
     assert dict(world.route.weights) == {1: 100, 2: 0}
 
 
+def test_candidate_that_loses_its_pods_again_and_again_is_taken_back() -> None:
+    world = v2_with_traffic()
+    for _ in range(3):
+        world.unready(2)
+        world.live(3, rate=100)
+        world.never_ready.clear()
+        world.live(10, rate=100)
+    assert world.versions[2].status.state == "RolledBack"
+    assert "3 times" in world.versions[2].status.message
+    assert world.status.stable == 1
+
+
+def test_restarts_are_counted_pod_by_pod() -> None:
+    world = v2_with_traffic()
+    world.restart("pod-1-0", 3)
+    world.live(2, rate=100)
+    world.unready(1)
+    world.never_ready.clear()
+    world.live(6, rate=100)
+    assert world.status.rollout is not None
+    assert world.status.rollout.crashes_stable == 3
+    world.restart("pod-2-0", 1)
+    world.live(2, rate=100)
+    world.restart("pod-2-0", 0)
+    world.restart("pod-2-1", 1)
+    world.live(2, rate=100)
+    assert world.status.rollout.crashes_candidate == 2
+
+
+def test_pin_that_cannot_be_served_still_lets_nothing_be_promoted() -> None:
+    world = v2_with_traffic()
+    world.wish = spec(pin=99)
+    world.live(100, rate=100)
+    assert world.status.stable == 1
+    assert world.route is not None
+    assert dict(world.route.weights) == {1: 90, 2: 10}
+    world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=200, bad={2: 0.5})
+
+
+def test_version_whose_traffic_the_live_route_still_has_keeps_its_pods() -> None:
+    world = v2_with_traffic().until(lambda w: w.route is not None and dict(w.route.weights).get(2) == 50, rate=100)
+    world.frozen_route = True
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    world.live(60, rate=100)
+    assert world.workloads[1].replicas == 2
+    world.frozen_route = False
+    world.live(60, rate=100)
+    assert world.workloads[1].replicas == 0
+
+
+def test_version_that_may_not_be_made_stops_neither_a_rollback_nor_a_request() -> None:
+    world = v2_with_traffic()
+    world.no_versions = True
+    world.wish = spec(data=world.wish.data.model_copy(update={"minimum_rows": 7}).model_dump(by_alias=True))
+    world.annotations["perennial.dev/retrain"] = "july"
+    world.live(5, rate=100)
+    assert world.annotations, "a wish that could not be carried out is not forgotten"
+    world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=200, bad={2: 0.5})
+    world.no_versions = False
+    world.until(lambda w: 3 in w.versions, rate=100)
+    world.live(3, rate=100)
+    assert not world.annotations
+
+
+def test_rollout_whose_spec_cannot_be_read_any_more_is_still_taken_back() -> None:
+    world = v2_with_traffic()
+    world.invalid = "spec.rollout: unknown field"
+    world.live(60, rate=100)
+    assert world.route is not None
+    assert dict(world.route.weights) == {1: 90, 2: 10}
+    assert condition(world, "Ready")[:2] == ("False", "SpecUnreadable")
+    world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=200, bad={2: 0.5})
+
+
+def test_candidate_that_a_person_returned_to_is_no_candidate_any_more() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    world.annotations["perennial.dev/retrain"] = "again"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    world.annotations["perennial.dev/rollback-to"] = "3"
+    world.until(lambda w: w.status.stable == 3, rate=100)
+    assert world.status.candidate is None
+    assert condition(world, "Progressing")[:2] == ("False", "Idle")
+
+
+def test_retired_version_that_a_person_deletes_leaves_the_route() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    del world.versions[1]
+    world.live(2, rate=100)
+    assert world.route is not None
+    assert world.route.weights == ((2, 100),)
+
+
+def test_every_status_that_is_planned_fits_its_schema() -> None:
+    world = v2_with_traffic()
+    for bad in (0.0, 0.5):
+        for _ in range(40):
+            world.live(1, rate=200, bad={2: bad})
+            type(world.status).model_validate(world.status.model_dump(by_alias=True, exclude_none=True))
+
+
 def test_promotion_of_a_candidate_without_a_ready_pod_is_refused() -> None:
     world = v2_with_traffic()
     world.unready(2)
@@ -311,6 +413,7 @@ def test_request_that_makes_no_sense_is_refused_with_words_and_removed(verb: str
 def test_spec_change_supersedes_the_candidate_under_way() -> None:
     world = v2_in_canary()
     world.wish = spec(data=world.wish.data.model_copy(update={"minimum_rows": 7}).model_dump(by_alias=True))
+    world.run()
     world.run()
     assert world.versions[2].status.state == "Superseded"
     assert world.route is not None

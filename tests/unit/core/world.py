@@ -92,6 +92,12 @@ class World:
     status_writes: int = 0
     generation: int = 1
     unreachable: bool = False
+    frozen_route: bool = False
+    """Writes of the route are refused."""
+    no_versions: bool = False
+    """No ModelVersion may be made."""
+    invalid: str = ""
+    """Why the spec cannot be read any more; what it was is remembered."""
     never_ready: set[int] = field(default_factory=set)
     answer: Callable[[str, int, actions.CreateJob], Answer | Job | None] | None = None
     """What a Job answers; None: the usual. Returning a Job puts that Job instead."""
@@ -119,6 +125,8 @@ class World:
             workloads=tuple(self._aged(w) for w in self.workloads.values()),
             route=self.route,
             gateway_address="198.18.0.9",
+            invalid=self.invalid,
+            remembered=bool(self.invalid),
         )
         wanted = wanted_counters(base)
         if self.unreachable and wanted:
@@ -165,6 +173,13 @@ class World:
         pods = tuple(replace(pod, ready=False, ready_since=None, created_at=self.now) for pod in old.pods)
         self.workloads[version] = replace(old, pods=pods)
 
+    def restart(self, uid: str, times: int) -> None:
+        """The server in this pod has been restarted so often."""
+        server = ContainerState("server", "running", restarts=times)
+        for number, workload in self.workloads.items():
+            pods = tuple(replace(pod, containers=(server,)) if pod.uid == uid else pod for pod in workload.pods)
+            self.workloads[number] = replace(workload, pods=pods)
+
     def traffic(self, rate: float, bad: dict[int, float]) -> None:
         """Requests of one second."""
         for version, weight in self.route.weights if self.route else ():
@@ -181,6 +196,10 @@ class World:
     def apply(self, action: actions.Action) -> None:  # noqa: C901 - one case for each action
         """One write, idempotent as the real ones are."""
         match action:
+            case actions.CreateVersion() if self.no_versions:
+                pass
+            case actions.ApplyRoute() if self.frozen_route:
+                pass
             case actions.CreateVersion():
                 self._create_version(action)
             case actions.CreateJob():

@@ -90,8 +90,20 @@ async def test_an_answer_that_is_no_json_is_worth_another_try(
 ) -> None:
     server, api, _ = served
     server.answers.append(web.Response(text="<html>bad gateway", status=502))
+    with pytest.raises(Unavailable, match="bad gateway"):
+        await api.get(JOBS, "shop", "j")
+    server.answers.append(web.Response(text="<html>welcome", status=200))
     with pytest.raises(Unavailable, match="is not JSON"):
         await api.get(JOBS, "shop", "j")
+
+
+async def test_a_kind_that_the_cluster_does_not_know_is_not_found(
+    served: tuple[Server, ApiServer, list[tuple[str, int]]],
+) -> None:
+    server, api, _ = served
+    server.answers.append(web.Response(text="404 page not found\n", status=404))
+    with pytest.raises(NotFound, match="404 page not found"):
+        await api.list(JOBS, "shop")
 
 
 async def test_no_answer_is_unavailable_with_status_0() -> None:

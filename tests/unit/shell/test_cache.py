@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from perennial.adapters.cache import Cache
+from perennial.adapters.cache import Cache, slim
 from perennial.adapters.kinds import JOBS, PODS
 from perennial.ports import Manifest
 
@@ -133,3 +133,4 @@ def test_pods_are_kept_without_what_no_pass_reads() -> None:
         "initContainers": [],
         "containers": [{"name": "train", "limits": {"memory": "1Gi"}}],
     }
+    assert slim(kept) == kept

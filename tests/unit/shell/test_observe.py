@@ -158,8 +158,9 @@ def the_route(*parents: Manifest) -> Manifest:
     return manifest
 
 
-def parent(status: str = "True", generation: int = 2) -> Manifest:
+def parent(status: str = "True", generation: int = 2, name: str = "gw") -> Manifest:
     return {
+        "parentRef": {"name": name, "namespace": "shop"},
         "controllerName": "gateway.example/controller",
         "conditions": [
             {"type": "Accepted", "status": "True", "observedGeneration": generation},
@@ -192,6 +193,33 @@ def test_a_route_that_is_not_carried_out_tells_why(reason: str, parents: tuple[M
     state = observe.route(the_route(*parents), "m", "")
     assert not state.accepted, reason
     assert words in state.message
+
+
+def test_the_answer_of_a_gateway_that_the_route_has_left_says_nothing() -> None:
+    assert observe.route(the_route(parent(), parent("False", 1, "old")), "m", "").accepted
+    assert "no Gateway controller has answered" in observe.route(the_route(parent(name="old")), "m", "").message
+
+
+def test_a_version_that_cannot_be_read_is_named() -> None:
+    broken = thing("ModelVersion", "m-v1", OWNER)
+    broken["spec"] = {"number": 1, "unheardOf": True}
+    found, words = observe.versions([broken], "v1")
+    assert found == ()
+    assert words.startswith("ModelVersion m-v1: ")
+
+
+def test_of_a_status_that_cannot_be_read_the_quarantine_is_kept() -> None:
+    entry = {
+        "version": 3,
+        "identity": "a" * 64,
+        "inputsDigest": "b" * 64,
+        "reason": "CanaryWorse",
+        "since": "2026-01-01T00:00:00Z",
+    }
+    raw = {"stable": 2, "held": True, "quarantined": [entry, {"version": "x"}], "rollout": {"unheardOf": 1}, "summary": 7}
+    status = observe.salvaged_status({"status": raw})
+    assert (status.stable, status.held, status.rollout) == (2, True, None)
+    assert [one.version for one in status.quarantined] == [3]
 
 
 def test_a_missing_gateway_is_told_instead() -> None:

@@ -6,7 +6,7 @@
 docs/statistics.md tells the method and what it reached in simulation.
 """
 
-from perennial.core.analysis.counting import Increments, Look, errors, from_readings, look, slow, to_readings
+from perennial.core.analysis.counting import Increments, Look, broken_off, errors, from_readings, look, slow, to_readings
 from perennial.core.analysis.eprocess import Block, EProcess, advance, log_e, start
 from perennial.core.analysis.evidence import (
     Breach,
@@ -34,6 +34,7 @@ __all__ = [
     "OddsRatio",
     "Verdict",
     "advance",
+    "broken_off",
     "errors",
     "evidence",
     "from_readings",

@@ -4,7 +4,8 @@
 differences pod by pod, and a metric makes its `Block` of them (`errors`, `slow`), which goes to `eprocess.advance`.
 
 - A look needs every pod of both arms. What could not be read is not lost: the next look that works covers it too.
-- The first reading of a rollout is the baseline. A pod that appears later started later, so all that it counted is new.
+- The first reading of a rollout is the baseline, and so is the first of a pod that is older than the rollout (it was not ready
+  at the time): what it counted before is another time's. A younger pod started later, so all that it counted is new.
 - A pod that is not there (unready, draining, gone) adds nothing and keeps its last reading: what it had answered stays counted,
   once.
 - Counters that fell, or a container restart, mean a new process that counts from zero. What its predecessor had under way was
@@ -33,7 +34,6 @@ class Increments:
     """Timed requests at or under each latency bound."""
     lost: int = 0
     """Requests that were under way in a process that ended; counted in `total` and `bad` already."""
-    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,13 @@ def look(
     candidate: int,
     stable: int,
     existing: Collection[str] | None = None,
+    older: Collection[str] = (),
 ) -> Look | None:
     """Both arms' differences since `previous`; None when not every pod was read (`current` is None).
 
     `previous` is None at the first look of a rollout. `candidate` and `stable` are version numbers; pods of others are left
     out. `existing` are the UIDs of all pods that are still there, ready or not; the readings of others are dropped (all are
-    kept when it is not given).
+    kept when it is not given); `older` are those of pods that were made before the rollout began.
     """
     if current is None:
         return None
@@ -66,7 +67,7 @@ def look(
     if previous is None:
         return Look(Increments(), Increments(), _ordered(now))
     before = {pod.uid: pod for pod in previous if pod.version in arms}
-    pairs = [(before.get(pod.uid), pod) for pod in now]
+    pairs = [(before.get(pod.uid, pod if pod.uid in older else None), pod) for pod in now]
     seen = {pod.uid for pod in now}
     absent = [pod for uid, pod in before.items() if uid not in seen and (existing is None or uid in existing)]
     return Look(
@@ -74,6 +75,17 @@ def look(
         _sum(_difference(old, new) for old, new in pairs if new.version == stable),
         _ordered([*(_kept(old, new) for old, new in pairs), *absent]),
     )
+
+
+def broken_off(look: Look) -> Look:
+    """What is left to count of a look during which the weight was changed: requests that a crash of the candidate broke off.
+
+    The answers of such a time say nothing (the arms did not share it), but a request that was never answered is a bad one,
+    beside what stable answered meanwhile.
+    """
+    lost = look.candidate.lost
+    candidate = Increments(total=lost, bad=lost, lost=lost)
+    return Look(candidate, look.stable if lost else Increments(), look.readings)
 
 
 def errors(look: Look) -> Block:
@@ -122,7 +134,7 @@ def from_readings(readings: Iterable[PodReading]) -> tuple[PodCounters, ...]:
 
 def _difference(old: PodCounters | None, new: PodCounters) -> Increments:
     if old is None:
-        return Increments(new.total, min(new.bad, new.total), new.timed, new.buckets, 0, new.restarts)
+        return Increments(new.total, min(new.bad, new.total), new.timed, new.buckets)
     if _is_new_process(old, new):
         lost = max(0, old.in_flight)
         return Increments(
@@ -131,7 +143,6 @@ def _difference(old: PodCounters | None, new: PodCounters) -> Increments:
             timed=new.timed,
             buckets=new.buckets,
             lost=lost,
-            restarts=max(1, new.restarts - old.restarts),
         )
     total = new.total - old.total
     return Increments(
@@ -169,7 +180,6 @@ def _sum(parts: Iterable[Increments]) -> Increments:
             result.timed + part.timed,
             tuple(a + b for a, b in _paired(result.buckets, part.buckets)) or result.buckets,
             result.lost + part.lost,
-            result.restarts + part.restarts,
         )
     return result
 

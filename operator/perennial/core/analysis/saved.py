@@ -13,7 +13,7 @@ from perennial.core.analysis.eprocess import RATIOS, Block, EProcess, Strata, pl
 from perennial.core.analysis.evidence import Evidence
 
 
-def save(name: str, alpha: float, state: EProcess, elapsed_seconds: float) -> MetricState:
+def save(name: str, alpha: float, state: EProcess) -> MetricState:
     """Everything that `resume` needs, but the planned seconds, which are the rollout's. All numbers are finite."""
     return MetricState(
         name=name,
@@ -21,7 +21,6 @@ def save(name: str, alpha: float, state: EProcess, elapsed_seconds: float) -> Me
         tolerance=state.tolerance,
         log_s=list(state.log_s),
         spent_epochs=state.epochs_spent,
-        elapsed=elapsed_seconds,
         candidate_total=state.counts.candidate_total,
         candidate_bad=state.counts.candidate_bad,
         stable_total=state.counts.stable_total,
