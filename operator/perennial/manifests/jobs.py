@@ -49,7 +49,7 @@ from perennial_runtime.contract import (
 
 OWN_STEP_SECONDS = 3600
 """Deadline of prepare and evaluate."""
-GRACE_SECONDS = 300
+GRACE_SECONDS = 180
 """Time for the reporter to upload what is there when the pod is ended, also while the store is away for a while."""
 DATA_PATH = TRAIN_FILE.rpartition("/")[0]
 
