@@ -1,14 +1,15 @@
 """Bad input on the real cluster, R1 to R20: everything wrong is applied at once, then each test looks at how its own was told.
 
 `shop` is a good model beside them: it is what has to go on serving while a new version of it turns out bad (R13, R15) and while
-clients send it nonsense (R18, R19). The image that cannot be pulled is given three minutes by design and is looked at last.
+clients send it nonsense (R18, R19). `steady`, in a namespace of its own, goes through one bad wish after the other under clients.
+The image that cannot be pulled is given three minutes by design and is looked at last.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,28 +18,34 @@ from typing import Any
 import pytest
 
 from cluster_support import bad_inputs, synthetic
-from cluster_support.bad_inputs import CASES, SECRET_VALUE, Case, Manifest, wish
-from cluster_support.place import Place, merged
+from cluster_support.bad_inputs import CASES, NO_IMAGE, SECRET_VALUE, Case, Manifest, wish
+from cluster_support.place import Load, Place, merged
 from demo import view
 from demo.kubectl import Kubectl, KubectlError
 from demo.stage import State
-from demo.traffic import Client
 
 SHOP = "shop"
+STEADY = "steady"
 NO_GATEWAY = "no-gateway"
 QUEUED = "queued"
 ENDED = ("Failed", "Rejected")
 PATIENCE = 420.0
 """Seconds: all of it shares the CPUs of one node."""
 QUOTAS = {"jobs": "count/jobs.batch", "pods": "pods"}
+QUOTA_FIX = "raise the quota or lower the requests"
+IN_TURN = tuple(map(bad_inputs.named, ("no-column", "exits", "parity")))
+"""What `steady` has to survive, besides what the API server refuses, an image that cannot be pulled and a quota."""
+
+Test = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """Where all the wrong ModelDeployments are."""
+    """Where all the wrong ModelDeployments are, and the one that serves among bad wishes."""
 
     place: Place
     quotas: Mapping[str, Place]
+    steady: Place
     began: str
 
 
@@ -47,31 +54,54 @@ def wrong(shared_place: Place) -> Iterator[Wrong]:
     """Everything applied."""
     place = shared_place
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    place.ground.upload("tests", [(f"{place.namespace}/{name}", body) for name, body in bad_inputs.data()])
+    beside = {word: f"{place.namespace}-{word}" for word in (*QUOTAS, STEADY)}
+    try:
+        places = {word: _beside(place, namespace) for word, namespace in beside.items()}
+        data = dict(bad_inputs.data())
+        place.ground.upload("tests", [(f"{place.namespace}/{name}", body) for name, body in data.items()])
+        places[STEADY].upload(data[bad_inputs.GOOD_FILE], bad_inputs.GOOD_FILE)
+        _apply_all(place)
+        places[STEADY].apply(wish(places[STEADY], STEADY))
+        for kind, resource in QUOTAS.items():
+            forbid(places[kind], resource)
+            places[kind].apply(places[kind].manifest(QUEUED, data={"source": {"uri": f"{place.source}{bad_inputs.GOOD}/"}}))
+        yield Wrong(place, {kind: places[kind] for kind in QUOTAS}, places[STEADY], began)
+    finally:
+        place.ground.delete_namespaces(*beside.values())
+
+
+def _apply_all(place: Place) -> None:
     good = wish(place, SHOP, serving={"progressDeadline": "20s"})
-    gateway = {"serving": {"route": {"parentRefs": [{"name": "nobodys-gateway"}]}}}
+    gateway: Manifest = {"serving": {"route": {"parentRefs": [{"name": "nobodys-gateway"}]}}}
     first, *rest = (bad_inputs.manifest(place, case) for case in CASES)
     place.kubectl.apply(first, good, wish(place, NO_GATEWAY, **gateway), *rest)
-    quotas = {kind: _with_quota(place, kind, resource) for kind, resource in QUOTAS.items()}
-    try:
-        yield Wrong(place, quotas, began)
-    finally:
-        place.ground.delete_namespaces(*(found.namespace for found in quotas.values()))
 
 
-def _with_quota(place: Place, kind: str, resource: str) -> Place:
-    kubectl = place.ground.namespace(f"{place.namespace}-{kind}")
+def _beside(place: Place, namespace: str) -> Place:
+    return Place(place.ground, place.images, place.ground.namespace(namespace), place.folder)
+
+
+def forbid(place: Place, resource: str) -> None:
+    """A quota of none of a resource, from now on in force."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {resource: "0"}}}
-    kubectl.apply(quota)
-    kubectl.run("wait", "resourcequota/none", "--for=jsonpath={.status.hard}", "--timeout=60s", timeout=70)
-    found = Place(place.ground, place.images, kubectl, place.folder)
-    found.apply(found.manifest(QUEUED, data={"source": {"uri": f"{place.source}{bad_inputs.GOOD}/"}}))
-    return found
+    place.kubectl.apply(quota)
+    place.kubectl.run("wait", "resourcequota/none", "--for=jsonpath={.status.hard}", "--timeout=60s", timeout=70)
+
+
+def carries(*found: Case) -> Callable[[Test], Test]:
+    """Marks a test with the numbers of cases that it looks at beside the tests that are theirs."""
+
+    def mark(test: Test) -> Test:
+        for case in found:
+            test = pytest.mark.refusal(case.number)(test)
+        return test
+
+    return mark
 
 
 def words_of(state: State) -> str:
     """What a person reads about the newest version: the condition Ready, and the version's own message."""
-    return view.condition(state.deployment, "Ready").get("message", "") + "\n" + state.version(1).get("message", "")
+    return f"{view.condition(state.deployment, 'Ready').get('message', '')}\n{state.version(1).get('message', '')}"
 
 
 def running_jobs(kubectl: Kubectl, name: str) -> list[str]:
@@ -80,12 +110,10 @@ def running_jobs(kubectl: Kubectl, name: str) -> list[str]:
 
 
 @contextmanager
-def clients(place: Place) -> Iterator[Client]:
-    """20 requests a second on shop for as long as the block lasts."""
-    bodies = synthetic.bodies(synthetic.table(1000, first=5000))
-    with place.client(str(place.state(SHOP).status["address"]), bodies, rate=20) as client:
-        place.until("the first answers", lambda state: client.look().requests > 10, name=SHOP)
-        yield client
+def clients(place: Place, name: str = SHOP) -> Iterator[Load]:
+    """20 requests a second on a model for as long as the block lasts."""
+    with place.load(synthetic.bodies(synthetic.table(1000, first=5000)), name=name, rate=20) as load:
+        yield load
 
 
 def apply_words(place: Place, manifest: Manifest) -> str:
@@ -100,17 +128,22 @@ def apply_words(place: Place, manifest: Manifest) -> str:
     [
         ({"trainng": {}}, ("unknown field", "trainng")),
         ({"training": {"image": "registry/trainer:1"}}, ("both recipe and image", "keep one")),
-        ({"data": {"columns": [one for one in synthetic.COLUMNS if one["role"] != "label"]}}, ("label",)),
+        (
+            {"data": {"columns": [one for one in synthetic.COLUMNS if one["role"] != "label"]}},
+            ("data.columns", "role: label", "give that role to exactly one"),
+        ),
         (
             {"rollout": {"steps": [{"weight": 50, "hold": "5s"}, {"weight": 10, "hold": "5s"}]}},
-            ("spec.rollout", "more than the one before it"),
+            ("spec.rollout", "each must be more than the one before it"),
         ),
-        ({"data": {"holdout": {"fraction": 0}}}, ("spec.data.holdout.fraction",)),
-        ({"data": {"holdout": {"fraction": 1}}}, ("spec.data.holdout.fraction",)),
+        ({"data": {"holdout": {"fraction": 0}}}, ("spec.data.holdout.fraction", "it must be more than 0 and less than 1")),
+        ({"data": {"holdout": {"fraction": 1}}}, ("spec.data.holdout.fraction", "it must be more than 0 and less than 1")),
     ],
     ids=["unknown-field", "two-ways-to-train", "no-label", "falling-weights", "holdout-0", "holdout-1"],
 )
-def test_kubectl_apply_refuses_a_wrong_spec_and_names_the_field(wrong: Wrong, spec: Manifest, words: tuple[str, ...]) -> None:
+def test_kubectl_apply_refuses_a_wrong_spec_and_names_the_field_and_the_fix(
+    wrong: Wrong, spec: Manifest, words: tuple[str, ...]
+) -> None:
     said = apply_words(wrong.place, wish(wrong.place, "refused", **spec))
     for word in words:
         assert word in said
@@ -118,11 +151,15 @@ def test_kubectl_apply_refuses_a_wrong_spec_and_names_the_field(wrong: Wrong, sp
 
 
 @pytest.mark.refusal(20)
-@pytest.mark.parametrize("name", ["a" * 37, "shop-v2"])
-def test_kubectl_apply_refuses_a_name_that_children_could_not_carry(wrong: Wrong, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "fix"), [("a" * 37, "use at most 36 of a-z, 0-9 and -"), ("shop-v2", "choose another name")], ids=["long", "version"]
+)
+def test_kubectl_apply_refuses_a_name_that_children_could_not_carry_and_says_what_to_do(
+    wrong: Wrong, name: str, fix: str
+) -> None:
     said = apply_words(wrong.place, wish(wrong.place, name))
-    assert "metadata.name" in said
-    assert name in said
+    for word in (f"metadata.name {name}", fix):
+        assert word in said
 
 
 ROW: Manifest = {"amount": 0.5, "hour": 12, "kind": "cafe"}
@@ -188,17 +225,23 @@ def test_a_request_with_a_wrong_feature_is_refused_by_its_name_and_the_model_goe
 
 
 @pytest.mark.refusal(19)
-def test_a_body_too_large_broken_or_of_another_type_is_refused_and_the_model_goes_on(wrong: Wrong) -> None:
+def test_a_body_too_large_broken_or_of_another_type_is_refused_with_what_to_do_and_the_model_goes_on(wrong: Wrong) -> None:
     place = wrong.place
     (large,) = asked(place, "", size=50_000_000)
     broken = asked(place, "{", f'{{"instances": [{SECRET_VALUE}')
     (other,) = asked(place, request(), kind="text/plain")
     (pickled,) = asked(place, request(), kind="application/vnd.bentoml+pickle")
-    assert large["status"] == 413
-    assert [answer["status"] for answer in broken] == [400, 400]
-    assert json.loads(broken[0]["body"])["error"] == "BrokenJson"
-    assert (other["status"], pickled["status"]) == (415, 415)
-    assert "application/json" in other["body"]
+    refusals = [
+        (large, 413, "BodyTooLarge", "Send the rows in several requests"),
+        *((answer, 400, "BrokenJson", 'Send a body such as {"instances"') for answer in broken),
+        *((answer, 415, "WrongContentType", "Send the header Content-Type: application/json") for answer in (other, pickled)),
+    ]
+    for answer, status, reason, fix in refusals:
+        assert answer["status"] == status, answer
+        said = json.loads(answer["body"])
+        assert said["error"] == reason
+        assert fix in said["message"]
+        assert SECRET_VALUE not in answer["body"]
     goes_on(place)
 
 
@@ -228,11 +271,11 @@ def test_a_bento_with_one_altered_bit_is_never_served_and_the_old_version_goes_o
     state = place.until("v2 to wait for the pin", lambda seen: seen.state(2) == "Accepted", name=SHOP, seconds=PATIENCE)
     version = place.kubectl.get("mver", f"{SHOP}-v2") or {}
     bad_inputs.hurt(place, str(state.version(2)["bento"]), version["spec"]["store"]["uri"])
-    with clients(place) as client:
+    with clients(place) as load:
         place.kubectl.patch("mdep", SHOP, {"spec": {"pin": None}})
         said = failed(place, 2)
-        tally = client.stop()
-    for word in ("DigestMismatch", state.version(2)["bento"], "altered in the store", "train again"):
+        tally = load.end()
+    for word in ("DigestMismatch", state.version(2)["bento"], "altered in the store", "restore it or train again"):
         assert word in said
     assert tally.failures_but() == {}
     assert set(tally.versions) == {f"{SHOP}-v1"}
@@ -242,11 +285,11 @@ def test_a_bento_with_one_altered_bit_is_never_served_and_the_old_version_goes_o
 def test_a_version_whose_pods_never_get_ready_fails_in_the_schedulers_words_and_the_old_one_goes_on(wrong: Wrong) -> None:
     place = wrong.place
     place.until("v2 to have ended", lambda seen: seen.state(2) == "Failed", name=SHOP, seconds=PATIENCE)
-    with clients(place) as client:
+    with clients(place) as load:
         next_version(place, 3, serving={"nodeSelector": {"disk": "nobody-has-it"}})
         said = failed(place, 3)
-        tally = client.stop()
-    for word in ("NotReady", "20s", "unschedulable", "node affinity/selector"):
+        tally = load.end()
+    for word in ("NotReady", "20s", "unschedulable", "node affinity/selector", "see spec.serving"):
         assert word in said
     assert tally.failures_but() == {}
     assert set(tally.versions) == {f"{SHOP}-v1"}
@@ -263,7 +306,8 @@ def test_a_missing_gateway_is_named_and_the_model_is_reached_once_the_name_is_ri
         seconds=PATIENCE,
     )
     said = view.condition(state.deployment, "Ready")["message"]
-    for word in (f"Gateway {place.namespace}/nobodys-gateway", "does not exist", "spec.serving.route.parentRefs"):
+    fix = "create it, or correct spec.serving.route.parentRefs"
+    for word in (f"Gateway {place.namespace}/nobodys-gateway", "does not exist", fix):
         assert word in said
     right = {"serving": {"route": {"parentRefs": [place.ground.cluster.gateway_reference]}}}
     place.kubectl.patch("mdep", NO_GATEWAY, {"spec": right})
@@ -283,7 +327,7 @@ def test_a_quota_that_forbids_the_job_is_told_in_its_own_words_and_the_model_sta
         seconds=PATIENCE,
     )
     said = view.condition(state.deployment, "WritesRefused")["message"]
-    for word in ("exceeded quota", "none", "count/jobs.batch"):
+    for word in ("exceeded quota", "none", "count/jobs.batch", QUOTA_FIX):
         assert word in said
     place.kubectl.run("delete", "resourcequota", "none")
     place.until("the Job", lambda seen: bool(place.kubectl.list("jobs")), name=QUEUED, seconds=PATIENCE)
@@ -294,7 +338,7 @@ def test_a_quota_that_forbids_the_jobs_pod_is_told_in_its_own_words(wrong: Wrong
     state = wrong.quotas["pods"].until(
         "the quota to be told", lambda seen: "exceeded quota" in words_of(seen), name=QUEUED, seconds=PATIENCE
     )
-    for word in ("PodNotCreated", "exceeded quota", "none", "pods"):
+    for word in ("PodNotCreated", "exceeded quota", "none", "pods", QUOTA_FIX):
         assert word in words_of(state)
 
 
@@ -312,53 +356,102 @@ def refused_as_it_should(wrong: Wrong, case: Case) -> None:
     assert view.condition(state.deployment, "Ready")["status"] == "False"
     said = state.version(1)["message"]
     assert said[:200] in view.condition(state.deployment, "Ready")["message"]
-    for word in case.words:
+    for word in (*case.words, case.fix):
         assert word in said
     assert not place.kubectl.list("deployments,services,httproutes", f"perennial.dev/model={case.name}")
     assert not running_jobs(place.kubectl, case.name)
 
 
 def cases(*numbers: int) -> list[Any]:
-    return [pytest.param(case, id=f"R{case.number}-{case.name}") for case in CASES if case.number in numbers]
+    """The cases with these numbers, which mark the test."""
+    return [
+        pytest.param(case, id=f"R{case.number}-{case.name}", marks=pytest.mark.refusal(case.number))
+        for case in CASES
+        if case.number in numbers
+    ]
 
 
-@pytest.mark.refusal(2)
 @pytest.mark.parametrize("case", cases(2))
 def test_a_missing_secret_bucket_object_or_column_is_named(wrong: Wrong, case: Case) -> None:
     refused_as_it_should(wrong, case)
 
 
-@pytest.mark.refusal(3)
 @pytest.mark.parametrize("case", cases(3))
 def test_a_file_that_is_empty_truncated_or_of_another_type_is_named(wrong: Wrong, case: Case) -> None:
     refused_as_it_should(wrong, case)
 
 
-@pytest.mark.refusal(4)
-@pytest.mark.refusal(5)
 @pytest.mark.parametrize("case", cases(4, 5))
 def test_data_that_cannot_teach_is_refused_by_its_column_or_its_count(wrong: Wrong, case: Case) -> None:
     refused_as_it_should(wrong, case)
 
 
-@pytest.mark.refusal(6)
-@pytest.mark.refusal(7)
-@pytest.mark.refusal(9)
 @pytest.mark.parametrize("case", cases(6, 7, 9))
 def test_a_trainer_that_fails_eats_memory_or_writes_nothing_is_told_with_where_to_look(wrong: Wrong, case: Case) -> None:
     refused_as_it_should(wrong, case)
 
 
-@pytest.mark.refusal(10)
-@pytest.mark.refusal(11)
-@pytest.mark.refusal(12)
 @pytest.mark.parametrize("case", cases(10, 11, 12))
 def test_a_model_file_that_cannot_be_trusted_is_refused(wrong: Wrong, case: Case) -> None:
     refused_as_it_should(wrong, case)
 
 
-@pytest.mark.refusal(8)
-@pytest.mark.refusal(14)
+def ends_as(place: Place, number: int, case: Case) -> None:
+    """A version of steady ends as its case says, for that reason."""
+
+    def never(state: State) -> str:
+        return f"v{number} is {state.state(number)}" if state.state(number) in ("Deploying", "Canary", "Serving") else ""
+
+    state = place.until(
+        f"v{number} to be refused", lambda seen: seen.state(number) in ENDED, name=STEADY, seconds=PATIENCE, never=never
+    )
+    assert state.state(number) == case.state
+    assert case.words[0] in state.version(number)["message"]
+
+
+def condition_told(place: Place, kind: str, *words: str) -> None:
+    """A condition of steady holds all the words in the end."""
+
+    def told(state: State) -> bool:
+        said = str(view.condition(state.deployment, kind).get("message", ""))
+        return all(word in said for word in words)
+
+    place.until(f"{kind} to tell {', '.join(words)}", told, name=STEADY, seconds=PATIENCE)
+
+
+def v1_alone_answers(load: Load) -> None:
+    """Half a second of answers more, and not one of all so far is a failure or another version's."""
+    tally = load.more(10)
+    assert tally.failures_but() == {}
+    assert set(tally.versions) == {f"{load.name}-v1"}
+
+
+@pytest.mark.refusal(1)
+@carries(*IN_TURN, NO_IMAGE)
+@pytest.mark.refusal(17)
+def test_v1_serves_on_without_a_failed_request_whatever_is_wrong_with_the_versions_after_it(wrong: Wrong) -> None:
+    place = wrong.steady
+    place.serving(1, name=STEADY, seconds=PATIENCE)
+    with clients(place, STEADY) as load:
+        assert "unknown field" in apply_words(place, wish(place, STEADY, trainng={}))
+        v1_alone_answers(load)
+        for number, case in enumerate(IN_TURN, 2):
+            place.apply(bad_inputs.manifest(place, case, name=STEADY))
+            ends_as(place, number, case)
+            v1_alone_answers(load)
+        place.apply(bad_inputs.manifest(place, NO_IMAGE, name=STEADY))
+        condition_told(place, "Progressing", NO_IMAGE.words[0], "no/such-image")
+        v1_alone_answers(load)
+        forbid(place, QUOTAS["jobs"])
+        place.apply(wish(place, STEADY, training={"seed": 2}))
+        condition_told(place, "WritesRefused", "exceeded quota", QUOTAS["jobs"])
+        v1_alone_answers(load)
+        load.end()
+    state = place.state(STEADY)
+    assert (state.status["stable"], state.status["latest"]) == (1, 6)
+    assert view.condition(state.deployment, "Ready")["status"] == "True"
+
+
 @pytest.mark.parametrize("case", cases(8, 14))
 def test_what_hangs_or_never_starts_is_ended_by_its_limit(wrong: Wrong, case: Case) -> None:
     refused_as_it_should(wrong, case)
@@ -366,7 +459,7 @@ def test_what_hangs_or_never_starts_is_ended_by_its_limit(wrong: Wrong, case: Ca
 
 def test_the_operator_had_no_fault_of_its_own_meanwhile(wrong: Wrong) -> None:
     log = wrong.place.kubectl.within("perennial-system").run("logs", "deployment/perennial", f"--since-time={wrong.began}")
-    places = (wrong.place.namespace, *(place.namespace for place in wrong.quotas.values()))
-    ours = [line for line in log.splitlines() if any(f"{place}/" in line for place in places)]
+    places = (wrong.place, wrong.steady, *wrong.quotas.values())
+    ours = [line for line in log.splitlines() if any(f"{place.namespace}/" in line for place in places)]
     assert ours
     assert not [line for line in ours if "Traceback" in line or "fault of ours" in line]

@@ -7,34 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from cluster_support import synthetic
-from cluster_support.place import Place
+from cluster_support.place import Load, Place
 from demo import view
 from demo.kubectl import Kubectl
 from demo.stage import State
-from demo.traffic import Client
 
 ROWS = 2400
 NAME = "shop"
-STEPS = {"rollout": {"steps": [{"weight": 20, "hold": "4s"}, {"weight": 50, "hold": "4s"}], "minimumRequests": 30}}
-HARMFUL = {"recipe": None, "image": ""}
+ROLLBACK = "perennial.dev/rollback-to"
+NEW_KIND = "market"
+"""A kind of shop that only live traffic has: v3 fails on it."""
+V1, V2, V3 = (f"{NAME}-v{number}" for number in (1, 2, 3))
+FIRST_STEP = {V2: 80, V3: 20}
+"""Shares of the traffic in the first step of v3's canary."""
+
+Manifest = dict[str, Any]
 
 
-def manifest(place: Place, *, harmful: bool = False) -> dict[str, object]:
+def manifest(place: Place, *, harmful: bool = False, hold: str = "4s") -> Manifest:
+    """`hold` is that of each step; a step is called inconclusive after four of them."""
+    steps = [{"weight": weight, "hold": hold} for weight in (20, 50)]
     training = {"recipe": None, "image": place.images.trainer} if harmful else {}
-    return place.manifest(NAME, **STEPS, training=training)
+    return place.manifest(NAME, rollout={"steps": steps, "minimumRequests": 30}, training=training)
 
 
 @contextmanager
-def traffic(place: Place, *, new_every: int = 0) -> Iterator[Client]:
-    """100 requests a second for as long as the block lasts, from before its first line on."""
-    bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind="market" if new_every else "", new_every=new_every)
-    with place.client(str(place.state(NAME).status["address"]), bodies) as client:
-        place.until("the first answers", lambda state: client.look().requests > 50, name=NAME)
-        yield client
+def traffic(place: Place, *, rate: float = 100, new_every: int = 0) -> Iterator[Load]:
+    """Requests for as long as the block lasts, from before its first line on; every `new_every`th asks about NEW_KIND."""
+    bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind=NEW_KIND, new_every=new_every)
+    with place.load(bodies, name=NAME, rate=rate) as load:
+        yield load
 
 
 def pods(place: Place, version: int) -> dict[str, int]:
@@ -48,11 +55,13 @@ def pods(place: Place, version: int) -> dict[str, int]:
 
 
 def scale(kubectl: Kubectl, name: str, replicas: int) -> None:
+    """To one pod or to none; returns when it is ready, or when it is gone."""
     kubectl.run("scale", f"deployment/{name}", f"--replicas={replicas}")
+    selector = _selector(kubectl, name)
     wanted = "jsonpath={.status.readyReplicas}=1" if replicas else "delete"
-    target = f"deployment/{name}" if replicas else "pod"
-    selector = [] if replicas else [f"--selector={_selector(kubectl, name)}"]
-    kubectl.run("wait", target, *selector, f"--for={wanted}", "--timeout=90s", timeout=100)
+    target = [f"deployment/{name}"] if replicas else ["pod", f"--selector={selector}"]
+    kubectl.run("wait", *target, f"--for={wanted}", "--timeout=90s", timeout=100)
+    assert bool(kubectl.list("pods", selector)) == bool(replicas)
 
 
 def _selector(kubectl: Kubectl, name: str) -> str:
@@ -60,13 +69,46 @@ def _selector(kubectl: Kubectl, name: str) -> str:
     return ",".join(f"{key}={value}" for key, value in found["spec"]["selector"]["matchLabels"].items())
 
 
+def routed(place: Place) -> dict[str, int]:
+    """Shares of the traffic by backend as the HTTPRoute itself has them, without those that get none."""
+    route = place.kubectl.get("httproute", NAME) or {}
+    backends = [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
+    return {backend["name"]: backend["weight"] for backend in backends if backend["weight"]}
+
+
 def settled_on(place: Place, number: int, *, seconds: float = 60) -> State:
+    """Waits until the status says that a version serves everything, and the HTTPRoute says so too."""
     return place.until(
         f"v{number} to have all traffic",
-        lambda state: state.weight(number) == 100 and state.status.get("stable") == number,
+        lambda state: (
+            state.weight(number) == 100 and state.status.get("stable") == number and routed(place) == {f"{NAME}-v{number}": 100}
+        ),
         name=NAME,
         seconds=seconds,
     )
+
+
+def told(place: Place, reason: str) -> dict[str, Manifest]:
+    """Events on the model for this reason, by their names."""
+    found = [one for one in place.kubectl.list("events") if one["involvedObject"].get("name") == NAME]
+    return {one["metadata"]["name"]: one for one in found if one.get("reason") == reason}
+
+
+def movable(place: Place) -> dict[str, Any]:
+    """What carrying out a request would move: the status, the states of the versions, Jobs, the route.
+
+    Left out are conditions and what is counted of a request that comes again.
+    """
+    state = place.state(NAME)
+    counted = ("pending", "repeats")
+    requests = [{key: value for key, value in request.items() if key not in counted} for request in state.status["requests"]]
+    return {
+        "status": {key: value for key, value in state.status.items() if key not in ("conditions", "requests")},
+        "requests": requests,
+        "versions": {view.number(version): version["status"]["state"] for version in state.versions},
+        "jobs": {job["metadata"]["uid"] for job in place.kubectl.list("jobs")},
+        "route": routed(place),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -77,77 +119,120 @@ def pair(shared_place: Place) -> Place:
     place.apply(manifest(place))
     place.serving(1, name=NAME)
     place.upload(synthetic.table(ROWS, first=ROWS), "february.parquet")
-    with traffic(place) as client:
+    with traffic(place) as load:
         place.kubectl.annotate("mdep", NAME, "perennial.dev/retrain", "february")
         place.serving(2, name=NAME)
-        assert client.stop().failures_but() == {}
+        assert load.end().failures_but() == {}
     return place
 
 
 def test_rollback_to_brings_v1_back_under_load_without_a_failed_request(pair: Place) -> None:
-    with traffic(pair) as client:
-        pair.kubectl.annotate("mdep", NAME, "perennial.dev/rollback-to", "1;id=first")
+    with traffic(pair) as load:
+        pair.kubectl.annotate("mdep", NAME, ROLLBACK, "1;id=first")
         settled_on(pair, 1)
-        sent = client.look().requests
-        pair.until("v1 to answer everything for two seconds", lambda state: client.look().requests > sent + 200, name=NAME)
-        tally = client.stop()
+        load.all_from(1)
+        tally = load.end()
     assert tally.failures_but() == {}
-    assert {f"{NAME}-v1", f"{NAME}-v2"} <= set(tally.versions)
+    assert set(tally.versions) == {V1, V2}
     found = pair.kubectl.get("mdep", NAME) or {}
-    assert "perennial.dev/rollback-to" not in found["metadata"].get("annotations", {})
+    assert ROLLBACK not in found["metadata"].get("annotations", {})
 
 
 def test_the_same_request_id_again_is_a_no_op_that_says_so(pair: Place) -> None:
-    before = pair.state(NAME).status["requests"]
-    pair.kubectl.annotate("mdep", NAME, "perennial.dev/rollback-to", "1;id=first")
     pair.until(
-        "the annotation to be removed",
-        lambda state: "perennial.dev/rollback-to" not in (state.deployment or {})["metadata"].get("annotations", {}),
+        "the first request to be settled",
+        lambda state: not any(request["pending"] for request in state.status["requests"]),
         name=NAME,
     )
-    assert [entry["handledAt"] for entry in pair.state(NAME).status["requests"]] == [entry["handledAt"] for entry in before]
+    before, known = movable(pair), told(pair, "RequestKnown")
+    pair.kubectl.annotate("mdep", NAME, ROLLBACK, "1;id=first")
+    pair.until("an event about it", lambda state: told(pair, "RequestKnown").keys() > known.keys(), name=NAME)
+    pair.until(
+        "the annotation to be removed",
+        lambda state: ROLLBACK not in (state.deployment or {})["metadata"].get("annotations", {}),
+        name=NAME,
+    )
+    fresh = [event for name, event in told(pair, "RequestKnown").items() if name not in known]
+    assert {event["type"] for event in fresh} == {"Normal"}
+    assert all("id first was carried out before (" in event["message"] for event in fresh)
+    assert movable(pair) == before
 
 
 def test_pin_brings_either_version_to_all_traffic_under_load_without_a_failed_request(pair: Place) -> None:
-    with traffic(pair) as client:
-        for number in (2, 1):
+    with traffic(pair) as load:
+        for number in (2, 1, 2):
             pair.kubectl.patch("mdep", NAME, {"spec": {"pin": number}})
             settled_on(pair, number)
-        pair.kubectl.patch("mdep", NAME, {"spec": {"pin": 2}})
-        settled_on(pair, 2)
-        tally = client.stop()
+            load.all_from(number)
+        tally = load.end()
     assert tally.failures_but() == {}
+    assert set(tally.versions) == {V1, V2}
     pair.kubectl.patch("mdep", NAME, {"spec": {"pin": None}})
 
 
 def test_nothing_stops_while_the_operator_is_away_or_upgraded(pair: Place) -> None:
     system = pair.kubectl.within("perennial-system")
     before = pods(pair, 2)
-    with traffic(pair) as client:
+    with traffic(pair) as load:
         scale(system, "perennial", 0)
-        away = client.look().requests
-        pair.until("traffic without an operator", lambda state: client.look().requests > away + 300, name=NAME)
+        load.more(300)
         pair.ground.install(pair.images, logLevel="debug")
         pair.ground.install(pair.images)
-        tally = client.stop()
+        tally = load.end()
     assert tally.failures_but() == {}
     assert before
     assert pods(pair, 2) == before
 
 
-def test_breach_is_taken_back_with_the_store_down(pair: Place) -> None:
+def test_harm_that_begins_when_the_store_is_down_already_is_taken_back(pair: Place) -> None:
     store = pair.kubectl.within("perennial-store")
-    pair.apply(manifest(pair, harmful=True))
-    with traffic(pair, new_every=10) as client:
-        pair.until("v3 in its canary", lambda state: state.state(3) == "Canary", name=NAME, seconds=120)
+    with traffic(pair) as harmless:
+        pair.apply(manifest(pair, harmful=True, hold="10m"))
+        pair.until(
+            "v3 in its canary",
+            lambda state: state.state(3) == "Canary" and routed(pair) == FIRST_STEP,
+            name=NAME,
+            seconds=180,
+            never=lambda state: f"v3 is {state.state(3)}" if state.state(3) in ("Failed", "Rejected", "RolledBack") else "",
+        )
         try:
             scale(store, "store", 0)
-            pair.until("v3 to be taken back", lambda state: state.state(3) == "RolledBack", name=NAME, seconds=90)
-            settled_on(pair, 2)
-            tally = client.stop()
+            assert (pair.state(NAME).state(3), routed(pair)) == ("Canary", FIRST_STEP)
+            with traffic(pair, rate=50, new_every=5) as harmed:
+                pair.until("v3 to be taken back", lambda state: state.state(3) == "RolledBack", name=NAME, seconds=90)
+                settled_on(pair, 2)
+                harmless.all_from(2)
+                met = harmed.end()
         finally:
             scale(store, "store", 1)
-    assert tally.failures_but(f"{NAME}-v3") == {}
+        spared = harmless.end()
+    assert met.versions[V3].failures > 0
+    assert met.failures_but(V3) == {}
+    assert spared.failures_but() == {}
+    assert set(spared.versions) == {V2, V3}
+
+
+def test_a_pin_to_a_quarantined_version_is_refused_in_words_and_what_serves_goes_on(pair: Place) -> None:
+    with traffic(pair) as load:
+        pair.kubectl.patch("mdep", NAME, {"spec": {"pin": 3}})
+        try:
+            state = pair.until(
+                "the pin to be refused",
+                lambda seen: view.condition(seen.deployment, "Pinned").get("status") == "False",
+                name=NAME,
+            )
+            load.all_from(2)
+            assert routed(pair) == {V2: 100}
+        finally:
+            pair.kubectl.patch("mdep", NAME, {"spec": {"pin": None}})
+        tally = load.end()
+    refusal = view.condition(state.deployment, "Pinned")
+    assert refusal["reason"] == "VersionNotServable"
+    for word in ("spec.pin=3", f"{V3} is quarantined", "CanaryWorse", "what serves goes on serving"):
+        assert word in refusal["message"]
+    assert (state.state(3), state.status["stable"]) == ("RolledBack", 2)
+    assert tally.failures_but() == {}
+    assert set(tally.versions) == {V2}
 
 
 def test_the_harmful_manifest_applied_again_is_not_shipped_again(pair: Place) -> None:
@@ -165,7 +250,7 @@ def test_the_harmful_manifest_applied_again_is_not_shipped_again(pair: Place) ->
     assert state.weight(2) == 100
 
 
-def test_deleting_the_object_leaves_no_object_behind(pair: Place) -> None:
-    assert pair.left()
+def test_deleting_the_object_leaves_no_object_of_any_kind_behind(pair: Place) -> None:
+    assert {f"ModelDeployment/{NAME}", f"ModelVersion/{V3}", f"Deployment/{V2}", f"HTTPRoute/{NAME}"} <= set(pair.left())
     pair.kubectl.run("delete", "mdep", NAME, "--wait=true", timeout=60)
-    pair.until("everything to be gone", lambda state: not pair.left(), name=NAME, seconds=90)
+    pair.until("everything to be gone", lambda state: not pair.left(), name=NAME, seconds=90, every=1.0)

@@ -22,17 +22,21 @@ SECRET_VALUE = "4929-1234-5678-9012"
 Manifest = dict[str, Any]
 SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}}
 GOOD = "good"
+GOOD_FILE = f"{GOOD}/part-1.parquet"
 ROWS = 1500
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is applied, how its first version must end, and the words that its message must hold."""
+    """What is applied, how the version of it must end, and the words that its message must hold."""
 
     number: int
     name: str
     state: str
     words: tuple[str, ...]
+    """The reason first, then what was found where."""
+    fix: str
+    """What to do, in the message's own words."""
     data: str = GOOD
     spec: Mapping[str, Any] = field(default_factory=dict)
     """Merged over the manifest; a text that starts with `{training}`, `{trainer}` or `{registry}` gets the place's."""
@@ -76,59 +80,77 @@ HANGS: tuple[str, ...] = ("import time", "time.sleep(3600)")
 
 DATA_CASES = (
     Case(
-        2, "no-secret", "Failed", ("SecretMissing", "data source", "secretRef", "create it", "AWS_ACCESS_KEY_ID"),
+        2, "no-secret", "Failed", ("SecretMissing", "data source", "secretRef", "AWS_ACCESS_KEY_ID"),
+        fix="create it with the keys",
         spec={"data": {"source": {"secretRef": {"name": "nobody-made-it"}}}},
     ),
     Case(
-        2, "no-bucket", "Failed", ("BucketNotFound", "s3://no-such-bucket/data", "create it or correct the URI"),
+        2, "no-bucket", "Failed", ("BucketNotFound", "s3://no-such-bucket/data"),
+        fix="create it or correct the URI",
         spec={"data": {"source": {"uri": "s3://no-such-bucket/data/"}}},
     ),
-    Case(2, "no-object", "Failed", ("ObjectNotFound", "nothing/", "upload the data or correct the URI"), data="nothing"),
+    Case(2, "no-object", "Failed", ("ObjectNotFound", "nothing/"), fix="upload the data or correct the URI", data="nothing"),
     Case(
         2, "no-column", "Failed", ("ColumnMissing", "'weight'", "part-1.parquet"),
+        fix="correct data.columns or the file",
         spec={"data": {"columns": [*synthetic.COLUMNS, {"name": "weight", "role": "feature"}]}},
     ),
-    Case(3, "empty-file", "Failed", ("FileEmpty", "part-1.parquet", "upload it again"), data="empty"),
-    Case(3, "truncated-file", "Failed", ("FileTruncated", "part-1.parquet", "upload it again"), data="truncated"),
-    Case(3, "other-type", "Failed", ("FileWrongType", "part-1.parquet", "write Parquet or rename it"), data="wrong"),
-    Case(4, "one-class", "Failed", ("OneClass", "'late'"), data="oneclass"),
-    Case(5, "few-rows", "Failed", ("TooFewRows", str(ROWS), "100000", "minimumRows"), spec={"data": {"minimumRows": 100_000}}),
+    Case(3, "empty-file", "Failed", ("FileEmpty", "part-1.parquet"), fix="remove it or upload it again", data="empty"),
+    Case(3, "truncated-file", "Failed", ("FileTruncated", "part-1.parquet"), fix="upload it again", data="truncated"),
+    Case(3, "other-type", "Failed", ("FileWrongType", "part-1.parquet"), fix="write Parquet or rename it", data="wrong"),
+    Case(4, "one-class", "Failed", ("OneClass", "'late'"), fix="check the label, or add data", data="oneclass"),
+    Case(
+        5, "few-rows", "Failed", ("TooFewRows", str(ROWS), "100000"),
+        fix="add data or lower minimumRows",
+        spec={"data": {"minimumRows": 100_000}},
+    ),
 )  # fmt: skip
 
 TRAINER_CASES = (
     Case(
-        6, "exits", "Failed", ("TrainerFailed", "exit code 3", "kubectl logs job/exits-v1-train-1 -c train"),
+        6, "exits", "Failed", ("TrainerFailed", "exit code 3"),
+        fix="see: kubectl logs job/exits-v1-train-1 -c train",
         spec=trainer("raise SystemExit(3)"),
     ),
     Case(
-        7, "memory", "Failed", ("OutOfMemory", "train", "peak", "64Mi", "spec.training.resources.limits.memory"),
+        7, "memory", "Failed", ("OutOfMemory", "train", "peak", "64Mi", "or use less data"),
+        fix="raise spec.training.resources.limits.memory",
         spec=trainer(
             "held = [b'x' * 10**6 for _ in range(1000)]",
             resources={"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
         ),
     ),
-    Case(8, "hangs", "Failed", ("TimedOut", "longer than 10s", "spec.training.timeout"), spec=trainer(*HANGS, timeout="10s")),
-    Case(9, "silent", "Failed", ("OutputMissing", "model.onnx"), spec=trainer("pass")),
     Case(
-        10, "broken", "Rejected", ("OnnxBroken", "model.onnx", "12 bytes", "written completely"),
+        8, "hangs", "Failed", ("TimedOut", "longer than 10s"),
+        fix="raise spec.training.timeout or make the training shorter",
+        spec=trainer(*HANGS, timeout="10s"),
+    ),
+    Case(9, "silent", "Failed", ("OutputMissing", "model.onnx"), fix="see docs/file-contract.md", spec=trainer("pass")),
+    Case(
+        10, "broken", "Rejected", ("OnnxBroken", "model.onnx", "12 bytes"),
+        fix="write it completely",
         spec=trainer(*OUT, *PARITY, "open(out + 'model.onnx', 'wb').write(b'not a model!')"),
     ),
     Case(
         10, "oversized", "Failed", ("OutputTooLarge", "model.onnx", "536870912"),
+        fix="make it smaller",
         spec=trainer(*OUT, *PARITY, "open(out + 'model.onnx', 'wb').truncate(600 * 1024**2)"),
     ),
     Case(
-        11, "elsewhere", "Rejected", ("OnnxExternalData", "model.onnx", "save it as one file"),
+        11, "elsewhere", "Rejected", ("OnnxExternalData", "model.onnx"),
+        fix="save it as one file",
         spec=trainer(
             *model("", "Mul", "onnx.save(m, out + 'model.onnx', save_as_external_data=True, location='w.bin', size_threshold=0)")
         ),
     ),
     Case(
         11, "own-domain", "Rejected", ("OnnxDomainNotAllowed", "evil.example::Steal", "ai.onnx.ml"),
+        fix="export the model with these only",
         spec=trainer(*model("evil.example", "Steal", "onnx.save(m, out + 'model.onnx')")),
     ),
     Case(
-        12, "parity", "Rejected", ("Parity", "0.1", "parity.parquet"),
+        12, "parity", "Rejected", ("ParityOff", "0.1", "parity.parquet"),
+        fix="correct it, or raise spec.evaluation.parity.maxAbsDifference",
         spec=trainer(
             *OWN_TRAINER,
             "import polars as pl",
@@ -142,10 +164,12 @@ TRAINER_CASES = (
 
 NO_IMAGE = Case(
     14, "no-image", "Failed", ("ImageCannotBePulled", "container train", "no/such-image", "for 1"),
+    fix="correct spec.training.image or spec.training.imagePullSecrets",
     spec={"training": {"recipe": None, "image": "{registry}/no/such-image:1", "retries": 0, "resources": SMALL}},
 )  # fmt: skip
 
 CASES = (NO_IMAGE, *TRAINER_CASES, *DATA_CASES)
+"""All that `test_refusals` applies. The numbers that stand here stand on no test: a test that looks at cases takes theirs."""
 
 
 def data() -> Sequence[tuple[str, bytes]]:
@@ -153,7 +177,7 @@ def data() -> Sequence[tuple[str, bytes]]:
     whole = synthetic.parquet(synthetic.table(ROWS))
     one_class = synthetic.table(ROWS).with_columns(pl.lit(0).alias(synthetic.LABEL))
     return [
-        (f"{GOOD}/part-1.parquet", whole),
+        (GOOD_FILE, whole),
         ("empty/part-1.parquet", b""),
         ("truncated/part-1.parquet", whole[: len(whole) // 2]),
         ("wrong/part-1.parquet", synthetic.csv(synthetic.table(50))),
@@ -161,9 +185,14 @@ def data() -> Sequence[tuple[str, bytes]]:
     ]
 
 
-def manifest(place: Place, case: Case) -> Manifest:
-    """The ModelDeployment of a case."""
-    return wish(place, case.name, folder=case.data, **_filled(place, case.spec))
+def named(name: str) -> Case:
+    """The case of that name."""
+    return next(case for case in CASES if case.name == name)
+
+
+def manifest(place: Place, case: Case, *, name: str = "") -> Manifest:
+    """The ModelDeployment of a case, by its own name or as one that is there already."""
+    return wish(place, name or case.name, folder=case.data, **_filled(place, case.spec))
 
 
 def wish(place: Place, name: str, *, folder: str = GOOD, **spec: Any) -> Manifest:

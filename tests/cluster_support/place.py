@@ -1,10 +1,15 @@
-"""One test's place in the cluster: a namespace with the store's keys, a prefix for data, and waits that explain themselves."""
+"""One test's place in the cluster: a namespace with the store's keys, a prefix for data, and waits that explain themselves.
+
+`Place.load` puts clients on a model there; a `Load` is honest about them: it fails the test when they did not ask as they should.
+"""
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +21,19 @@ from cluster_support import synthetic
 from demo.ground import Ground, Images
 from demo.kubectl import Kubectl, diagnosis
 from demo.stage import Stage, State, StoryError, read
-from demo.traffic import Client
+from demo.traffic import Client, Tally
 
 BUCKET = "tests"
+GIVEN = {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default", "Secret/perennial-store", "Secret/perennial-store-read"}
+"""What a namespace has before anything is applied: Kubernetes puts the first two into each, a place its store's keys."""
+LOAD_SECONDS = 1800.0
+"""As long as a test may last: a load that ends before its test does is a problem, not an end."""
+LEAST_SENT = 0.9
+"""Of the requests that a load's rate asks for; it is an open loop, so a slow answer holds none of them up."""
+SWITCH_SECONDS = 2.0
+"""From a change of the HTTPRoute to the last answer that came the old way."""
+SWITCH_REQUESTS = 200
+
 Manifest = dict[str, Any]
 
 
@@ -31,6 +46,8 @@ class Place:
     kubectl: Kubectl
     folder: Path
     stages: dict[str, Stage] = field(default_factory=dict)
+    kinds: str = ""
+    """Every kind that `left` looks for, once the API server has told them."""
 
     @property
     def namespace(self) -> str:
@@ -118,12 +135,73 @@ class Place:
         file.write_text("\n".join(bodies) + "\n")
         return self.ground.client(url, file, folder, rate=rate, seconds=seconds)
 
+    @contextmanager
+    def load(self, bodies: Iterable[str], *, name: str = "shop", rate: float = 100) -> Iterator[Load]:
+        """Requests on a model for as long as the block lasts, from before its first line on."""
+        address = str(self.state(name).status["address"])
+        with self.client(address, bodies, rate=rate, seconds=LOAD_SECONDS) as client:
+            self.until(
+                "the first answers",
+                lambda state: client.look().requests > rate / 2,
+                name=name,
+                never=lambda state: client.problem,
+            )
+            yield Load(self, name, client, rate, before=client.look().requests, began=time.monotonic())
+
     def left(self) -> list[str]:
-        """Every object of ours that is in the namespace, as kind/name; events and what Kubernetes makes itself left out."""
-        kinds = "mdep,mver,jobs,pods,deployments,replicasets,services,endpointslices,httproutes,configmaps,secrets"
-        found = [f"{one['kind']}/{one['metadata']['name']}" for one in self.kubectl.list(kinds)]
-        given = {"ConfigMap/kube-root-ca.crt", "Secret/perennial-store", "Secret/perennial-store-read"}
-        return sorted(set(found) - given)
+        """Every object in the namespace, of whatever kind, as kind/name; without events and what was there before."""
+        if not self.kinds:
+            listed = self.kubectl.run("api-resources", "--namespaced=true", "--verbs=list", "--output=name").split()
+            self.kinds = ",".join(name for name in listed if name.partition(".")[0] != "events")
+        found = {f"{one['kind']}/{one['metadata']['name']}" for one in self.kubectl.list(self.kinds)}
+        return sorted(found - GIVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Clients on one model. Every wait fails at once when they have ended, so that no test passes without them."""
+
+    place: Place
+    name: str
+    client: Client
+    rate: float
+    """Requests a second."""
+    before: int
+    """Answers when it was handed to the test, at the monotonic time `began`."""
+    began: float
+
+    def counts(self) -> dict[str, int]:
+        """Answers so far by the version that gave them; failures are among them."""
+        return {version: seen.requests for version, seen in self.client.look().versions.items()}
+
+    def more(self, requests: int) -> Tally:
+        """Waits for so many answers more; the tally with them."""
+        wanted = self.client.look().requests + requests
+        self._until(f"{requests} answers more", lambda: self.client.look().requests >= wanted)
+        return self.client.look()
+
+    def all_from(self, number: int) -> None:
+        """From 2 s after now on one version answers everything: 200 requests and more, while no other answers a single one."""
+        version, over = f"{self.name}-v{number}", time.monotonic() + SWITCH_SECONDS
+        self._until("the gateway to know the newest route", lambda: time.monotonic() >= over)
+        before = self.counts()
+        wanted = before.get(version, 0) + SWITCH_REQUESTS
+        self._until(f"{version} to answer {SWITCH_REQUESTS} requests more", lambda: self.counts().get(version, 0) >= wanted)
+        after = self.counts()
+        assert {**after, version: 0} == {**before, version: 0}, f"not only {version} answered: {before}, then {after}"
+
+    def end(self) -> Tally:
+        """Stops the clients; the whole tally. They must have asked until now, and nearly all that their rate says."""
+        problem = self.client.problem
+        assert not problem, problem
+        seconds = time.monotonic() - self.began
+        tally = self.client.stop()
+        sent = tally.requests - self.before
+        assert sent >= LEAST_SENT * self.rate * seconds, f"only {sent} requests in {seconds:.0f} s at {self.rate:g} a second"
+        return tally
+
+    def _until(self, what: str, reached: Callable[[], bool]) -> None:
+        self.place.until(what, lambda state: reached(), name=self.name, never=lambda state: self.client.problem)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cluster_support import bad_inputs
+
 ROOT = Path(__file__).resolve().parents[2]
-REFUSALS = set(range(1, 21))
+REFUSALS = list(range(1, 21))
+SEVERAL = {2: 4, 3: 3, 10: 2, 11: 2}
+"""Cases of a number that names more than one: secret, bucket, object, column; empty, truncated, wrong-typed; and so on."""
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X{3}|NotImplemented" + r"Error)\b")
 SKIPPING = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importor" + r"skip)\b")
 WRITTEN = {".py", ".md", ".yaml", ".yml", ".toml", ".tpl", ".txt", ".go", ".sh", ".json", ".ts"}
@@ -29,10 +34,10 @@ def tracked() -> Iterator[Path]:
             yield path
 
 
-def refusals(tree: ast.AST) -> Iterator[int]:
-    """Numbers of @pytest.mark.refusal(...) and of pytestmark, wherever they stand in a test file."""
+def numbers(tree: ast.AST, called: str) -> Iterator[int]:
+    """The numbers written out in the calls of `cases(...)` or `pytest.mark.refusal(...)` of a test file."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "refusal":
+        if isinstance(node, ast.Call) and called == getattr(node.func, "attr", getattr(node.func, "id", "")):
             for argument in node.args:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, int):
                     yield argument.value
@@ -43,11 +48,16 @@ def test_a_source_root_is_never_a_package(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists(), f"{folder}/ is a source root: `operator` is a standard module"
 
 
-def test_every_case_of_bad_input_has_a_test_with_its_number() -> None:
-    found = {number for path in (ROOT / "tests").rglob("test_*.py") for number in refusals(ast.parse(path.read_text()))}
-    missing = sorted(REFUSALS - found)
-    assert not missing, "no test is marked " + ", ".join(f"@pytest.mark.refusal({number})" for number in missing)
-    assert found <= REFUSALS, f"there is no R{max(found)}"
+def test_every_case_of_bad_input_is_proven_on_the_cluster_by_its_number() -> None:
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "tests" / "cluster").rglob("test_*.py")]
+    applied = Counter(case.number for case in bad_inputs.CASES)
+    marked = {number for tree in trees for number in numbers(tree, "refusal")}
+    looked_at = {number for tree in trees for number in numbers(tree, "cases")}
+    assert sorted([*marked, *applied]) == REFUSALS, (
+        "a number is marked on a test, or that of cases in bad_inputs.CASES: one of both"
+    )
+    assert looked_at == set(applied), "a test asks for cases(...) that are not there, or none asks for one that is"
+    assert applied == {number: SEVERAL.get(number, 1) for number in applied}
 
 
 def test_nothing_half_done_is_in_the_source() -> None:
