@@ -1,9 +1,14 @@
-"""buildah in a storage of the cluster's own: builds from Dockerfiles and pushes to the registry, without any daemon."""
+"""buildah in a storage of the cluster's own: builds from Dockerfiles and pushes to the registry, without any daemon.
 
+Everything but `storage` is called under lifecycle's build lock, so a working container that is there is a killed build's.
+"""
+
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import shell
@@ -11,18 +16,48 @@ from cluster.settings import REGISTRY, Settings
 
 LITTLE_ROOM_BYTES = 10 * 2**30
 CERTIFICATES = Path("/etc/ssl/certs")
+RUN = Path("/run")
 PASSED_ON = re.compile(r"(PIP|UV)_\w+|SSL_CERT_(FILE|DIR)|(http|https|no)_proxy|(HTTP|HTTPS|NO)_PROXY")
 ARGUMENT = re.compile(r"^\s*ARG\s+(\w+)", re.MULTILINE | re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where buildah keeps what: images and working containers in `root`, what a restart of the machine ends in `run`."""
+
+    root: Path
+    run: Path
+
+
+def storage(settings: Settings) -> Storage:
+    """This cache's own; two caches on a machine share nothing."""
+    name = hashlib.sha256(str(settings.cache).encode()).hexdigest()[:8]
+    return Storage(settings.cache / "images", RUN / f"perennial-images-{name}")
+
+
 def _buildah(settings: Settings) -> list[str]:
-    return ["buildah", "--root", str(settings.cache / "images"), "--runroot", "/run/perennial-images"]
+    own = storage(settings)
+    return ["buildah", "--root", str(own.root), "--runroot", str(own.run)]
+
+
+def _scratch(settings: Settings) -> Path:
+    """For files that live as long as one build; buildah would put them into /var/tmp and leave them there when killed."""
+    scratch = settings.cache / "build" / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return scratch
+
+
+def clear(settings: Settings, log: Path) -> None:
+    """Removes what builds that were killed left: working containers with their mounts, and files. Images and layers stay."""
+    shell.run([*_buildah(settings), "rm", "--all"], what="removing working containers", log=log)
+    shutil.rmtree(_scratch(settings), ignore_errors=True)
 
 
 def make_room(settings: Settings, log: Path, below: int = LITTLE_ROOM_BYTES) -> bool:
     """Forgets layers that no named image uses when the disk runs full: they only save time in the next build. True if so."""
     if shutil.disk_usage(settings.cache).free >= below:
         return False
+    clear(settings, log)  # the layers that a working container stands on would stay
     shell.run([*_buildah(settings), "rmi", "--prune"], what="forgetting unused layers", log=log)
     return True
 
@@ -39,24 +74,24 @@ def build(
     context: Path,
     arguments: Mapping[str, str],
     log: Path,
-    ignored: Iterable[str] = (),
 ) -> None:
     """Builds an image, reusing the layers whose instructions and files are as before.
 
     chroot isolation needs neither cgroups nor network set-up; RUN steps have the machine's network, its certificates and its
     configuration of pip, so a Dockerfile needs no word about the place where it is built.
     """
-    scratch = settings.cache / "build"
-    scratch.mkdir(parents=True, exist_ok=True)
+    clear(settings, log)
+    scratch = _scratch(settings)
     ignore = scratch / "ignore"
-    ignore.write_text("".join(f"{line}\n" for line in ("**/__pycache__", "**/*.pyc", ".git", ".venv", *ignored)))
-    words = [*_buildah(settings), "bud", "--layers", "--isolation", "chroot", "--network", "host", "--pull=never"]
+    ignore.write_text("".join(f"{line}\n" for line in ("**/__pycache__", "**/*.pyc", ".git", ".venv")))
+    words = [*_buildah(settings), "bud", "--layers", "--force-rm", "--isolation", "chroot", "--network", "host", "--pull=never"]
     for host, inside in mounts(scratch).items():
         words += ["--volume", f"{host}:{inside}:ro"]
     for name, value in {**inherited(dockerfile.read_text(), os.environ), **arguments}.items():
         words += ["--build-arg", f"{name}={value}"]
     words += ["--ignorefile", str(ignore), "--tag", image, "--file", str(dockerfile), str(context)]
-    shell.retried(lambda: shell.run(words, what=f"building {image}", log=log, cwd=context), attempts=2, pause=1)
+    place = {"TMPDIR": str(scratch)}
+    shell.retried(lambda: shell.run(words, what=f"building {image}", log=log, cwd=context, env=place), attempts=2, pause=1)
 
 
 def inherited(dockerfile: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -108,11 +143,12 @@ def push(settings: Settings, image: str, target: str, log: Path, *, plain: bool)
     packing a gigabyte would cost more than sending it within the machine.
     """
     words = [*_buildah(settings), "push", "--quiet"]
-    direct: dict[str, str] = {}
+    scratch = _scratch(settings)
+    place = {"TMPDIR": str(scratch)}
     if plain:
         words += ["--disable-compression", "--tls-verify=false"]
-        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), REGISTRY.rpartition(":")[0])
-    receipt = settings.cache / "build" / "digest"
+        place |= dict.fromkeys(("NO_PROXY", "no_proxy"), REGISTRY.rpartition(":")[0])
+    receipt = scratch / "digest"
     words += ["--digestfile", str(receipt), image, f"docker://{target}"]
-    shell.run(words, what=f"pushing {target}", log=log, env=direct)
+    shell.run(words, what=f"pushing {target}", log=log, env=place)
     return receipt.read_text().strip()

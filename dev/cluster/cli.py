@@ -31,7 +31,7 @@ def commands() -> None:
     """A real two-node Kubernetes cluster on this machine, for Perennial's demo and tests.
 
     No Docker and no image registry is needed: Kubernetes, containerd, Envoy Gateway and the rest are built from Go modules,
-    Debian packages and wheels once (about 15 minutes on two cores) and kept in a cache; starting takes about a minute.
+    Debian packages and wheels once (about 15 minutes on two cores) and kept in a cache; after that, starting takes a minute.
 
     \b
     python -m cluster up                  start, or mend what is broken; says how to use it

@@ -1,7 +1,9 @@
 """Envoy Gateway by its Helm chart, and the Gateway `gw` that routes of any namespace may attach to."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster import images, shell
@@ -16,15 +18,23 @@ NAMESPACE = "perennial-gateway"
 CLASS = "eg"
 GATEWAY = "gw"
 RELEASE = "eg"
+INSTALLED = "perennial.dev/installed"
+"""Annotation of the Gateway: what was installed before it was applied. The chart has the same version in every release."""
+_ANNOTATION = ".metadata.annotations." + INSTALLED.replace(".", "\\.")
 
 
 def start(settings: Settings, progress: Progress) -> None:
-    """Installs the chart when it is not there in this version, then applies class and Gateway."""
+    """Installs or upgrades the chart when it is not there as this checkout has it, then applies class and Gateway."""
     state = _release_state(settings)
-    if state != "deployed":
+    if state != "deployed" or not _installed_as_here(settings):
         with progress.step("Envoy Gateway", "installing by Helm", about=25):
-            _install(settings, broken=bool(state))
+            _install(settings, state)
     apply(settings, *manifests())
+
+
+def _installed_as_here(settings: Settings) -> bool:
+    template = f"jsonpath={{{_ANNOTATION}}}"
+    return kubectl(settings, "get", "gateway", GATEWAY, "-n", NAMESPACE, "-o", template, "--ignore-not-found") == identity()
 
 
 def _release_state(settings: Settings) -> str:
@@ -38,11 +48,15 @@ def _release_state(settings: Settings) -> str:
     return str(found["info"]["status"])
 
 
-def _install(settings: Settings, broken: bool) -> None:
-    if broken:
+def _install(settings: Settings, state: str) -> None:
+    chart = _chart(settings)
+    if state:
+        # Helm installs definitions once and never upgrades them
+        definitions = chart / "charts" / "crds" / "crds"
+        kubectl(settings, "apply", "--server-side", "--force-conflicts", "--recursive", "-f", str(definitions))
+    if state not in ("", "deployed"):
         # Helm refuses to touch a release that it believes to be under way
         _helm(settings, "uninstall", RELEASE, "-n", SYSTEM, "--no-hooks", "--ignore-not-found", "--wait")
-    chart = _chart(settings)
     _helm(settings, "upgrade", RELEASE, str(chart), "--install", "-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m")
 
 
@@ -57,7 +71,17 @@ def _chart(settings: Settings) -> Path:
     return chart
 
 
+def identity() -> str:
+    """Changes with Envoy Gateway's image, whose tag has its version, and with what is applied beside the chart."""
+    return hashlib.sha256(json.dumps([images.GATEWAY.reference, *_manifests({})]).encode()).hexdigest()[:16]
+
+
 def manifests() -> tuple[dict[str, object], ...]:
+    """Class, Envoy's parameters, and the Gateway, which carries the identity."""
+    return _manifests({INSTALLED: identity()})
+
+
+def _manifests(annotations: Mapping[str, str]) -> tuple[dict[str, object], ...]:
     proxy = {
         "provider": {
             "type": "Kubernetes",
@@ -82,7 +106,7 @@ def manifests() -> tuple[dict[str, object], ...]:
         },
         {
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": {"name": GATEWAY, "namespace": NAMESPACE},
+            "metadata": {"name": GATEWAY, "namespace": NAMESPACE, "annotations": dict(annotations)},
             "spec": {"gatewayClassName": CLASS, "listeners": [listener]},
         },
     )  # fmt: skip
@@ -102,11 +126,13 @@ def address(settings: Settings) -> str:
 
 
 def programmed(settings: Settings) -> bool:
-    template = 'jsonpath={.status.conditions[?(@.type=="Programmed")].status}'
+    """Whether the Gateway carries traffic, by the Envoy Gateway and Envoy of this checkout."""
+    template = f'jsonpath={{.status.conditions[?(@.type=="Programmed")].status}} {{{_ANNOTATION}}}'
     try:
-        return kubectl(settings, "get", "gateway", GATEWAY, "-n", NAMESPACE, "-o", template, timeout=10) == "True"
+        found = kubectl(settings, "get", "gateway", GATEWAY, "-n", NAMESPACE, "-o", template, timeout=10)
     except ClusterError:
         return False
+    return found == f"True {identity()}"
 
 
 def _helm(settings: Settings, *words: str) -> str:

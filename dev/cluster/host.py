@@ -26,6 +26,7 @@ PACKAGES: Mapping[str, str] = {
     "util-linux": "nsenter",
     "kmod": "modprobe",
     "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+    "curl": "curl",  # what `up`, the README and the demo tell people to type
 }
 SEARCH = ":".join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
 

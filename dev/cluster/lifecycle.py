@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from cluster import (
+    buildah,
     certificates,
     cgroups,
     components,
@@ -104,8 +105,8 @@ def _unhealthy(settings: Settings) -> list[str]:
         (lambda _: registry.answers(), "the registry does not answer"),
         (lambda it: not nodes.unready(it), "node1 or node2 is not Ready"),
         (lambda it: nodes.accelerators(it) == nodes.ADVERTISED, f"node2 does not advertise {nodes.ACCELERATOR}"),
-        (gateway.programmed, "the Gateway is not Programmed"),
-        (store.available, "the S3 store is not available"),
+        (gateway.programmed, "the Gateway is not Programmed, or by another version of Envoy Gateway"),
+        (store.available, "the S3 store is not available, or of another version"),
     )
     with ThreadPoolExecutor() as pool:
         answers = [(pool.submit(asked, settings), finding) for asked, finding in questions]
@@ -164,7 +165,7 @@ def _clear_ruins(settings: Settings, progress: Progress) -> None:
     if of_an_earlier_boot(settings.state, BOOT_ID.read_text()):
         progress.say("the machine was restarted since the cluster came up; starting it afresh")
         _sweep(settings, progress)
-    elif not settings.state.is_dir() and shutil.which("ip", path=host.SEARCH) and leftovers(settings):
+    elif not settings.state.is_dir() and shutil.which("ip", path=host.SEARCH) and _remains(settings):
         progress.say("a cluster without its files is still there; removing it first")
         _sweep(settings, progress)
 
@@ -189,6 +190,7 @@ def down(settings: Settings, progress: Progress) -> list[str]:
     host.require_root()
     with locked(settings, progress):
         _sweep(settings, progress)
+        _clear_builds(settings, progress)
         return leftovers(settings)
 
 
@@ -212,6 +214,18 @@ def _sweep(settings: Settings, progress: Progress) -> None:
         _remove_state(settings)
 
 
+def _clear_builds(settings: Settings, progress: Progress) -> None:
+    """Unmounts what killed builds left; one that is under way is waited for. The next build removes their working containers."""
+    own = buildah.storage(settings)
+    if not own.run.exists() and not _mounted_below(own.root):
+        return
+    with building(settings, progress):
+        for directory in (own.root, own.run):
+            _unmount(directory)
+        if not _mounted_below(own.run):
+            shutil.rmtree(own.run, ignore_errors=True)
+
+
 def _end_all(who: Callable[[], set[int]]) -> None:
     """SIGKILL for everything in a set of pids that may still grow while it is ended."""
     deadline = time.monotonic() + 15
@@ -227,17 +241,22 @@ def _end_all(who: Callable[[], set[int]]) -> None:
 def mounts_below(directory: Path, mountinfo: str) -> list[Path]:
     """Mount points below a directory, the deepest and latest first. The kernel writes blanks as \\040."""
     points = [Path(line.split()[4].replace("\\040", " ")) for line in mountinfo.splitlines() if line.strip()]
-    return [point for point in reversed(points) if point.is_relative_to(directory)]
+    top = directory.resolve()  # the kernel tells no symbolic links
+    return [point for point in reversed(points) if point.is_relative_to(top)]
+
+
+def _mounted_below(directory: Path) -> list[Path]:
+    return mounts_below(directory, Path("/proc/self/mountinfo").read_text())
 
 
 def _unmount(directory: Path) -> None:
-    for point in mounts_below(directory, Path("/proc/self/mountinfo").read_text()):
+    for point in _mounted_below(directory):
         shell.succeeds(["umount", "-l", point])
 
 
 def _remove_state(settings: Settings) -> None:
     """Only once nothing is mounted below it: otherwise removing would reach into what is mounted."""
-    if mounts_below(settings.state, Path("/proc/self/mountinfo").read_text()):
+    if _mounted_below(settings.state):
         return
     # the unpacked images are very many files; rm looks again at directories that grew, and never enters another file system
     shell.succeeds(["rm", "-rf", "--one-file-system", settings.state], timeout=300)
@@ -248,9 +267,15 @@ def _remove_state(settings: Settings) -> None:
 
 
 def leftovers(settings: Settings) -> list[str]:
-    """What still exists of the cluster, in words."""
+    """What still exists of the cluster and of image builds, in words; the cache's files are meant to stay."""
+    own = buildah.storage(settings)
+    return _remains(settings) + [f"mount {point}" for top in (own.root, own.run) for point in _mounted_below(top)]
+
+
+def _remains(settings: Settings) -> list[str]:
+    """What still exists of the cluster alone."""
     left = [f"process {one.identity.pid} ({one.daemon}: {one.program})" for one in processes.marked(settings.state)]
-    left += [f"mount {point}" for point in mounts_below(settings.state, Path("/proc/self/mountinfo").read_text())]
+    left += [f"mount {point}" for point in _mounted_below(settings.state)]
     left += network.leftovers()
     tree = cgroups.detect()
     left += [f"control group {group}" for node in nodes.NODES for group in cgroups.groups(tree, node.number)]

@@ -36,7 +36,7 @@ def ensure(settings: Settings) -> None:
         _ip(space, "link", "set", link, "up")
     for space in (one, two):
         _ip(space, "link", "set", "lo", "up")
-        shell.run([*inside(space), "sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        shell.run([*inside(space), "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"], what=f"forwarding in {space}")
     _ip(one, "route", "replace", "default", "via", HOST)
     _ip(one, "route", "replace", "10.244.2.0/24", "via", NODE2)
     _ip(two, "route", "replace", "default", "via", NODE1_TO_NODE2)

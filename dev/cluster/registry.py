@@ -1,7 +1,6 @@
 """The image registry at the machine's end of the link: nodes pull only the layers that changed. Its data live in the cache."""
 
 import http.client
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +57,6 @@ def answers() -> bool:
 class Answer:
     status: int
     digest: str
-    body: bytes
 
 
 def digest_of(repository: str, tag: str) -> str | None:
@@ -67,23 +65,13 @@ def digest_of(repository: str, tag: str) -> str | None:
     return answer.digest if answer.status == 200 and answer.digest else None
 
 
-def repositories() -> list[str]:
-    found = json.loads(_request("GET", "/v2/_catalog?n=1000").body or b"{}")
-    return list(found.get("repositories") or [])
-
-
-def tags(repository: str) -> list[str]:
-    found = json.loads(_request("GET", f"/v2/{repository}/tags/list").body or b"{}")
-    return list(found.get("tags") or [])
-
-
 def _request(method: str, path: str) -> Answer:
     """Straight to the registry: no proxy of the user's environment lies between."""
     connection = http.client.HTTPConnection(REGISTRY, timeout=5)
     try:
         connection.request(method, path, headers={"Accept": MANIFESTS})
         response = connection.getresponse()
-        return Answer(response.status, response.headers.get("Docker-Content-Digest", ""), response.read())
+        return Answer(response.status, response.headers.get("Docker-Content-Digest", ""))
     except (OSError, http.client.HTTPException) as failure:
         raise ClusterError(f"The registry {REGISTRY} does not answer ({failure}): `python -m cluster up` mends it.") from failure
     finally:

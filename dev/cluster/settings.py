@@ -66,7 +66,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     elif xdg := environment.get("XDG_CACHE_HOME"):
         cache = Path(xdg) / "perennial"
     else:
-        cache = Path(environment.get("HOME", "/root")) / ".cache" / "perennial"
+        cache = Path(environment.get("HOME") or Path.home()) / ".cache" / "perennial"
     state = Path(environment.get("PERENNIAL_STATE", "/var/lib/perennial-dev"))
     return Settings(Path(__file__).resolve().parents[2], cache.absolute(), state.absolute())
 

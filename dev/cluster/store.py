@@ -61,11 +61,13 @@ def wait_ready(settings: Settings, seconds: int = 120) -> None:
 
 
 def available(settings: Settings) -> bool:
-    template = "jsonpath={.status.readyReplicas}"
+    """Whether the store serves, from the image of this checkout."""
+    template = "jsonpath={.status.readyReplicas} {.spec.template.spec.containers[0].image}"
     try:
-        return kubectl(settings, "get", "deployment", "store", "-n", NAMESPACE, "-o", template, timeout=10) == "1"
+        found = kubectl(settings, "get", "deployment", "store", "-n", NAMESPACE, "-o", template, timeout=10)
     except ClusterError:
         return False
+    return found == f"1 {images.STORE.reference}"
 
 
 def manifests(settings: Settings, pairs: Keys) -> tuple[dict[str, object], ...]:

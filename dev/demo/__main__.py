@@ -28,7 +28,7 @@ MANIFEST = REPOSITORY / "examples/flights/modeldeployment.yaml"
 FIRST_MONTHS, MORE_MONTHS = range(1, 4), range(4, 8)
 KNOWN_MONTHS = range(1, 8)
 BODIES = 20_000
-"""Different requests that the client goes through, again and again."""
+"""Different requests that the client goes through in order, and then again; about the first three weeks of August."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +37,7 @@ BODIES = 20_000
 def demo(rate: float, plain: bool) -> None:
     """Train, judge, serve, promote, catch and return: Perennial's whole loop on the flights of New York in 2013.
 
-    Starts the embedded cluster when it is not up (the first time that builds Kubernetes: about half an hour on two cores),
+    Starts the embedded cluster when it is not up (the first time that builds Kubernetes: about 20 minutes on two cores),
     and leaves it up. Nothing of yours is touched, least of all your current kubectl context.
     """
     console = Console(force_terminal=False if plain else None, width=None if sys.stdout.isatty() else 160)
@@ -127,9 +127,9 @@ def opening(console: Console, plot: Plot, table: Any, rate: float) -> None:
             f" a healthy version is rolled back in at most {spec['rollout']['falseRollbackRate']:.0%} of rollouts."
         ),
         (
-            f"The client: {rate:g} requests a second through the gateway, flights of August to December in order. Three"
-            f" destinations are new since August ({', '.join(fresh)}): {sum(fresh.values())} of {later:,} flights in truth; here"
-            f" every {flights.NEW_EVERY}th request, so that the story is short."
+            f"The client: {rate:g} requests a second through the gateway, flights from August on in the order of their departure."
+            f" Three destinations are new since August ({', '.join(fresh)}): {sum(fresh.values())} of the {later:,} flights until"
+            f" December; here every {flights.NEW_EVERY}th request, so that the story is short."
         ),
     )
     console.print()

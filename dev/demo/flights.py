@@ -128,7 +128,7 @@ def new_destinations(table: pl.DataFrame, known: Sequence[int]) -> dict[str, int
 
 
 def requests(table: pl.DataFrame, known: Sequence[int], *, count: int, new_every: int = NEW_EVERY) -> Iterator[str]:
-    """Bodies of predict requests: flights after the known months in order, every `new_every`th to a destination new since then.
+    """Bodies of predict requests: the first flights after the known months in order, every `new_every`th to a new destination.
 
     `new_every` 0 sends none of those, as it was before the new destinations opened.
     """

@@ -91,7 +91,7 @@ def second_version(stage: Stage, plot: Plot) -> None:
         never=ended(2, NEVER_V1),
     )
     evidence(stage, state, 2)
-    stage.tell("v2 is promoted: no evidence of harm at any step. v1 is kept, scaled down but ready to return.")
+    stage.tell("v2 is promoted: no evidence of harm at any step. v1 is kept, and its pods will soon be scaled to zero.")
     pause(stage, plot)
 
 

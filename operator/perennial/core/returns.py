@@ -37,7 +37,7 @@ def by_pin(draft: Draft) -> None:
         return
     problem = why_not_servable(draft, pin)
     if problem:
-        draft.find("Pinned", False, "VersionNotServable", f"spec.pin={pin}: {problem}; what serves goes on serving")
+        draft.find("Pinned", False, "VersionNotServable", f"spec.pin={pin}: {problem}; what serves goes on serving; pin another version, or remove spec.pin")
         return
     draft.find("Pinned", True, "Pinned", f"v{pin} is pinned; new versions are trained and judged, but not rolled out")
     settled = draft.status.stable == pin and draft.status.rollout is None and returning is None

@@ -1,5 +1,7 @@
-"""What is taken from the environment: the user's own cluster, the cache's place, and what image builds inherit."""
+"""What comes from environment and machine: the user's own cluster, the cache's place, packages, what image builds inherit."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,10 @@ def test_the_cache_is_where_the_user_wants_it(environment: dict[str, str], cache
     assert settings.from_environment(environment).cache == Path(cache)
 
 
+def test_without_a_home_in_the_environment_it_is_the_accounts() -> None:
+    assert settings.from_environment({}).cache == Path.home() / ".cache" / "perennial"
+
+
 def test_image_builds_inherit_only_declared_variables_about_indexes_and_certificates() -> None:
     dockerfile = "ARG BASE_IMAGE\nARG PIP_INDEX_URL\nARG SSL_CERT_FILE=/x\nARG HOME\narg https_proxy\n"
     environment = {
@@ -71,3 +77,23 @@ def test_capabilities_are_read_from_the_effective_set() -> None:
     assert held >> host.CAP_SYS_ADMIN & 1
     assert not held >> 24 & 1
     assert host.capabilities("nothing") == 0
+
+
+def programs(source: str) -> Iterator[str]:
+    """The first word of each command written out in a call of shell.run or shell.succeeds, behind `inside(...)` too."""
+    for call in ast.walk(ast.parse(source)):
+        if not (isinstance(call, ast.Call) and ast.unparse(call.func) in ("shell.run", "shell.succeeds") and call.args):
+            continue
+        words = call.args[0].elts if isinstance(call.args[0], ast.List) else []
+        if words and isinstance(words[0], ast.Starred) and ast.unparse(words[0]).startswith("*inside("):
+            words = words[1:]
+        if words and isinstance(words[0], ast.Constant):
+            yield str(words[0].value)
+
+
+def test_every_program_is_of_a_minimal_debian_or_of_a_package_that_is_installed() -> None:
+    minimal = {"apt-get", "dpkg", "rm", "sh", "umount"}
+    built = {"go"}
+    found = {name for path in Path(host.__file__).parent.glob("*.py") for name in programs(path.read_text())}
+    assert {"ip", "sh", "apt-get"} <= found
+    assert not found - minimal - built - set(host.PACKAGES.values())

@@ -22,6 +22,13 @@ def test_a_directory_that_only_begins_alike_is_foreign() -> None:
     assert mounts_below(Path("/stat"), MOUNTS) == []
 
 
+def test_a_directory_is_known_to_the_kernel_by_its_real_path(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    mounts = f"30 22 0:30 / {tmp_path.resolve()}/real/images/overlay rw - overlay overlay rw\n"
+    assert mounts_below(tmp_path / "link" / "images", mounts) == [tmp_path.resolve() / "real" / "images" / "overlay"]
+
+
 def test_files_from_before_a_restart_of_the_machine_are_ruins(tmp_path: Path) -> None:
     (tmp_path / "boot-id").write_text("one\n")
     assert of_an_earlier_boot(tmp_path, "two\n")
