@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel as to_camel_case
 
 
 def cel(rule: str, message: str, found: str | None = None) -> dict[str, Any]:
@@ -18,6 +18,11 @@ def cel(rule: str, message: str, found: str | None = None) -> dict[str, Any]:
 def rules(*each: dict[str, Any]) -> dict[str, Any]:
     """`json_schema_extra` of a model or a field that these CEL rules hold for; the API server judges them, not pydantic."""
     return {"x-kubernetes-validations": list(each)}
+
+
+def to_camel(name: str) -> str:
+    """camelCase of a field's name; one that is a word of Python ends in _ here and does not in the cluster."""
+    return to_camel_case(name.removesuffix("_"))
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253)]

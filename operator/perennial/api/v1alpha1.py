@@ -349,6 +349,15 @@ DEFAULT_STEPS = [
 ]
 
 
+class Watch(SpecModel):
+    """After its promotion a version is still compared with the one before it, which keeps a small share of the requests."""
+
+    for_: Duration
+    """How long the promoted version is watched."""
+    hold_back: Annotated[int, Field(ge=1, le=50)] = 10
+    """Per cent of the requests that the version before it goes on to answer; less finds harm later."""
+
+
 class Rollout(SpecModel):
     """How a candidate takes over."""
 
@@ -372,6 +381,13 @@ class Rollout(SpecModel):
     """Answers of the candidate that a step needs before it passes."""
     deadline: Duration | None = None
     """Per step; 4 x hold when not given."""
+    watch: Watch | None = None
+    """Not given: the version before gets no more requests once a candidate is promoted."""
+    on_breach: Literal["rollback", "pause"] = "rollback"
+    """pause: weights stay as they are, a condition and an event tell it, and a person promotes or aborts."""
+    on_too_little_data: Literal["wait", "promote", "abort"] = "wait"
+    """What happens at a step's deadline when the candidate has not answered minimumRequests. promote takes the step all the same;
+    abort ends the rollout and quarantines nothing. A step that is in suspicion waits, whatever stands here."""
     metrics: Annotated[list[RolloutMetric], Field(min_length=1, max_length=8, json_schema_extra=LIST_BY_NAME)] = [
         RolloutMetric(name="errors", errors=ErrorsMetric())
     ]
@@ -589,6 +605,13 @@ class RolloutStatus(StatusModel):
     """When this was last written to the API server."""
     unsaved: bool = False
     """Measurements moved since then; never true in what is written."""
+    phase: Literal["Steps", "Watch"] = "Steps"
+    """Steps: the candidate is on its way; Watch: it serves, and the version before it keeps a share to be compared with."""
+    breach: Annotated[str, Field(max_length=1024)] = ""
+    """A breach that was found, and left to a person by onBreach: pause."""
+    watch_started_at: Timestamp | None = None
+    stable_away: bool = False
+    """In the watch: the version before has no ready pod and gets no requests until it has one."""
     settled: bool = False
     """The route has this weight and one reading was taken since: from here on blocks count."""
     withheld: bool = False

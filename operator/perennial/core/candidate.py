@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import rollout, training
+from perennial.core import arms, measuring, rollout, training
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -18,7 +18,9 @@ from perennial_runtime.contract import Champion
 
 
 def advance(draft: Draft) -> None:
-    """One pass of the candidate, if there is one."""
+    """One pass of the candidate, if there is one, and of a promoted version that is still watched."""
+    if draft.status.rollout is not None and draft.status.rollout.phase == "Watch":
+        _watch(draft, draft.status.rollout)
     number = draft.status.candidate
     if number is None or number not in draft.versions:
         draft.wake(1.0 if number is not None else None)
@@ -48,14 +50,32 @@ def stop_jobs(draft: Draft) -> None:
 
 
 def promote(draft: Draft, number: int, message: str) -> None:
-    """The candidate becomes stable and gets all traffic."""
-    previous = draft.status.stable
+    """The candidate becomes stable and gets all traffic, or, where it is to be watched, all but what is held back."""
+    previous, under_way, watch = draft.status.stable, draft.status.rollout, draft.observed.spec.rollout.watch
+    watched = under_way is not None and watch is not None and previous in draft.versions and not under_way.breach
     if previous in draft.versions and previous != number:
         draft.finish(previous, "Retired", f"v{number} took its place")
     draft.set(stable=number, candidate=None, rollout=None)
     draft.set_version(number, state="Serving", message=message[:2048])
     draft.urgent = True
+    if watched and under_way is not None and watch is not None:
+        draft.set(rollout=rollout.watched(draft.observed, under_way, watch.hold_back))
+        words = f"v{number} serves {100 - watch.hold_back} % and is watched for {watch.for_} beside v{previous}: {message}"
+        draft.event("Normal", "Promoted", words)
+        return
     draft.event("Normal", "Promoted", f"v{number} serves all requests: {message}")
+
+
+def end_watch(draft: Draft, message: str) -> None:
+    """The watched version gets all requests, in one write."""
+    current = draft.status.rollout
+    if current is None:
+        return
+    draft.set(rollout=None)
+    draft.urgent = True
+    if current.stable in draft.versions:
+        draft.finish(current.stable, "Retired", f"v{current.candidate} took its place")
+    draft.event("Normal", "Watched", f"v{current.candidate} serves all requests: {message}")
 
 
 def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
@@ -68,7 +88,11 @@ def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
         reason=reason,
         since=stamp(draft.observed.now),
     )
-    draft.set(candidate=None, rollout=None, quarantined=[*draft.status.quarantined, entry][-100:])
+    under_way = draft.status.rollout
+    if under_way is not None and under_way.phase == "Watch":
+        stable = under_way.stable
+    candidate = None if draft.status.candidate == number else draft.status.candidate
+    draft.set(stable=stable, candidate=candidate, rollout=None, quarantined=[*draft.status.quarantined, entry][-100:])
     draft.finish(number, "RolledBack", f"{reason}: {message}")
     draft.urgent = True
     draft.event("Warning", "RolledBack", f"v{number} is taken back and quarantined: {reason}: {message}")
@@ -83,6 +107,8 @@ def why_waiting(draft: Draft) -> str:
         return f"spec.pin={observed.spec.pin}: nothing is promoted while it is set"
     if draft.status.held:
         return "a person returned to an older version: nothing is promoted until data, training or evaluation change in the spec"
+    if draft.status.rollout is not None and draft.status.rollout.phase == "Watch":
+        return f"v{draft.status.rollout.candidate} is being watched after its promotion"
     if draft.status.returning is not None:
         return f"a return to v{draft.status.returning.version} is under way"
     return "spec.paused is true" if observed.spec.paused else ""
@@ -125,8 +151,8 @@ def _deploy(draft: Draft, number: int) -> None:
         draft.set_version(number, state="Accepted", deployed_at=None)
         return
     observed, version = draft.observed, draft.versions[number]
-    workload = rollout.workload_of(observed, number)
-    ready = rollout.ready_pods(workload, observed.now, rollout.READY_SECONDS)
+    workload = arms.workload_of(observed, number)
+    ready = arms.ready_pods(workload, observed.now, arms.READY_SECONDS)
     if workload is not None and workload.updated and len(ready) >= observed.spec.serving.replicas:
         if draft.status.stable is None:
             promote(draft, number, "the first version, ready after its golden requests")
@@ -135,7 +161,7 @@ def _deploy(draft: Draft, number: int) -> None:
         return
     draft.wake(1.0)
     if since(observed.now, version.status.deployed_at) > seconds(observed.spec.serving.progress_deadline):
-        words = f"not ready within {observed.spec.serving.progress_deadline}: {rollout.why_not_ready(workload)}; see spec.serving"
+        words = f"not ready within {observed.spec.serving.progress_deadline}: {arms.why_not_ready(workload)}; see spec.serving"
         draft.set(candidate=None)
         draft.finish(number, "Failed", f"NotReady: {words}")
         draft.event("Warning", "Failed", f"v{number}: {words}")
@@ -158,23 +184,42 @@ def _canary(draft: Draft, number: int) -> None:
         draft.wake(0.1)
         return
     course = rollout.step(draft.observed, before, waits=bool(why_waiting(draft)))
+    _follow(draft, number, before, course)
+    match course.outcome:
+        case "promote":
+            promote(draft, number, course.message)
+        case "abort":
+            draft.set(candidate=None, rollout=None)
+            draft.finish(number, "Superseded", f"{course.reason}: {course.message}")
+            draft.event("Warning", "Aborted", f"v{number} is taken back: {course.message}")
+        case "continue" if measuring.weights(course.rollout) != measuring.weights(before):
+            _tell_weight(draft, number, course.rollout)
+        case _:
+            pass
+
+
+def _watch(draft: Draft, before: RolloutStatus) -> None:
+    """One pass of the watch; the version that serves is the rollout's candidate."""
+    course = rollout.watch(draft.observed, before)
+    _follow(draft, before.candidate, before, course)
+    if course.outcome == "watched":
+        end_watch(draft, course.message)
+
+
+def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Course) -> None:
+    """What every pass of a rollout leaves: its state, what it found, its evidence; and the return after a breach."""
     draft.findings.extend(course.findings)
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)
     if course.evidence and (draft.urgent or saves(draft)):
         draft.set_version(number, evidence=list(course.evidence))
+    if course.rollout.breach and not before.breach:
+        draft.event("Warning", "Breached", f"v{number}: {course.rollout.breach}; a person must promote or abort it")
     if course.outcome != "continue":
         _keep_evidence(draft, number, course)
-    match course.outcome:
-        case "breach":
-            roll_back(draft, number, course.reason, course.message)
-        case "promote":
-            promote(draft, number, course.message)
-        case "continue" if rollout.weights(course.rollout) != rollout.weights(before):
-            _tell_weight(draft, number, course.rollout)
-        case "continue":
-            pass
+    if course.outcome == "breach":
+        roll_back(draft, number, course.reason, course.message)
 
 
 def _keep_evidence(draft: Draft, number: int, course: rollout.Course) -> None:

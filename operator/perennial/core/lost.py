@@ -20,6 +20,10 @@ def mend(draft: Draft) -> None:
     if status.stable is not None and status.stable not in versions:
         _tell(draft, f"v{status.stable} was deleted while it served: the next version that passes its gates takes its place")
         draft.set(stable=None, rollout=None)
+    current = draft.status.rollout
+    if current is not None and current.stable not in versions:
+        _tell(draft, f"v{current.stable} was deleted while v{current.candidate} was compared with it: the comparison is over")
+        draft.set(rollout=None)
     if draft.status.stable is None:
         serving = [number for number, version in versions.items() if version.status.state == "Serving"]
         if serving:

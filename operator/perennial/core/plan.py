@@ -11,11 +11,11 @@ from dataclasses import replace
 from perennial.api.v1alpha1 import ModelDeploymentStatus
 from perennial.core import candidate, lost, report, returns, serving, triggers, wishes
 from perennial.core.actions import ApplyRoute, Plan, WriteVersionStatus
+from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
 from perennial.core.draft import Draft
 from perennial.core.inputs import stamp
 from perennial.core.observed import Observed, ServingPod
-from perennial.core.rollout import ready_pods, workload_of
 
 
 def plan(observed: Observed) -> Plan:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest
 from perennial.core.jobs import QUOTA_FIX
-from perennial.core.rollout import ready_pods, why_not_ready, workload_of
 
 
 def conditions(draft: Draft) -> None:
@@ -36,7 +36,9 @@ def summary(draft: Draft) -> str:
     status = draft.status
     if status.returning is not None and status.returning.version != status.stable:
         return f"Returning to v{status.returning.version}"
-    if status.rollout is not None:
+    if status.rollout is not None and status.rollout.phase == "Watch" and status.candidate is None:
+        return f"Watching v{status.rollout.candidate}"
+    if status.rollout is not None and status.rollout.phase == "Steps":
         return f"Canary {0 if status.rollout.withheld else status.rollout.weight} %"
     state = draft.state(status.candidate)
     if status.candidate is not None:

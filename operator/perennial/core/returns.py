@@ -9,9 +9,11 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import ReturnStatus
+from perennial.core.arms import READY_SECONDS, ready_pods, why_not_ready, workload_of
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp, version_name
-from perennial.core.rollout import READY_SECONDS, ready_pods, why_not_ready, workload_of
+
+PIN_FIX = "what serves goes on serving; pin another version, or remove spec.pin"
 
 
 def why_not_servable(draft: Draft, number: int) -> str:
@@ -37,7 +39,12 @@ def by_pin(draft: Draft) -> None:
         return
     problem = why_not_servable(draft, pin)
     if problem:
-        draft.find("Pinned", False, "VersionNotServable", f"spec.pin={pin}: {problem}; what serves goes on serving; pin another version, or remove spec.pin")
+        draft.find(
+            "Pinned",
+            False,
+            "VersionNotServable",
+            f"spec.pin={pin}: {problem}; what serves goes on serving; pin another version, or remove spec.pin",
+        )
         return
     draft.find("Pinned", True, "Pinned", f"v{pin} is pinned; new versions are trained and judged, but not rolled out")
     settled = draft.status.stable == pin and draft.status.rollout is None and returning is None
@@ -48,9 +55,11 @@ def by_pin(draft: Draft) -> None:
 def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Breach"]) -> None:
     """Note the wish to return to `target`; a rollout under way ends."""
     draft.set(returning=ReturnStatus(version=target, reason=reason, since=stamp(draft.observed.now)))
-    candidate = draft.status.candidate
-    if draft.status.rollout is not None and candidate is not None and draft.state(candidate) not in FINAL:
-        draft.set(rollout=None, candidate=None)
+    candidate, under_way = draft.status.candidate, draft.status.rollout
+    draft.set(rollout=None)
+    on_its_way = under_way is not None and under_way.phase == "Steps"
+    if on_its_way and candidate is not None and draft.state(candidate) not in FINAL:
+        draft.set(candidate=None)
         draft.finish(candidate, "Superseded", f"its rollout ended when a person returned to v{target}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from perennial.api.v1alpha1 import RouteWeight
 from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
+from perennial.core.arms import ready_pods, workload_of
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since
+from perennial.core.measuring import weights
 from perennial.core.observed import Version
-from perennial.core.rollout import ready_pods, weights, workload_of
 from perennial_runtime.contract import ServeSpec
 
 LINGER_SECONDS = 15.0

@@ -81,7 +81,8 @@ def _take_up(draft: Draft, number: int, digest: str) -> None:
     previous = draft.status.candidate
     if previous is not None and previous != number and previous in draft.versions and draft.state(previous) not in FINAL:
         draft.finish(previous, "Superseded", f"v{number} took its place before it was rolled out")
-    draft.set(latest=number, candidate=number, inputs_digest=digest, rollout=None)
+    watched = draft.status.rollout if draft.status.rollout and draft.status.rollout.phase == "Watch" else None
+    draft.set(latest=number, candidate=number, inputs_digest=digest, rollout=watched)
     if draft.status.held and digest != draft.status.held_digest:
         draft.set(held=False, held_digest="")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perennial.api.v1alpha1 import RequestRecord, Trigger
-from perennial.core import candidate, requests, returns, rollout, triggers
+from perennial.core import arms, candidate, requests, returns, triggers
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest, stamp
@@ -76,6 +76,10 @@ def _retrain(draft: Draft, request: Request) -> str:
 
 
 def _promote(draft: Draft, request: Request) -> str:
+    watched = _watched(draft, request)
+    if watched is not None:
+        candidate.end_watch(draft, "a person ended the watch")
+        return f"the watch of v{watched} is over"
     number = draft.status.candidate
     problem = _no_rollout(draft, request)
     if problem or number is None:
@@ -83,21 +87,34 @@ def _promote(draft: Draft, request: Request) -> str:
     waiting = candidate.why_waiting(draft)
     if waiting:
         return f"refused: {waiting}"
-    workload = rollout.workload_of(draft.observed, number)
-    if not rollout.ready_pods(workload, draft.observed.now, rollout.READY_SECONDS):
-        return f"refused: v{number} has no pod that is ready: {rollout.why_not_ready(workload)}"
+    workload = arms.workload_of(draft.observed, number)
+    if not arms.ready_pods(workload, draft.observed.now, arms.READY_SECONDS):
+        return f"refused: v{number} has no pod that is ready: {arms.why_not_ready(workload)}"
     candidate.promote(draft, number, "a person asked for it; the remaining steps were left out")
     return f"v{number} is promoted"
 
 
+def _watched(draft: Draft, request: Request) -> int | None:
+    """The version under watch, when the request may mean it."""
+    current = draft.status.rollout
+    if current is None or current.phase != "Watch":
+        return None
+    wanted = _version_number(request.argument)
+    return current.candidate if wanted in (None, current.candidate) else None
+
+
 def _abort(draft: Draft, request: Request) -> str:
+    watched = _watched(draft, request)
+    if watched is not None:
+        candidate.roll_back(draft, watched, "Aborted", "a person asked for it in its watch")
+        return f"v{watched} is taken back and quarantined"
     number = draft.status.candidate
     if number is None or number not in draft.versions:
         return "refused: no candidate is under way"
     wanted = _version_number(request.argument)
     if wanted is not None and wanted != number:
         return f"refused: the candidate is v{number}, not v{wanted}"
-    if draft.status.rollout is not None:
+    if draft.status.rollout is not None and draft.status.rollout.candidate == number:
         candidate.roll_back(draft, number, "Aborted", "a person asked for it")
         return f"v{number} is taken back and quarantined"
     if draft.state(number) not in FINAL:
@@ -108,7 +125,7 @@ def _abort(draft: Draft, request: Request) -> str:
 
 def _no_rollout(draft: Draft, request: Request) -> str:
     number = draft.status.candidate
-    if number is None or draft.status.rollout is None:
+    if number is None or draft.status.rollout is None or draft.status.rollout.candidate != number:
         return "no rollout is under way"
     wanted = _version_number(request.argument)
     if wanted is not None and wanted != number:
