@@ -98,7 +98,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
     clear = all(isinstance(verdict, analysis.Clear) for verdict in verdicts.values())
     if finding.status is True and rollout.settled and not waits and _may_pass(observed, rollout, clear):
         return _pass(observed, rollout, finding)
-    findings = (finding, *_inconclusive(observed, rollout))
+    findings = (_waiting_for_requests(observed, rollout, finding), *_inconclusive(observed, rollout))
     # settled is written at once: what is answered while the operator is away counts when it is back
     return Course(rollout, findings=findings, evidence=evidence_of(rollout), changed=rollout.settled and not settled_before)
 
@@ -307,6 +307,17 @@ def _advance(
 def bound_index(slower_than: str) -> int:
     """Place of a `slowerThan` among the latency buckets."""
     return LATENCY_BOUNDS_MS.index(int(slower_than.removesuffix("ms")))
+
+
+def _waiting_for_requests(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Finding:
+    """A hold that is over and still no next step: most often nobody asks."""
+    wish = observed.spec.rollout
+    hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
+    few = rollout.step_candidate_requests < wish.minimum_requests
+    if finding.status is not True or not few or since(observed.now, rollout.step_entered_at) <= hold:
+        return finding
+    words = f"the hold of step {rollout.step + 1} is over; the candidate has to answer {wish.minimum_requests} requests in it"
+    return Finding("Measured", True, "TooFewRequests", words)
 
 
 def _may_pass(observed: Observed, rollout: RolloutStatus, clear: bool) -> bool:
