@@ -13,10 +13,10 @@ export UV_PYTHON_DOWNLOADS := never
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.synced ## The whole story on real flights, on a real cluster (first time: up to an hour; then minutes)
+demo: .venv/.synced ## The whole story on real flights, on a real cluster (first time: about 20 minutes on two cores; then about five)
 	@$(PYTHON) -m demo
 
-test: .venv/.synced ## All suites: first those that need no cluster, then those that do
+test: .venv/.synced ## All suites: first those that need no cluster, then those that do (cluster-cycle: in CI only)
 	@$(PYTHON) -m suites test
 
 check: .venv/.synced ## Lint, format, types, layers, generated files, guards
@@ -31,7 +31,7 @@ cluster: .venv/.synced ## Start the embedded cluster, or mend it
 cluster-down: .venv/.synced ## Remove the embedded cluster without a trace (its build cache stays)
 	@$(PYTHON) -m cluster down
 
-cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes)
+cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes; empties it)
 	@$(PYTHON) -m pytest tests/cluster/cycle_provisioner.py -q -s
 
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry

@@ -1,7 +1,9 @@
 """`python -m suites`: runs the checks and the test suites, shows how far they are, and counts what really ran.
 
-The Makefile calls it. Suites that need no cluster come first; the others run on the cluster that `cluster up` gives. A suite that
-did not run, ran nothing, or (in CI, where the variable CI is true) skipped a test counts as failed: nothing is left out silently.
+The Makefile calls it. Suites that need no cluster come first, all in one go; the others run one by one on the cluster that
+`cluster up` gives. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a test counts as
+failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone, and elsewhere
+the closing table says so.
 """
 
 from __future__ import annotations
@@ -10,38 +12,53 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import click
 
+from cluster.progress import Progress
+
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "build" / "suites"
 FAST_BUDGET = 120.0
 """Seconds that the suites without a cluster may take together."""
+FAST_TIMEOUT = 60
+"""Seconds for one test of those."""
+WORKERS = 2
+"""Processes that share the tests without a cluster. Each imports everything, which takes seconds: once, not suite by suite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A folder of tests; `timeout` is for one test."""
+    """A folder or file of tests; `timeout` is for one test, in seconds."""
 
     name: str
     where: str
     on_cluster: bool = False
-    timeout: int = 60
-    environment: tuple[tuple[str, str], ...] = ()
+    timeout: int = FAST_TIMEOUT
+    left_out: str = ""
+    """Why it runs nowhere but in CI, unless it is asked for by name."""
 
 
 SUITES = (
-    Suite("unit", "tests/unit"),
+    # The files with long tests first: so no process is left alone with one at the end
+    Suite("charts", "tests/charts"),
+    Suite("runtime", "tests/runtime"),
     Suite("shell", "tests/shell"),
     Suite("door", "tests/door"),
-    Suite("runtime", "tests/runtime"),
     Suite("contract", "tests/contract"),
-    Suite("charts", "tests/charts"),
+    Suite("unit", "tests/unit"),
     Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800),
+    Suite(
+        "provisioner",
+        "tests/cluster/cycle_provisioner.py",
+        on_cluster=True,
+        timeout=900,
+        left_out="it removes the cluster that is up; make cluster-cycle runs it",
+    ),
 )
 
 CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -63,8 +80,11 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    """That its tests took. Those of suites that run together overlap."""
     problem: str = ""
     """Why it counts as failed although no test of it failed."""
+    left_out: str = ""
+    """Why it did not run, where that is as it should be."""
 
     @property
     def failures(self) -> int:
@@ -72,27 +92,37 @@ class Outcome:
         return self.failed or (1 if self.problem else 0)
 
 
-def counted(name: str, report: Path, code: int, seconds: float, *, strict: bool) -> Outcome:
-    """The outcome that a junit report and pytest's exit code tell."""
+def counted(suites: Sequence[Suite], report: Path, code: int, *, strict: bool) -> list[Outcome]:
+    """The outcomes of suites that ran together, from their one junit report and pytest's exit code."""
     if not report.is_file():
-        return Outcome(name, seconds=seconds, problem=f"wrote no report (exit code {code})")
-    tests = failed = skipped = 0
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314 - our own pytest wrote it
-        tests += int(suite.get("tests", 0))
-        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        skipped += int(suite.get("skipped", 0))
-    passed = max(0, tests - failed - skipped)
-    return Outcome(name, passed, failed, skipped, seconds, _problem(code, tests, failed, skipped, strict=strict))
+        return [Outcome(suite.name, problem=f"wrote no report (exit code {code})") for suite in suites]
+    tests = list(ElementTree.parse(report).getroot().iter("testcase"))  # noqa: S314 - our own pytest wrote it
+    outcomes = [_tally(suite, [test for test in tests if _is_of(test, suite)]) for suite in suites]
+    unexplained = code if not any(one.failed for one in outcomes) else 0
+    return [replace(one, problem=_problem(one, unexplained, strict=strict)) for one in outcomes]
 
 
-def _problem(code: int, tests: int, failed: int, skipped: int, *, strict: bool) -> str:
-    if tests == 0:
+def _is_of(test: ElementTree.Element, suite: Suite) -> bool:
+    """By its module; for a file that could not be imported pytest puts that into the name."""
+    module = test.get("classname") or test.get("name", "")
+    where = suite.where.removesuffix(".py").replace("/", ".")
+    return f"{module}.".startswith(f"{where}.")
+
+
+def _tally(suite: Suite, tests: Sequence[ElementTree.Element]) -> Outcome:
+    """A test whose clean-up failed too stands there twice, and counts as two failures."""
+    failed = sum(test.find("failure") is not None or test.find("error") is not None for test in tests)
+    skipped = sum(test.find("skipped") is not None for test in tests)
+    seconds = sum(float(test.get("time", 0)) for test in tests)
+    return Outcome(suite.name, len(tests) - failed - skipped, failed, skipped, seconds)
+
+
+def _problem(one: Outcome, unexplained: int, *, strict: bool) -> str:
+    if not one.passed + one.failed + one.skipped:
         return "ran no test"
-    if skipped and strict:
-        return f"skipped {skipped}, and CI allows none"
-    if code != 0 and failed == 0:
-        return f"pytest ended with {code}"
-    return ""
+    if one.skipped and strict:
+        return f"skipped {one.skipped}, and CI allows none"
+    return f"pytest ended with {unexplained}" if unexplained else ""
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -100,7 +130,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
     lines = [f"{'suite':<12}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}"]
     for one in outcomes:
         row = f"{one.name:<12}{one.passed:>8}{one.failed:>8}{one.skipped:>9}{one.seconds:>9.0f}"
-        lines.append(f"{row}  {one.problem}".rstrip())
+        words = f"left out: {one.left_out}" if one.left_out else one.problem
+        lines.append(f"{row}  {words}".rstrip())
     passed, failed = sum(one.passed for one in outcomes), sum(one.failures for one in outcomes)
     return "\n".join([*lines, "", f"{passed} passed, {failed} failed"])
 
@@ -110,28 +141,47 @@ def _say(began: float, text: str) -> None:
     sys.stdout.flush()
 
 
-def _command(words: Sequence[str], environment: dict[str, str] | None = None) -> int:
+def _command(words: Sequence[str]) -> int:
     """Runs a program of the virtual environment in the repository's root; its exit code."""
     bin_directory = Path(sys.executable).parent
     path = os.pathsep.join([str(bin_directory), os.environ.get("PATH", "")])
     python_path = os.pathsep.join(str(ROOT / name) for name in ("operator", "serving", "dev"))
     program = sys.executable if words[0] == "python" else str(bin_directory / words[0])
-    inherited = {**os.environ, "PATH": path, "PYTHONPATH": python_path, **(environment or {})}
+    inherited = {**os.environ, "PATH": path, "PYTHONPATH": python_path}
     return subprocess.run([program, *words[1:]], cwd=ROOT, env=inherited, check=False).returncode
 
 
-def _run_suite(suite: Suite, began: float) -> Outcome:
-    _say(began, f"suite {suite.name}: {suite.where}")
-    report = REPORTS / f"{suite.name}.xml"
+def pytest_words(suites: Sequence[Suite], report: Path) -> list[str]:
+    """The command that runs suites together. A file of tests stays in one process: its tests may share what is dear to make."""
+    words = ["python", "-m", "pytest", *(suite.where for suite in suites), f"--junit-xml={report}"]
+    words.append(f"--timeout={max(suite.timeout for suite in suites)}")
+    if any(suite.on_cluster for suite in suites):
+        return [*words, "-v", "--durations=10"]
+    return [*words, "-q", "--durations=5", f"--numprocesses={WORKERS}", "--dist=loadfile", "--no-loadscope-reorder"]
+
+
+def _run(suites: Sequence[Suite], began: float) -> list[Outcome]:
+    """Runs suites together; their outcomes."""
+    names = ", ".join(suite.name for suite in suites)
+    _say(began, f"{'suites' if len(suites) > 1 else 'suite'} {names}")
+    report = REPORTS / f"{'-'.join(suite.name for suite in suites)}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    start = time.monotonic()
-    words = ["python", "-m", "pytest", suite.where, f"--junit-xml={report}", f"--timeout={suite.timeout}"]
-    words += ["-v", "--durations=10"] if suite.on_cluster else ["-q", "--durations=3"]
-    code = _command(words, dict(suite.environment))
-    outcome = counted(suite.name, report, code, time.monotonic() - start, strict=_in_ci())
-    _say(began, f"suite {suite.name}: {outcome.passed} passed, {outcome.failed} failed {outcome.problem}".rstrip())
-    return outcome
+    code = _command(pytest_words(suites, report))
+    outcomes = counted(suites, report, code, strict=_in_ci())
+    for one in outcomes:
+        _say(began, f"suite {one.name}: {one.passed} passed, {one.failed} failed {one.problem}".rstrip())
+    return outcomes
+
+
+def together(suites: Sequence[Suite]) -> list[list[Suite]]:
+    """Those without a cluster in one go, the others one by one."""
+    without = [suite for suite in suites if not suite.on_cluster]
+    return ([without] if without else []) + [[suite] for suite in suites if suite.on_cluster]
+
+
+def _run_all(suites: Sequence[Suite], began: float) -> list[Outcome]:
+    return [outcome for group in together(suites) for outcome in _run(group, began)]
 
 
 def _in_ci() -> bool:
@@ -154,22 +204,46 @@ def _check(began: float) -> list[str]:
     return failed
 
 
-def _fast(began: float, *, deferred: set[str]) -> list[Outcome]:
+def _fast(began: float, *, deferred: Set[str]) -> list[Outcome]:
     start = time.monotonic()
-    outcomes = [_run_suite(suite, began) for suite in SUITES if not suite.on_cluster and suite.name not in deferred]
+    outcomes = _run_all([suite for suite in SUITES if not suite.on_cluster and suite.name not in deferred], began)
     took = time.monotonic() - start
-    if took > FAST_BUDGET:
-        _say(began, f"the suites without a cluster took {took:.0f} s; the budget is {FAST_BUDGET:.0f} s")
+    over = "OVER THE BUDGET: " if took > FAST_BUDGET else ""
+    _say(began, f"{over}the suites without a cluster took {took:.0f} s; the budget is {FAST_BUDGET:.0f} s")
     return outcomes
 
 
-def _on_cluster(began: float, *, deferred: set[str]) -> list[Outcome]:
+def later(deferred: Set[str], *, ci: bool) -> tuple[list[Suite], list[Outcome]]:
+    """Suites that need the cluster (those put off until it is built among them), and outcomes for those that are left out."""
     suites = [suite for suite in SUITES if suite.on_cluster or suite.name in deferred]
-    for what, words in (("cluster up", ("up",)), ("images", ("push",))):
-        _say(began, f"{what}: python -m cluster {words[0]}")
-        if _command(("python", "-m", "cluster", *words)) != 0:
+    left_out = [Outcome(suite.name, left_out=suite.left_out) for suite in suites if suite.left_out and not ci]
+    return [suite for suite in suites if ci or not suite.left_out], left_out
+
+
+def _on_cluster(began: float, suites: Sequence[Suite]) -> list[Outcome]:
+    steps: tuple[tuple[str, Callable[[], bool]], ...] = (
+        ("cluster up", lambda: _command(("python", "-m", "cluster", "up")) == 0),
+        ("ground", _ground_is_there),
+        ("images", lambda: _command(("python", "-m", "cluster", "push")) == 0),
+    )
+    for what, carried_out in steps:
+        _say(began, what)
+        if not carried_out():
             return [Outcome(suite.name, problem=f"did not run: {what} failed") for suite in suites]
-    return [_run_suite(suite, began) for suite in suites]
+    return _run_all(suites, began)
+
+
+def _ground_is_there() -> bool:
+    """Whether the cluster can carry the suites; a user's may lack pieces, which is told before images are built for it."""
+    from demo.ground import ClusterError, Ground, GroundError  # noqa: PLC0415 - only for the cluster suites
+    from demo.kubectl import KubectlError  # noqa: PLC0415
+
+    try:
+        Ground.found(Progress())
+    except (ClusterError, GroundError, KubectlError) as error:
+        click.echo(error)
+        return False
+    return True
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -191,7 +265,7 @@ def check() -> None:
 def test(fast: bool, only: tuple[str, ...]) -> None:
     """The checks, the suites that need no cluster, then the cluster and its suites; ends with the counts."""
     began = time.monotonic()
-    outcomes = [_run_suite(suite, began) for suite in SUITES if suite.name in only] if only else _all(began, fast=fast)
+    outcomes = _run_all([suite for suite in SUITES if suite.name in only], began) if only else _all(began, fast=fast)
     click.echo("\n" + table(outcomes))
     sys.exit(1 if any(one.failures for one in outcomes) else 0)
 
@@ -204,11 +278,11 @@ def _all(began: float, *, fast: bool) -> list[Outcome]:
     outcomes += _fast(began, deferred=deferred)
     if fast:
         return outcomes
+    suites, left_out = later(deferred, ci=_in_ci())
     if any(one.failures for one in outcomes):
         reason = "did not run: fix the suites before it first"
-        waiting = [suite.name for suite in SUITES if suite.on_cluster or suite.name in deferred]
-        return outcomes + [Outcome(name, problem=reason) for name in waiting]
-    return outcomes + _on_cluster(began, deferred=deferred)
+        return outcomes + [Outcome(suite.name, problem=reason) for suite in suites] + left_out
+    return outcomes + _on_cluster(began, suites) + left_out
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the story stands on: the cluster, the project's images, the operator by Helm, a namespace with keys, data in the store.
 
-Shared by the demo and the cluster suite. Everything is idempotent: what is there already is used as it is.
+Shared by the demo and the cluster suite. Everything is idempotent: what is there already is used as it is. The embedded cluster
+brings store and Gateway; one of the user's has to hold them under the same names, and is looked at first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from cluster.api import Cluster, current
 from cluster.errors import ClusterError
 from cluster.progress import Progress
 from cluster.settings import from_environment
+from demo import foreign
 from demo.kubectl import Kubectl
 from demo.traffic import Client
 
@@ -68,11 +70,14 @@ class Ground:
 
     @classmethod
     def found(cls, progress: Progress) -> Ground:
-        """The cluster that is there. Raises ClusterError when it is not up."""
+        """The cluster that is there. Raises ClusterError when it is not up, GroundError when one of the user's lacks a piece."""
         cluster = current(progress)
         own = cluster.settings.bin
         kubectl = Kubectl(str(cluster.settings.kubectl if cluster.settings.kubectl.exists() else "kubectl"), cluster.kubeconfig)
-        return cls(cluster, kubectl, str(own / "helm") if (own / "helm").exists() else "helm", progress)
+        helm = str(own / "helm") if (own / "helm").exists() else "helm"
+        if cluster.netns is None and (lacking := foreign.lacking(kubectl, helm)):
+            raise GroundError(_words_for(cluster.kubeconfig, lacking))
+        return cls(cluster, kubectl, helm, progress)
 
     def images(self) -> Images:
         """Builds and pushes what changed."""
@@ -165,6 +170,14 @@ class Ground:
         """Removes namespaces, without waiting for their end."""
         for name in names:
             self.kubectl.run("delete", "namespace", name, "--ignore-not-found", "--wait=false")
+
+
+def _words_for(kubeconfig: Path, lacking: Sequence[str]) -> str:
+    lines = "".join(f"\n  - {piece}" for piece in lacking)
+    return (
+        f"the cluster of PERENNIAL_KUBECONFIG={kubeconfig} lacks what the demo and the cluster suites do not bring:{lines}\n"
+        "Put it there, or take the embedded cluster, which has all of it: unset PERENNIAL_KUBECONFIG PERENNIAL_REGISTRY"
+    )
 
 
 def in_parallel(*works: Callable[[], Any]) -> list[Any]:

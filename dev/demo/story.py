@@ -54,7 +54,7 @@ def play(stage: Stage, plot: Plot) -> State:
 def first_version(stage: Stage, plot: Plot) -> None:
     """v1: trained, judged on rows it never saw, packaged, served; then the client starts."""
     stage.tell(plot.first_data())
-    stage.typed("kubectl apply -f modeldeployment.yaml")
+    stage.typed(f"kubectl -n {stage.kubectl.namespace} apply -f modeldeployment.yaml")
     stage.kubectl.apply(plot.manifest)
     stage.tell("Perennial splits the data, trains v1, judges it on the rows it kept aside, packages it and starts a pod.")
     state = stage.until(
@@ -81,7 +81,9 @@ def predict_url(address: str) -> str:
 def second_version(stage: Stage, plot: Plot) -> None:
     """v2: more data, the same recipe; compared with v1 on the same holdout and promoted through the canary."""
     stage.tell(plot.more_data())
-    stage.typed(f'kubectl annotate mdep {plot.name} perennial.dev/retrain="more months have arrived"')
+    stage.typed(
+        f'kubectl -n {stage.kubectl.namespace} annotate mdep {plot.name} perennial.dev/retrain="more months have arrived"'
+    )
     stage.kubectl.annotate("mdep", plot.name, "perennial.dev/retrain", "more months have arrived")
     trained(stage, plot, 2)
     state = stage.until(
@@ -112,7 +114,8 @@ def third_version(stage: Stage, plot: Plot) -> None:
         "v3 comes from a data scientist's own image. It knows only the categories of its training data and refuses any other.",
         "The holdout has no other, so it will pass every gate, honestly. The live traffic has.",
     )
-    stage.typed(f'kubectl patch mdep {plot.name} --type=merge -p \'{{"spec":{{"training":{{"image": ...}}}}}}\'')
+    change = '{"spec":{"training":{"recipe":null,"image":"..."}}}'
+    stage.typed(f"kubectl -n {stage.kubectl.namespace} patch mdep {plot.name} --type=merge -p '{change}'")
     stage.kubectl.patch("mdep", plot.name, {"spec": {"training": dict(plot.harmful)}})
     trained(stage, plot, 3)
     state = stage.until(
@@ -135,7 +138,7 @@ def third_version(stage: Stage, plot: Plot) -> None:
 def return_to_first(stage: Stage, plot: Plot) -> State:
     """A person brings v1 back with plain kubectl."""
     stage.tell("A person can go back too, with nothing but kubectl:")
-    stage.typed(f"kubectl annotate mdep {plot.name} perennial.dev/rollback-to=1")
+    stage.typed(f"kubectl -n {stage.kubectl.namespace} annotate mdep {plot.name} perennial.dev/rollback-to=1")
     asked = time.monotonic()
     stage.kubectl.annotate("mdep", plot.name, "perennial.dev/rollback-to", "1")
     state = stage.until(

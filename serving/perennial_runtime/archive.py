@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
 LONGEST_NAME = 512
+LONGEST_PART = 255
+"""Bytes of a file's name on Linux's file systems."""
 
 
 class UnsafeArchive(ValueError):
@@ -63,8 +65,11 @@ def unpack(archive: Path, directory: Path, limits: Limits | None = None) -> None
     try:
         with tarfile.open(archive, "r:") as tar:
             _extract(tar, directory, limits)
-    except (tarfile.TarError, EOFError, UnicodeError, OverflowError) as error:
-        raise UnsafeArchive(f"not a readable tar: {error}") from error
+    except UnsafeArchive:
+        raise
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        # tarfile reads numbers of GNU.sparse headers as they come, and follows headers that describe headers by recursion
+        raise UnsafeArchive(f"not a readable tar: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def _extract(tar: tarfile.TarFile, directory: Path, limits: Limits) -> None:
@@ -95,7 +100,8 @@ def _safe_name(member: tarfile.TarInfo) -> str:
     path = PurePosixPath(member.name)
     if member.name != path.as_posix() or path.is_absolute() or not path.parts or ".." in path.parts:
         raise UnsafeArchive(f"member {shown!r} is not a plain relative name")
-    if len(member.name) > LONGEST_NAME or not member.name.isprintable() or "\\" in member.name:
+    too_long = len(member.name) > LONGEST_NAME or any(len(os.fsencode(part)) > LONGEST_PART for part in path.parts)
+    if too_long or not member.name.isprintable() or "\\" in member.name:
         raise UnsafeArchive(f"member {shown!r} has a name that is too long or holds odd characters")
     return path.as_posix()
 

@@ -123,7 +123,7 @@ class Collector:
     def _numbers_of(self, frame: pl.DataFrame, numbers: set[str]) -> pl.DataFrame:
         for name in sorted(numbers):
             if frame[name].dtype == pl.String:
-                parsed = _numbers(frame[name])
+                parsed = numbers_in(frame[name])
                 if parsed is None:
                     where = f"{self.names[int(frame[FILE][0])]}, column {name!r}"
                     raise Refused(
@@ -134,10 +134,10 @@ class Collector:
 
     def _feature(self, frame: pl.DataFrame, name: str) -> pl.Series:
         cells = frame[name]
-        if cells.null_count() == len(cells):
-            raise Refused("ColumnEmpty", f"column {name!r} has no value in any file: leave it out of data.columns")
         if cells.dtype == pl.String and name not in self._kinds:
             cells = self._text_or_numbers(frame, name)
+        if cells.null_count() == len(cells):  # asked last: words such as NA are missing by now
+            raise Refused("ColumnEmpty", f"column {name!r} has no value in any file: leave it out of data.columns")
         if cells.dtype == pl.Float64:
             infinite = cells.is_infinite() | (cells.abs() > float(np.finfo(np.float32).max))
             if infinite.any():
@@ -147,7 +147,7 @@ class Collector:
 
     def _text_or_numbers(self, frame: pl.DataFrame, name: str) -> pl.Series:
         cells = frame[name]
-        parsed = _numbers(cells)
+        parsed = numbers_in(cells)
         if parsed is not None:
             return parsed
         known = cells.is_not_null() & ~cells.is_in(_NO_NUMBER)
@@ -173,7 +173,7 @@ class Collector:
         return f"{self.names[first[FILE]]}, row {first[ROW]}"
 
 
-def _numbers(cells: pl.Series) -> pl.Series | None:
+def numbers_in(cells: pl.Series) -> pl.Series | None:
     """The cells as Float64 when every one is a number (or every one true or false); None otherwise."""
     known = cells.set(cells.is_in(_NO_NUMBER), None)
     parsed = known.cast(pl.Float64, strict=False).fill_nan(None)

@@ -1,8 +1,9 @@
 """The evaluate step: is the trained model what it claims, and is it good enough on rows it never saw?
 
-model.onnx is checked and scored in a sandbox (`evaluate_sandbox`), compared with the trainer's own scores (parity), packaged as
-a Bento (`bento`, with `golden` requests and a `profile`) and scored on the blind holdout beside the champion's model from its
-own Bento. The gates are measured (`evaluate_gates`), never judged: verdicts are the operator's (`perennial.core.gates`).
+model.onnx is checked and scored in a sandbox (`evaluate_sandbox`, where the trainer's own scores are read too), compared with
+those scores (parity), packaged as a Bento (`bento`, with `golden` requests and a `profile`) and scored on the blind holdout
+beside the champion's model from its own Bento. The gates are measured (`evaluate_gates`), never judged: verdicts are the
+operator's (`perennial.core.gates`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import UnsafeArchive, unpack
 from perennial_runtime.contract import (
     MESSAGE_LIMIT,
+    PARITY_ROWS,
     WORK_PATH,
     Champion,
     ContractError,
@@ -30,12 +32,12 @@ from perennial_runtime.contract import (
     Step,
     encode_answer,
 )
+from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_gates import DECIMALS, Blind, measure, shortened
-from perennial_runtime.evaluate_rows import read_hashes, read_labels, read_parity, read_table
-from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
+from perennial_runtime.evaluate_rows import KindDiffers, in_kinds_of, read_hashes, read_labels, read_table
+from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.golden import golden_document
-from perennial_runtime.onnx_check import ModelRefused
 from perennial_runtime.profile import profile_document
 from perennial_runtime.scoring import Schema, read_schema
 from perennial_runtime.store import Store
@@ -82,7 +84,7 @@ class _Inputs:
 
 def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits) -> EvaluateResult:
     inputs = _fetch(spec, store, room)
-    parity = read_parity(inputs.parity, inputs.train.height)
+    parity = parity_in_sandbox(inputs.parity, min(PARITY_ROWS, inputs.train.height), room, limits)
     tables = {
         "parity": read_table(inputs.train.head(len(parity)), inputs.schema),
         "holdout": read_table(inputs.holdout, inputs.schema),
@@ -144,7 +146,7 @@ def _parity(expected: Scores, found: Scores, limit: float) -> float:
             "ParityOff",
             f"the scores of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
             f"in {off} of {len(expected)} rows, most in row {int(distance.argmax())}; the limit is {limit:g}: "
-            "the conversion to ONNX changed the model",
+            "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference",
         )
     return worst
 
@@ -205,16 +207,23 @@ def _champion_scores(champion: Champion, source: Path, inputs: _Inputs, room: Pa
     absent = [feature["name"] for feature in schema["features"] if feature["name"] not in inputs.holdout.columns]
     if absent or schema["label"] != inputs.schema["label"]:
         what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
-        raise Refused(
-            "ChampionNotComparable",
-            f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do) "
-            "or take notWorseThanServingBy out of the gates for this version",
-        )
+        raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
+    try:
+        holdout = in_kinds_of(schema, inputs.holdout)
+    except KindDiffers as found:
+        raise _not_comparable(
+            f"column {found.name!r} was {found.wanted} when {champion.version} was trained and is {found.found} now: "
+            "give it the kind that it had"
+        ) from found
     subject = Subject(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE, domains=None, tolerant=True)
     try:
-        return score_in_sandbox(subject, {"holdout": read_table(inputs.holdout, schema)}, room, limits)["holdout"]
+        return score_in_sandbox(subject, {"holdout": read_table(holdout, schema)}, room, limits)["holdout"]
     except ModelRefused as refused:
         raise Refused("ChampionBroken", f"{champion.version}, which serves, can't be scored: {refused.message}") from refused
+
+
+def _not_comparable(what: str) -> Refused:
+    return Refused("ChampionNotComparable", f"{what} or take notWorseThanServingBy out of the gates for this version")
 
 
 def _fitted(result: EvaluateResult) -> EvaluateResult:

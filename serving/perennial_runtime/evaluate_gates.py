@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial_runtime.contract import GateMeasurement, GateSpec
+from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable, needed_rows
-from perennial_runtime.onnx_check import ModelRefused
 
 MINIMUM = "minimum"
 NOT_WORSE = "notWorseThanServingBy"

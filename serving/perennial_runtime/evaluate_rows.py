@@ -1,25 +1,16 @@
-"""Parquet files -> the arrays that evaluate works on: features, labels, row hashes, and the trainer's own scores.
-
-train.parquet and holdout.parquet were written by `prepare` and are trusted; parity.parquet was written by the trainer and is not.
-"""
+"""The rows that `prepare` wrote -> the arrays that evaluate works on: features, labels, row hashes."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import PARITY_NAME, PARITY_ROWS
+from perennial_runtime.columns import numbers_in
 from perennial_runtime.evaluate_columns import Table
-from perennial_runtime.onnx_check import ModelRefused
-from perennial_runtime.scoring import NUMERIC, Schema
+from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema
 
 HASH_COLUMN = "__row_hash"
-PARITY_BYTES = 16 * 1024 * 1024
-"""A file of 512 rows and two columns has a few kB."""
 
 
 def read_table(frame: pl.DataFrame, schema: Schema) -> Table:
@@ -53,37 +44,30 @@ def read_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
     return frame[HASH_COLUMN].cast(pl.UInt64).to_numpy()
 
 
-def read_parity(path: Path, train_rows: int) -> NDArray[np.float64]:
-    """The trainer's own scores of the first rows of train.parquet, in order. Raises ModelRefused for anything else."""
-    expected = min(PARITY_ROWS, train_rows)
-    size = path.stat().st_size
-    if size > PARITY_BYTES:
-        raise _broken(f"it has {size} bytes, for two columns and {expected} rows")
-    try:
-        frame = pl.read_parquet(path, n_rows=PARITY_ROWS + 1)
-    except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException) as error:
-        raise _broken(f"it is no Parquet file ({type(error).__name__})") from None
-    missing = [name for name in ("row", "score") if name not in frame.columns]
-    if missing:
-        raise _broken(f"it has no column {' and no column '.join(missing)}")
-    return _parity_scores(frame, expected)
+class KindDiffers(ValueError):
+    """A feature is not what a schema of other data says: its name and both kinds."""
+
+    def __init__(self, name: str, wanted: str, found: str) -> None:
+        super().__init__(f"{name} was {wanted} and is {found}")
+        self.name = name
+        self.wanted = wanted
+        self.found = found
 
 
-def _parity_scores(frame: pl.DataFrame, expected: int) -> NDArray[np.float64]:
-    if not frame.schema["row"].is_integer() or not frame.schema["score"].is_float():
-        found = f"{frame.schema['row']} and {frame.schema['score']}"
-        raise _broken(f"its columns row and score are {found}, not int64 and float64")
-    rows: NDArray[Any] = frame["row"].drop_nulls().sort().to_numpy()
-    if len(rows) != frame.height or not np.array_equal(rows, np.arange(expected)):
-        raise _broken(f"its column row is not exactly 0 .. {expected - 1} (it has {frame.height} rows)")
-    scores = frame.sort("row")["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    if not np.isfinite(scores).all():
-        raise _broken("its column score holds null, NaN or infinite values")
-    return scores
+def in_kinds_of(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the features in the kinds of `schema`, which was written for other data. Raises KindDiffers.
+
+    Text that holds numbers alone, as a column of the role id does, is a number as it was in a CSV file (`columns`). A number
+    can't become the text that it was: 7 may have been 7, 7.0 or 007.
+    """
+    return frame.with_columns([_in_kind(frame[item["name"]], item["kind"]) for item in schema["features"]])
 
 
-def _broken(what: str) -> ModelRefused:
-    return ModelRefused(
-        "ParityBroken",
-        f"{PARITY_NAME}: {what}; write columns row (int64) and score (float64) for the first rows of train.parquet",
-    )
+def _in_kind(cells: pl.Series, wanted: str) -> pl.Series:
+    found = CATEGORICAL if cells.dtype == pl.String else NUMERIC if cells.dtype.is_numeric() else f"of type {cells.dtype}"
+    if found == wanted:
+        return cells
+    numbers = numbers_in(cells.set(cells == "", None)) if found == CATEGORICAL else None
+    if numbers is None:
+        raise KindDiffers(cells.name, wanted, found)
+    return numbers

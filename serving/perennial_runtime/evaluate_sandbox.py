@@ -1,8 +1,8 @@
-"""Starts the process that checks and scores a model, and turns whatever becomes of it into scores or a refusal.
+"""Starts the processes that read what the trainer wrote, and turns whatever becomes of one into scores or a refusal.
 
-`perennial_runtime.evaluate` calls it for the challenger (checked, strict) and for the champion (scored, tolerant). The child
-(`perennial_runtime.onnx_check`) has no credentials in its environment, an empty directory to work in, and limits on memory,
-CPU and time; its crash is the model's fault and never ours.
+`perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict) and for the champion
+(scored, tolerant). The children (`onnx_check`, `parity_check`) have no credentials in their environment, an empty directory to
+work in, and limits on memory, CPU and time; their crash is the file's fault and never ours.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial_runtime.contract import MODEL_BYTES_LIMIT
+from perennial_runtime.evaluate_child import ANSWER_FILE, ModelRefused
 from perennial_runtime.evaluate_columns import Table, write_table
-from perennial_runtime.onnx_check import ModelRefused
+from perennial_runtime.parity_check import SCORES_FILE, broken
 
 Scores = dict[str, NDArray[np.float64]]
+PARITY_SECONDS = 120
+"""Of CPU and of the clock, for 512 rows; most of it is there for a busy node."""
 LEAST_MEMORY = 768 * 1024**2
 MOST_MEMORY = 4 * 1024**3
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -63,44 +67,70 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Table], scratch: Pat
     """Check the model and score every table in a process of its own. Raises ModelRefused."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
         room = Path(folder)
-        request = _request(subject, tables, room, limits)
+        for name, table in tables.items():
+            write_table(table, room / "tables" / name)
+        request = {
+            "model": str(subject.model),
+            "schema": str(subject.schema),
+            "domains": None if subject.domains is None else list(subject.domains),
+            "tolerant": subject.tolerant,
+            "tables": {name: str(room / "tables" / name) for name in tables},
+            "limit": limits.model_bytes,
+        }
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", "perennial_runtime.onnx_check", str(request)],
-                cwd=room / "empty",
-                env=_environment(room),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=limits.wall_seconds,
-                check=False,
-            )
+            done = _child("onnx_check", request, room, limits)
         except subprocess.TimeoutExpired:
             raise ModelRefused(
                 "ModelTooSlow", f"model.onnx was not checked and scored within {limits.wall_seconds:.0f} s: train a smaller model"
             ) from None
-        return _scores(room / "out", tables, done.returncode, done.stderr.decode(errors="replace"), limits)
+        if not _answered(done, room):
+            raise ModelRefused(*_crash(done.returncode, done.stderr.decode(errors="replace"), limits))
+        return {name: np.load(room / "out" / f"{name}.npy", allow_pickle=False) for name in tables}
 
 
-def _request(subject: Subject, tables: Mapping[str, Table], room: Path, limits: SandboxLimits) -> Path:
+def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:
+    """The trainer's own scores of the first `rows` rows of train.parquet, in order. Raises ModelRefused."""
+    short = replace(limits, cpu_seconds=PARITY_SECONDS, wall_seconds=PARITY_SECONDS)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("parity_check", {"parity": str(path), "rows": rows}, room, short)
+        except subprocess.TimeoutExpired:
+            raise broken(f"it was not read within {PARITY_SECONDS} s") from None
+        if not _answered(done, room):
+            raise broken(f"the process that reads it {_how(done.returncode)}")
+        scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
+        return scores
+
+
+def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:
+    """Run one child to its end in `room`. Raises TimeoutExpired."""
     for name in ("empty", "out"):
         (room / name).mkdir()
-    for name, table in tables.items():
-        write_table(table, room / "tables" / name)
-    document = {
-        "model": str(subject.model),
-        "schema": str(subject.schema),
-        "domains": None if subject.domains is None else list(subject.domains),
-        "tolerant": subject.tolerant,
-        "tables": {name: str(room / "tables" / name) for name in tables},
-        "out": str(room / "out"),
-        "memory": limits.memory,
-        "seconds": limits.cpu_seconds,
-        "limit": limits.model_bytes,
-    }
-    request = room / "request.json"
-    request.write_text(json.dumps(document), encoding="utf-8")
-    return request
+    document = {**request, "out": str(room / "out"), "memory": limits.memory, "seconds": limits.cpu_seconds}
+    request_file = room / "request.json"
+    request_file.write_text(json.dumps(document), encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-P", "-m", f"perennial_runtime.{module}", str(request_file)],
+        cwd=room / "empty",
+        env=_environment(room),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=limits.wall_seconds,
+        check=False,
+    )
+
+
+def _answered(done: subprocess.CompletedProcess[bytes], room: Path) -> bool:
+    """Whether the child came to its end. Raises ModelRefused where that was its answer."""
+    answer_file = room / "out" / ANSWER_FILE
+    if done.returncode != 0 or not answer_file.exists():
+        return False
+    answer = json.loads(answer_file.read_text(encoding="utf-8"))
+    if answer:
+        raise ModelRefused(answer["reason"], answer["message"])
+    return True
 
 
 def _environment(room: Path) -> dict[str, str]:
@@ -111,20 +141,11 @@ def _environment(room: Path) -> dict[str, str]:
         "TMPDIR": str(room / "empty"),
         "ORT_DISABLE_TELEMETRY": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of the address space that is limited
         "PYTHONDONTWRITEBYTECODE": "1",
         "LC_ALL": "C.UTF-8",
     }
-
-
-def _scores(out: Path, tables: Mapping[str, Table], code: int, said: str, limits: SandboxLimits) -> Scores:
-    answer_file = out / "answer.json"
-    if code != 0 or not answer_file.exists():
-        raise ModelRefused(*_crash(code, said, limits))
-    answer = json.loads(answer_file.read_text(encoding="utf-8"))
-    if answer:
-        raise ModelRefused(answer["reason"], answer["message"])
-    return {name: np.load(out / f"{name}.npy", allow_pickle=False) for name in tables}
 
 
 def _crash(code: int, said: str, limits: SandboxLimits) -> tuple[str, str]:
@@ -133,5 +154,8 @@ def _crash(code: int, said: str, limits: SandboxLimits) -> tuple[str, str]:
         return "ModelTooSlow", f"model.onnx used more than {limits.cpu_seconds} s of CPU: train a smaller model"
     if "MemoryError" in said or "bad_alloc" in said or "Failed to allocate memory" in said:
         return "ModelTooLarge", f"model.onnx needs more than {limits.memory // 1024**2} MiB of memory to be checked and scored"
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-    return "OnnxCrashed", f"the process that loads model.onnx {how}: the file is broken or does harm; export it again"
+    return "OnnxCrashed", f"the process that loads model.onnx {_how(code)}: the file is broken or does harm; export it again"
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"

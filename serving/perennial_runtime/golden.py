@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
+from perennial_runtime.predict import MAX_TEXT
 from perennial_runtime.scoring import NUMERIC, Schema
 
 ROWS = 32
+MOST_TEXT = 32_768
+"""Characters of one row, so that all rows together are a request of a size that is taken, however they are escaped."""
 TOLERANCE = 1e-4
 
 
@@ -32,8 +36,14 @@ def golden_document(schema: Schema, table: Table, scores: NDArray[np.float64]) -
 
 
 def choose(schema: Schema, table: Table, rows: int = ROWS) -> list[int]:
-    """Row numbers, ascending: round-robin over what each feature has to show, filled up evenly."""
+    """Row numbers, ascending: round-robin over what each feature has to show, filled up evenly. Raises ModelRefused."""
     allowed = np.flatnonzero(_servable(schema, table))
+    if len(allowed) == 0:
+        raise ModelRefused(
+            "NoRowServable",
+            f"every row holds a text of more than {MAX_TEXT} characters, or {MOST_TEXT} in all, which the predict API does not "
+            "take: shorten that column, or leave it out of the features",
+        )
     if len(allowed) <= rows:
         return [int(row) for row in allowed]
     interesting = [_interesting(feature, table, allowed) for feature in schema["features"]]
@@ -54,16 +64,20 @@ def _take(source: Iterator[int], chosen: dict[int, None]) -> bool:
 
 
 def _servable(schema: Schema, table: Table) -> NDArray[np.bool_]:
-    """Rows that the typed predict API takes: no infinite number, null only where training had nulls."""
-    columns = table.columns()
+    """Rows that the typed predict API takes: no infinite number, no endless text, null only where training had nulls."""
     good = np.ones(table.rows, dtype=bool)
+    characters = np.zeros(table.rows, dtype=np.int64)
     for feature in schema["features"]:
-        column = columns[feature["name"]]
+        name = feature["name"]
         if feature["kind"] == NUMERIC:
+            column = table.numbers[name]
             good &= np.isfinite(column) | (np.isnan(column) & bool(feature["nullable"]))
-        elif not feature["nullable"]:
-            good &= column != ""
-    return good
+            continue
+        values, codes = table.texts[name]
+        lengths = np.array([len(value) for value in values], dtype=np.int64)[codes]
+        good &= (lengths <= MAX_TEXT) & ((lengths > 0) | bool(feature["nullable"]))
+        characters += lengths
+    return good & (characters <= MOST_TEXT)
 
 
 def _interesting(feature: dict[str, Any], table: Table, allowed: NDArray[np.intp]) -> Iterator[int]:

@@ -1,8 +1,7 @@
 """Checks a stranger's model.onnx and scores rows with it, in a process of its own under resource limits.
 
 `perennial_runtime.evaluate_sandbox` starts `python -m perennial_runtime.onnx_check <request.json>`: parsing, checking and running
-an ONNX file is native code fed by a file that anybody may have written, so it may crash, hang or eat memory here, and only
-here. The answer is a file: {} or {"reason", "message"}; scores lie beside it.
+an ONNX file is native code fed by a file that anybody may have written (`evaluate_child`). Scores lie beside the answer.
 
 What is refused: a file that is no valid ONNX, tensors stored outside the file, operators of domains that are not allowed (in
 the graph, its subgraphs and local functions), inputs that are not the schema's features, a missing or odd output `score`,
@@ -11,8 +10,6 @@ and scores that are no probabilities.
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,21 +20,13 @@ import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
 from perennial_runtime.contract import MODEL_BYTES_LIMIT, SCORE_OUTPUT
+from perennial_runtime.evaluate_child import ModelRefused, carry_out
 from perennial_runtime.evaluate_columns import Table, read_table
 from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, read_schema
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 _LISTED = 5
 TOLERANT_BATCH = 4096
-
-
-class ModelRefused(ValueError):
-    """The model may not be used: a CamelCase reason and a message that says what was found and what to do."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 def check(path: Path, schema: Schema, domains: Sequence[str], limit: int = MODEL_BYTES_LIMIT) -> None:
@@ -58,7 +47,9 @@ def _load(path: Path, limit: int) -> onnx.ModelProto:
         return onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError) as error:
         raise ModelRefused(
-            "OnnxBroken", f"model.onnx ({size} bytes) is no ONNX file ({type(error).__name__}): was it written completely?"
+            "OnnxBroken",
+            f"model.onnx ({size} bytes) is no ONNX file ({type(error).__name__}): write it completely, with onnx.save, before "
+            "the trainer ends",
         ) from error
 
 
@@ -97,7 +88,8 @@ def _refuse_domains(model: onnx.ModelProto, allowed: Sequence[str]) -> None:
         known = ", ".join(domain or "ai.onnx" for domain in allowed if domain != "ai.onnx")
         raise ModelRefused(
             "OnnxDomainNotAllowed",
-            f"model.onnx uses operators of other domains: {_some(sorted(found))}; allowed are those of {known}",
+            f"model.onnx uses operators of other domains: {_some(sorted(found))}; allowed are those of {known}: "
+            "export the model with these only",
         )
 
 
@@ -198,31 +190,14 @@ def _tolerant(scorer: Scorer, table: Table) -> np.ndarray[Any, Any]:
     return scores
 
 
-def _limit(memory: int, seconds: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**3, 1024**3))
-
-
-def main(request_file: str) -> None:
-    """The child process: limits first, then everything that the request asks for."""
-    request = json.loads(Path(request_file).read_text(encoding="utf-8"))
-    _limit(int(request["memory"]), int(request["seconds"]))
-    out = Path(request["out"])
+def _work(request: Mapping[str, Any], out: Path) -> None:
     model, schema = Path(request["model"]), read_schema(Path(request["schema"]))
-    answer: dict[str, str] = {}
-    try:
-        if request["domains"] is not None:
-            check(model, schema, request["domains"], int(request["limit"]))
-        tables = {name: read_table(Path(directory)) for name, directory in request["tables"].items()}
-        for name, scores in score_tables(model, schema, tables, bool(request["tolerant"])).items():
-            np.save(out / f"{name}.npy", scores)
-    except ModelRefused as refused:
-        answer = {"reason": refused.reason, "message": refused.message}
-    (out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    if request["domains"] is not None:
+        check(model, schema, request["domains"], int(request["limit"]))
+    tables = {name: read_table(Path(directory)) for name, directory in request["tables"].items()}
+    for name, scores in score_tables(model, schema, tables, bool(request["tolerant"])).items():
+        np.save(out / f"{name}.npy", scores)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    carry_out(sys.argv[1], _work)

@@ -3,6 +3,10 @@
 `service` declares them to BentoML (typed API, OpenAPI page with a filled-in example) and answers requests by them. Everything
 that is wrong with a request becomes one `BadRequest` with a status, a CamelCase reason and details that name the instance, the
 field and what to send instead. No message holds a value that the client sent.
+
+A body is decoded only when it holds no more fields than a request can have, and then checked instance by instance: pydantic
+keeps one error for each field that is wrong and, given JSON, a copy of the whole instance with each, so a body of a few MiB that
+it judged as one would take gigabytes of a pod that has half a one.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic_core import from_json
 
 MAX_INSTANCES = 1000
 """Rows of one request; more belong into several requests."""
@@ -22,6 +28,10 @@ MAX_TEXT = 4096
 MAX_NUMBER = 3.4028234663852886e38
 """Largest 32-bit float: what models compute in; more would reach them as infinity."""
 _MAX_DETAILS = 10
+_MOST_COUNTED = 100
+"""Problems after which a request is looked at no further."""
+_SURPLUS = 8
+"""Fields beyond the features that an instance may hold on average before the body is refused without being decoded."""
 _MAX_NAME = 64
 """Characters of a field's name that an error repeats: an unknown field is the client's own text."""
 
@@ -127,7 +137,7 @@ class RequestModel:
     A feature's name need not be an identifier: inside, fields are f0, f1, ...; the column's name is the alias.
     """
 
-    __slots__ = ("_attributes", "example", "features", "model")
+    __slots__ = ("_attributes", "_instance", "example", "features", "model")
 
     def __init__(self, features: Sequence[Feature]) -> None:
         self.features = tuple(features)
@@ -144,7 +154,7 @@ class RequestModel:
             allow_inf_nan=False,
             json_schema_extra={"example": self.example},
         )
-        instance = create_model("Instance", __config__=config, **fields)
+        self._instance: type[BaseModel] = create_model("Instance", __config__=config, **fields)
         request_config = ConfigDict(
             strict=True, extra="forbid", hide_input_in_errors=True, json_schema_extra={"example": {"instances": [self.example]}}
         )
@@ -152,16 +162,29 @@ class RequestModel:
         self.model: type[BaseModel] = create_model(
             "PredictRequest",
             __config__=request_config,
-            instances=(list[instance], described),  # type: ignore[valid-type]
+            instances=(list[self._instance], described),  # type: ignore[name-defined]
         )
 
     def parse(self, body: bytes) -> Sequence[BaseModel]:
         """The instances of a JSON body. Raises BadRequest."""
-        try:
-            request = self.model.model_validate_json(body)
-        except ValidationError as error:
-            raise self._refuse(error) from None
-        instances: Sequence[BaseModel] = request.instances  # type: ignore[attr-defined]
+        instances: list[BaseModel] = []
+        details: list[Detail] = []
+        count = 0
+        for index, row in enumerate(self._rows(body)):
+            if type(row) is dict and len(row) > len(self.features):
+                found = [name for name in row if name not in self.example]
+                count += len(found)
+                details += [self._explain("extra_forbidden", index, name) for name in found[:_MAX_DETAILS]]
+            else:
+                try:
+                    instances.append(self._instance.model_validate(row))
+                except ValidationError as error:
+                    count += error.error_count()
+                    details += self._explained(index, error)
+            if count > _MOST_COUNTED:
+                break
+        if details:
+            raise _refusal(details, count)
         return instances
 
     def columns(self, instances: Sequence[BaseModel]) -> dict[str, list[Cell]]:
@@ -171,40 +194,68 @@ class RequestModel:
             item.name: [row[attribute] for row in rows] for attribute, item in zip(self._attributes, self.features, strict=True)
         }
 
-    def _refuse(self, error: ValidationError) -> BadRequest:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        first = found[0]
-        if first["type"] == "json_invalid":
+    def _rows(self, body: bytes) -> list[Any]:
+        """The elements of "instances", not checked yet."""
+        document = self._decoded(body)
+        if not isinstance(document, dict):
+            raise _misshapen("(body)", "of the wrong type")
+        surplus = next((name for name in document if name != "instances"), None)
+        if surplus is not None:
+            raise _misshapen(surplus[:_MAX_NAME], "unknown field")
+        rows = document.get("instances")
+        if not isinstance(rows, list) or not rows:
+            problem = "missing" if "instances" not in document else "empty" if rows == [] else "of the wrong type"
+            raise _misshapen("instances", problem)
+        if len(rows) > MAX_INSTANCES:
+            raise _too_many("")
+        return rows
+
+    def _decoded(self, body: bytes) -> Any:
+        most = 2 * MAX_INSTANCES * (len(self.features) + _SURPLUS)
+        if body.count(b":") + body.count(b",") > most and _entries(body) > most:
+            raise _too_many(f" This body holds more fields than so many have; the features are: {_names(self.features)}.")
+        try:
+            return from_json(body, cache_strings="keys")
+        except ValueError:
             example = json.dumps({"instances": [self.example]})
-            return BadRequest(400, "BrokenJson", f"The body is not valid JSON. Send a body such as {example}")
-        if first["type"] == "too_long" and first["loc"] == ("instances",):
-            return BadRequest(
-                413, "TooManyInstances", f"A request holds at most {MAX_INSTANCES} instances. Send the rest in further requests."
-            )
-        details = tuple(self._explain(str(item["type"]), item["loc"]) for item in found[:_MAX_DETAILS])
-        one = details[0]
-        where = f"field {one.field!r}" if one.instance is None else f"instance {one.instance}, field {one.field!r}"
-        more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-        return BadRequest(422, "InvalidRequest", f"{where}: {one.problem}. {one.fix}{more}", details)
+            raise BadRequest(400, "BrokenJson", f"The body is not valid JSON. Send a body such as {example}") from None
 
-    def _explain(self, kind: str, loc: Sequence[int | str]) -> Detail:
-        if len(loc) >= 2 and isinstance(loc[1], int):
-            return self._explain_instance(kind, loc[1], loc[2:])
-        name = str(loc[0])[:_MAX_NAME] if loc else "(body)"
-        if kind == "extra_forbidden":
-            return Detail(name, "unknown field", 'The body has one field, "instances".')
-        problem = "missing" if kind == "missing" else "empty" if kind == "too_short" else "of the wrong type"
-        return Detail(name, problem, 'Send an object with "instances": a list of objects, one for each row.')
+    def _explained(self, index: int, error: ValidationError) -> list[Detail]:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_DETAILS]
+        return [self._explain(str(item["type"]), index, str(item["loc"][0]) if item["loc"] else None) for item in found]
 
-    def _explain_instance(self, kind: str, instance: int, rest: Sequence[int | str]) -> Detail:
-        if not rest:
-            return Detail("(instance)", "not an object", "Send an object with one entry for each feature.", instance)
-        name = str(rest[0])
+    def _explain(self, kind: str, index: int, name: str | None) -> Detail:
+        if name is None:
+            return Detail("(instance)", "not an object", "Send an object with one entry for each feature.", index)
         feature = next((item for item in self.features if item.name == name), None)
         if feature is None:
             fix = f"Leave it out; the features are: {_names(self.features)}."
-            return Detail(name[:_MAX_NAME], "not a feature of this model", fix, instance)
-        return Detail(name, _PROBLEMS.get(kind, _mistyped(feature)), f"Send {_wanted(feature)}.", instance)
+            return Detail(name[:_MAX_NAME], "not a feature of this model", fix, index)
+        return Detail(name, _PROBLEMS.get(kind, _mistyped(feature)), f"Send {_wanted(feature)}.", index)
+
+
+def _entries(body: bytes) -> int:
+    """How many fields and elements a JSON text holds, and the objects around them: its colons and commas outside of strings."""
+    plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), dtype=np.uint8)
+    inside = np.logical_xor.accumulate(plain == ord('"'))
+    return int(np.count_nonzero(((plain == ord(":")) | (plain == ord(","))) & ~inside))
+
+
+def _refusal(details: Sequence[Detail], count: int) -> BadRequest:
+    one = details[0]
+    where = f"instance {one.instance}, field {one.field!r}"
+    more = f" ({'at least ' if count > _MOST_COUNTED else ''}{count - 1} more)" if count > 1 else ""
+    return BadRequest(422, "InvalidRequest", f"{where}: {one.problem}. {one.fix}{more}", details[:_MAX_DETAILS])
+
+
+def _misshapen(field: str, problem: str) -> BadRequest:
+    fix = 'Send an object with "instances", and nothing else: a list of objects, one for each row.'
+    return BadRequest(422, "InvalidRequest", f"field {field!r}: {problem}. {fix}", (Detail(field, problem, fix),))
+
+
+def _too_many(why: str) -> BadRequest:
+    message = f"A request holds at most {MAX_INSTANCES} instances. Send the rest in further requests.{why}"
+    return BadRequest(413, "TooManyInstances", message)
 
 
 _PROBLEMS = {

@@ -169,9 +169,18 @@ def _parent_split(spec: PrepareSpec, store: Store) -> Split:
             "restore results/ in the store",
         )
     try:
-        return split.from_document(json.loads(store.get_bytes(parent.split)))
+        document = json.loads(store.get_bytes(parent.split))
+        before, column = split.from_document(document), str(document["column"])
     except (KeyError, TypeError, ValueError):
         raise Refused("ParentSplitBroken", f"blob sha256:{parent.split} is no split.json: restore it in the store") from None
+    time = _only(spec.columns, "time")
+    if column != time:
+        raise Refused(
+            "TimeColumnChanged",
+            f"data.columns gives the role time to {time!r}, but the versions before were split by {column!r}, and rows that they "
+            f"were trained on could be held out: keep the role time for {column!r}, or make a new ModelDeployment",
+        )
+    return before
 
 
 def _store_rows(frame: pl.DataFrame, path: Path, store: Store) -> str:

@@ -3,6 +3,9 @@
 The kubelet sends it SIGTERM once the main container has ended, however it ended, and waits for it. It uploads what is there
 and answers with a TrainResult; whether the trainer did well is judged by the operator from the trainer's exit code and this
 answer. It has the store's credentials, the trainer has none: nothing that the trainer wrote is trusted (`outputs`).
+
+Two threads: the main one waits for SIGTERM and then uploads the outputs at once, whatever the other is in the middle of; the
+other saves checkpoints, a last one after that upload. The whole is over before the pod's grace is.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from perennial_runtime import checkpoint
-from perennial_runtime.answers import Unavailable, say
+from perennial_runtime.answers import StepError, Unavailable, say
 from perennial_runtime.contract import (
     CHECKPOINT_NAME,
     METRICS_NAME,
@@ -36,7 +40,9 @@ from perennial_runtime.outputs import OutputError, opened, tail
 from perennial_runtime.store import Store
 
 CHECKPOINT_SECONDS = 30.0
-UPLOAD_TRIES = 4
+UPLOAD_SECONDS = 150.0
+"""From SIGTERM to the answer. The train pod's terminationGracePeriodSeconds (`perennial.manifests.jobs`) is 600: after that the
+kubelet kills, and nobody would be told that it was the store."""
 UPLOAD_PAUSE = 2.0
 PARITY_BYTES_LIMIT = 16 * 1024 * 1024
 METRICS_BYTES_LIMIT = 64 * 1024
@@ -49,50 +55,87 @@ Numbers = dict[str, float]
 
 
 def main(spec: TrainSpec) -> TrainResult:
-    """Serve progress until SIGTERM, then upload."""
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by __main__ until someone listens
+    """Serve progress and save checkpoints until SIGTERM, then upload."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as __main__ did at the start; threads inherit it
     out = Path(OUT_PATH)
-    server = serve_progress(out, PROGRESS_PORT)
     store = Store(spec.store)
-    try:
-        watch(spec, store, out, ended)
-    finally:
-        server.shutdown()
-    return upload(spec, store, out)
+    server = serve_progress(out, PROGRESS_PORT)
+    ended, uploaded = threading.Event(), threading.Event()
+    saver = checkpoint.Saver(store, spec.uid, out / CHECKPOINT_NAME)
+    watching = threading.Thread(target=watch, args=(saver, ended, uploaded), name="checkpoints", daemon=True)
+    watching.start()
+    signal.sigwait({signal.SIGTERM})
+    ended.set()
+    server.shutdown()
+    until = time.monotonic() + UPLOAD_SECONDS
+    result = upload(spec, store, out, UPLOAD_SECONDS)
+    uploaded.set()
+    watching.join(max(0.0, until - time.monotonic()))
+    return result
 
 
-def watch(spec: TrainSpec, store: Store, out: Path, ended: threading.Event, seconds: float = CHECKPOINT_SECONDS) -> None:
-    """Until `ended`: save the checkpoint folder whenever it has changed and then stayed the same for one look."""
-    folder = out / CHECKPOINT_NAME
-    saved: checkpoint.Marks = ()
-    seen: checkpoint.Marks = ()
+def watch(
+    saver: checkpoint.Saver,
+    ended: threading.Event,
+    uploaded: threading.Event,
+    seconds: float = CHECKPOINT_SECONDS,
+    rest: float = checkpoint.REST_SECONDS,
+) -> None:
+    """Save checkpoints until `ended`, and a last one when the outputs are `uploaded`.
+
+    The last one needs no rest, for the trainer is gone; what ended it may be the pod's deadline or an eviction.
+    """
     while not ended.wait(seconds):
-        now = checkpoint.marks(folder)
-        if now not in (saved, ()) and now == seen:
-            try:
-                say("checkpoint saved", files=checkpoint.save(store, spec.uid, folder))
-                saved = now
-            except Unavailable as error:
-                say("checkpoint not saved, tried again later", reason=error.reason)
-        seen = now
+        _save(saver, ended, rest)
+    uploaded.wait()
+    _save(saver, threading.Event(), 0.0)
 
 
-def upload(spec: TrainSpec, store: Store, out: Path, pause: float = UPLOAD_PAUSE) -> TrainResult:
-    """Upload the outputs and record the result of this attempt; a store that does not answer is asked again."""
-    for left in range(UPLOAD_TRIES - 1, -1, -1):
+def _save(saver: checkpoint.Saver, stop: threading.Event, rest: float) -> None:
+    """A checkpoint that can't be saved is no reason to end: where it is the store, the upload of the outputs will tell."""
+    try:
+        saver.save(stop, rest)
+    except StepError as error:
+        say("checkpoint not saved", reason=error.reason)
+    except OSError as error:  # the trainer may remove a file, or the folder, at any moment
+        say("checkpoint not saved", errno=error.errno)
+
+
+def upload(spec: TrainSpec, store: Store, out: Path, seconds: float = UPLOAD_SECONDS, pause: float = UPLOAD_PAUSE) -> TrainResult:
+    """Upload the outputs and record the result of this attempt; a store that does not answer is asked again for `seconds`.
+
+    In a thread, for one call of obstore to a store that takes everything and answers nothing may outlast them. Raises StepError.
+    """
+    until = time.monotonic() + seconds
+    told: Future[TrainResult] = Future()
+
+    def work() -> None:
+        try:
+            told.set_result(_upload_until(until, spec, store, out, pause))
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            told.set_exception(error)
+
+    threading.Thread(target=work, name="upload", daemon=True).start()
+    try:
+        return told.result(seconds)
+    except TimeoutError:
+        raise Unavailable(
+            "StoreUnavailable", f"the outputs of attempt {spec.attempt} were not uploaded within {seconds:g} s: mend the store"
+        ) from None
+
+
+def _upload_until(until: float, spec: TrainSpec, store: Store, out: Path, pause: float) -> TrainResult:
+    while True:
         try:
             result = collect(store, out)
             store.put_result(spec.uid, Step.TRAIN, result, key=str(spec.attempt), replace=True)
         except Unavailable as error:
-            if left == 0:
+            if time.monotonic() + pause >= until:
                 raise
-            say("upload failed, trying again", reason=error.reason, left=left)
+            say("upload failed, trying again", reason=error.reason, seconds_left=round(until - time.monotonic()))
             time.sleep(pause)
         else:
             return result
-    raise AssertionError("the last try returns or raises")
 
 
 @dataclass(slots=True)
@@ -122,7 +165,9 @@ def _upload(store: Store, out: Path, name: str, limit: int) -> _Upload:
         with opened(out, name, limit) as stream:
             size = stream.seek(0, 2)
             if size == 0:
-                return _Upload(problem=OutputError("OutputEmpty", f"the trainer wrote {out.name}/{name} with 0 bytes"))
+                return _Upload(
+                    problem=OutputError("OutputEmpty", f"the trainer wrote {out.name}/{name} with 0 bytes: write it completely")
+                )
             return _Upload(store.put_file(stream), size)
     except OutputError as error:
         return _Upload(problem=error)

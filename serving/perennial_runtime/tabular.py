@@ -10,11 +10,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -26,6 +25,8 @@ from perennial_runtime.answers import Refused
 BATCH_ROWS = 131_072
 BLOCK_BYTES = 8 * 1024 * 1024
 LONGEST_HEADER = 1024 * 1024
+MOST_UNPACKED_BYTES = 4 * 1024**3
+"""Of one .gz file: gzip packs a thousand times at best, and the work folder is the node's own disk."""
 _MAGIC = b"PAR1"
 
 
@@ -68,7 +69,7 @@ def _plain(path: Path, name: str) -> Path:
     target = path.with_name(path.name.removesuffix(".gz"))
     try:
         with gzip.open(path, "rb") as packed, target.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, BLOCK_BYTES)
+            _unpack(packed, plain, name)
     except EOFError:
         raise Refused("FileTruncated", f"{name} ends in the middle of its gzip stream: upload it again") from None
     except (gzip.BadGzipFile, zlib.error):
@@ -76,6 +77,17 @@ def _plain(path: Path, name: str) -> Path:
     if target.stat().st_size == 0:
         raise Refused("FileEmpty", f"{name} is empty once unpacked: remove it or upload it again")
     return target
+
+
+def _unpack(packed: gzip.GzipFile, plain: BinaryIO, name: str) -> None:
+    size = 0
+    while block := packed.read(BLOCK_BYTES):
+        size += len(block)
+        if size > MOST_UNPACKED_BYTES:
+            raise Refused(
+                "FileTooLarge", f"{name} is larger than {MOST_UNPACKED_BYTES} bytes once unpacked: split it into several files"
+            )
+        plain.write(block)
 
 
 def _csv(path: Path, name: str) -> Iterator[pl.DataFrame]:

@@ -33,7 +33,10 @@ DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 def main(names: tuple[str, ...], date: str, keep: bool) -> None:
     """The benchmarks of Perennial; NAMES choose some of them."""
     began = time.monotonic()
-    stand = Stand.found()
+    try:
+        stand = Stand.found()
+    except (ClusterError, GroundError, KubectlError) as error:
+        raise click.ClickException(str(error)) from error
     machine = stand.machine() + (f" {date}." if date else "")
     reports: list[Report] = []
     broken: list[str] = []

@@ -1,7 +1,8 @@
-"""Takes the embedded cluster down and up again, and kills `up` on the way: `make cluster-cycle` (a few minutes).
+"""Takes the embedded cluster down and up again, kills `up` on the way: `make cluster-cycle`, and in CI the suite `provisioner`.
 
-Apart from the cluster suite, which this would pull the ground from under: pytest collects this file only by name. It leaves
-the cluster up.
+Apart from the cluster suite, which this would pull the ground from under: pytest collects this file only by name, and `suites`
+runs it last (about 3 minutes). Needs a cache that an `up` has filled. It leaves the cluster up, as whoever was before it did, but
+empty: the operator, models and data that were on it are gone.
 """
 
 import os

@@ -20,6 +20,20 @@ def member(name: str, body: bytes = b"x", kind: bytes = tarfile.REGTYPE, link: s
     return info, body
 
 
+def pax(name: str, key: str, value: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A member whose extended header says `key`."""
+    info, body = member(name)
+    info.pax_headers = {key: value}
+    return info, body
+
+
+def header(kind: bytes, body: bytes) -> tuple[tarfile.TarInfo, bytes]:
+    """A header that says something about the one that follows."""
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, len(body)
+    return info, body
+
+
 def write(path: Path, members: Members) -> Path:
     with tarfile.open(path, "w") as tar:
         for info, body in members:
@@ -82,14 +96,20 @@ HOSTILE: dict[str, Members] = {
     "a backslash": [member("..\\evil")],
     "a control character": [member("a\x1b[2Jb")],
     "an endless name": [member("n" * 600)],
+    "a name that no file system takes": [member("n" * 300)],
+    "a sparse map that is none": [pax("sparse", "GNU.sparse.map", "0,x")],
+    "a sparse size that is none": [pax("sparse", "GNU.sparse.size", "many")],
+    "headers that describe headers": [*[header(tarfile.XHDTYPE, b"11 path=a\n")] * 3000, member("a")],
+    "long names of long names": [*[header(tarfile.GNUTYPE_LONGNAME, b"a\0")] * 3000, member("a")],
     "nothing": [],
 }
 
 
 @pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE.keys())
 def test_refuses(members: Members, tmp_path: Path) -> None:
+    path = write(tmp_path / "evil.tar", members)
     with pytest.raises(UnsafeArchive):
-        unpack(write(tmp_path / "evil.tar", members), tmp_path / "inner" / "out")
+        unpack(path, tmp_path / "inner" / "out")
     assert not list(tmp_path.rglob("evil"))
 
 

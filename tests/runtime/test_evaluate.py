@@ -162,7 +162,7 @@ def test_refuses_a_model_whose_scores_are_not_the_trainers(world: World) -> None
 @pytest.mark.parametrize(
     ("parity", "told"),
     [
-        (b"PAR1 nothing PAR1", "it is no Parquet file"),
+        (b"PAR1 nothing PAR1", "it can't be read as Parquet"),
         (pl.DataFrame({"row": [0, 1, 2]}), "no column score"),
         (pl.DataFrame({"row": [0, 1, 2], "score": [0.1, 0.2, 0.3]}), "not exactly 0 .. 511 (it has 3 rows)"),
         (pl.DataFrame({"row": [0] * 512, "score": [0.1] * 512}), "not exactly 0 .. 511"),
@@ -205,6 +205,19 @@ def test_says_when_the_champion_needs_a_column_that_is_gone(world: World, champi
     found = refused(narrow, against(replace(spec, schema=world.store.put_bytes(schema)), champion[1]))
     assert found.reason == "ChampionNotComparable"
     assert "needs carrier" in found.message
+
+
+def test_says_when_a_column_of_the_champion_is_of_another_kind_now(
+    world: World, champion: tuple[EvaluateSpec, EvaluateResult]
+) -> None:
+    changed = World(world.folder, world.store, world.train, world.holdout.with_columns(carrier=pl.lit(7.0)))
+    scores = pl.DataFrame({"row": np.arange(512), "score": truth(world.train.head(512), carriers={})})
+    spec = changed.spec("delays-v7", hour_only(), scores, BESIDE)
+    schema = json.dumps({**SCHEMA, "features": SCHEMA["features"][:1]}).encode()
+    found = refused(changed, against(replace(spec, schema=world.store.put_bytes(schema)), champion[1]))
+    assert found.reason == "ChampionNotComparable"
+    assert "column 'carrier' was categorical when delays-v1 was trained and is numeric now" in found.message
+    assert "take notWorseThanServingBy out of the gates" in found.message
 
 
 def hour_only() -> onnx.ModelProto:

@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table, read_table, write_table
-from perennial_runtime.evaluate_sandbox import LEAST_MEMORY, MOST_MEMORY, SandboxLimits, Subject, score_in_sandbox
-from perennial_runtime.onnx_check import ModelRefused
+from perennial_runtime.evaluate_sandbox import (
+    LEAST_MEMORY,
+    MOST_MEMORY,
+    SandboxLimits,
+    Subject,
+    score_in_sandbox,
+)
 from runtime.evaluate_world import SCHEMA, model
 
 

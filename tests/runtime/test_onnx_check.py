@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
-from perennial_runtime.onnx_check import ModelRefused, check, score_tables
+from perennial_runtime.onnx_check import check, score_tables
 from runtime.evaluate_world import SCHEMA, model
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")

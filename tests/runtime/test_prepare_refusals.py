@@ -6,12 +6,14 @@ import gzip
 import http.server
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from perennial_runtime import tabular
 from perennial_runtime.answers import Refused
 from perennial_runtime.contract import Column
 from perennial_runtime.source import Source
@@ -352,9 +354,36 @@ def test_refuses_to_go_on_from_a_split_that_is_gone(world: World) -> None:
     told(world.refusal(parent_uid="uid-0"), "ParentSplitMissing", "uid-0")
 
 
+def test_refuses_another_time_column_than_the_one_that_the_split_was_made_by(world: World) -> None:
+    data = frame(100)
+    data.with_columns((pl.col("at").reverse()).alias("booked")).write_parquet(world.source / "a.parquet")
+    world.prepare()
+    booked = {"at": "booked", "booked": "at"}
+    columns = tuple(replace(column, name=booked.get(column.name, column.name)) for column in COLUMNS)
+    refused = world.refusal(uid="uid-2", parent_uid="uid-1", columns=columns)
+    told(refused, "TimeColumnChanged", "'booked'", "'at'", "keep the role time for 'at'", "new ModelDeployment")
+    assert world.prepare("uid-3", columns=columns).rows == 100
+
+
 def test_refuses_a_column_without_any_value(world: World) -> None:
     frame(100).with_columns(delay=pl.lit(None)).write_parquet(world.source / "a.parquet")
     told(world.refusal(), "ColumnEmpty", "'delay'")
+
+
+@pytest.mark.parametrize("word", ["NA", "null", "NaN"])
+def test_refuses_a_column_of_nothing_but_words_for_missing(world: World, word: str) -> None:
+    as_text(frame(100)).with_columns(delay=pl.lit(word)).write_csv(world.source / "a.csv")
+    told(world.refusal(), "ColumnEmpty", "'delay'")
+
+
+def test_refuses_a_gzip_file_that_is_endless_once_unpacked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "MOST_UNPACKED_BYTES", 3000)
+    monkeypatch.setattr(tabular, "BLOCK_BYTES", 1000)
+    body = as_text(frame(100)).write_csv().encode()
+    (world.source / "a.csv.gz").write_bytes(gzip.compress(body))
+    told(world.refusal(), "FileTooLarge", "a.csv.gz", "3000 bytes", "split it")
+    monkeypatch.setattr(tabular, "MOST_UNPACKED_BYTES", len(body))
+    assert world.prepare().rows == 100
 
 
 def test_refuses_data_without_a_time_column(world: World) -> None:

@@ -108,6 +108,16 @@ def test_operator_sets_are_listed_in_one_order_whatever_the_process_hashes(tmp_p
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_older_rows_of_one_class_make_a_model_without_claims(tmp_path: Path, algorithm: str) -> None:
+    data = frame(600).with_columns(late=pl.when(pl.col("minute") >= 560).then("late").otherwise(0))
+    out = run(tmp_path, algorithm, data)
+    lines = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+    assert json.loads((out / "metrics.json").read_text()) == {"inner_rows": 60.0}
+    assert lines[-1]["step"] == lines[-1]["of"]
+    assert Scorer(out / "model.onnx", PARAMS).score({"delay": [90.0], "carrier": ["AA"]})[0] > 0
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("kept", FEATURES)
 def test_data_of_one_kind_of_column_only_is_fine(tmp_path: Path, algorithm: str, kept: export.Feature) -> None:
     features = [{"name": kept.name, "kind": kept.kind}]

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from perennial.manifests.jobs import GRACE_SECONDS
 from perennial_runtime import checkpoint, reporter
 from perennial_runtime.answers import Refused, Unavailable
-from perennial_runtime.contract import MODEL_BYTES_LIMIT, TrainResult, TrainSpec, decode_answer, encode, encode_answer
+from perennial_runtime.contract import (
+    EXIT_TRANSIENT,
+    MODEL_BYTES_LIMIT,
+    Fault,
+    TrainResult,
+    TrainSpec,
+    decode_answer,
+    encode,
+    encode_answer,
+)
 from perennial_runtime.fetch import fetch
 from perennial_runtime.recipes.train import train
 from perennial_runtime.reporter import collect, numbers, progress, read_claims, serve_progress, upload, watch
@@ -178,7 +190,7 @@ class _Down(Store):
         return super().put_file(source)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("failures", [1, 3])
+@pytest.mark.parametrize("failures", [1, 30])
 def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path, out: Path, failures: int) -> None:
     write_outputs(out)
     store = _Down(f"file://{tmp_path / 'store'}")
@@ -189,9 +201,29 @@ def test_a_store_that_does_not_answer_is_asked_again(tmp_path: Path, out: Path, 
 def test_a_store_that_stays_down_is_a_fault(tmp_path: Path, out: Path) -> None:
     write_outputs(out)
     store = _Down(f"file://{tmp_path / 'store'}")
-    store.failures = 99
-    with pytest.raises(Unavailable):
-        upload(spec(tmp_path), store, out, pause=0)
+    store.failures = 10**9
+    with pytest.raises(Unavailable, match="no answer"):
+        upload(spec(tmp_path), store, out, seconds=0.2, pause=0.01)
+
+
+class _Hanging(Store):
+    """A store that takes everything and answers nothing."""
+
+    def put_file(self, source: object) -> str:
+        threading.Event().wait(2)
+        return super().put_file(source)  # type: ignore[arg-type]
+
+
+def test_a_store_that_swallows_everything_is_told_in_time(tmp_path: Path, out: Path) -> None:
+    write_outputs(out)
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="attempt 1 were not uploaded within"):
+        upload(spec(tmp_path), _Hanging(f"file://{tmp_path / 'store'}"), out, seconds=0.2)
+    assert time.monotonic() - started < 1.5
+
+
+def test_the_reporter_answers_before_the_kubelet_kills_it() -> None:
+    assert reporter.UPLOAD_SECONDS + 30 <= GRACE_SECONDS
 
 
 def test_a_second_pod_of_the_same_attempt_replaces_what_an_evicted_one_left(tmp_path: Path, store: Store, out: Path) -> None:
@@ -224,21 +256,136 @@ def test_progress_is_served_on_one_path(out: Path) -> None:
         server.server_close()
 
 
-def test_a_checkpoint_is_saved_once_it_rests_and_restored_for_the_next_attempt(tmp_path: Path, store: Store, out: Path) -> None:
-    folder = out / "checkpoint"
+@pytest.fixture
+def saver(store: Store, out: Path) -> checkpoint.Saver:
+    (out / "checkpoint").mkdir()
+    return checkpoint.Saver(store, "uid-1", out / "checkpoint")
+
+
+def restored(store: Store, folder: Path) -> dict[str, bytes]:
+    checkpoint.restore(store, "uid-1", folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+GO_ON = threading.Event()
+
+
+def test_a_checkpoint_is_saved_and_restored_for_the_next_attempt(tmp_path: Path, saver: checkpoint.Saver) -> None:
+    (saver.folder / "weights.bin").write_bytes(b"weights")
+    (saver.folder / "link").symlink_to("/etc/passwd")
+    assert saver.save(GO_ON, rest=0)
+    assert not saver.save(GO_ON, rest=0)
+    assert restored(saver.store, tmp_path / "restored") == {"weights.bin": b"weights"}
+
+
+class _Writing(Store):
+    """While a file is uploaded, the trainer writes the next checkpoint: as often as `times` says."""
+
+    folder: Path
+    times = 0
+
+    def put_file(self, source: object) -> str:
+        digest = super().put_file(source)  # type: ignore[arg-type]
+        if self.times > 0:
+            self.times -= 1
+            for name in ("weights.bin", "optimizer.bin"):
+                (self.folder / name).write_bytes(b"later" + b"!" * self.times)
+        return digest
+
+
+@pytest.mark.parametrize(("times", "saved"), [(1, True), (4, True), (99, False)])
+def test_what_is_recorded_is_one_state_of_the_folder(tmp_path: Path, out: Path, times: int, saved: bool) -> None:
+    store = _Writing(f"file://{tmp_path / 'store'}")
+    store.folder, store.times = out, times
+    for name in ("weights.bin", "optimizer.bin"):
+        (out / name).write_bytes(b"earlier")
+    assert checkpoint.Saver(store, "uid-1", out).save(GO_ON, rest=0) is saved
+    expected = {"weights.bin": b"later", "optimizer.bin": b"later"} if saved else {}
+    assert restored(store, tmp_path / "restored") == expected
+
+
+def test_a_checkpoint_of_several_files_is_not_taken_between_two_of_them(tmp_path: Path, saver: checkpoint.Saver) -> None:
+    class Writer(threading.Event):
+        """The trainer writes its second file while the folder is given a rest."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if not (saver.folder / "optimizer.bin").exists():
+                (saver.folder / "optimizer.bin").write_bytes(b"2")
+            return False
+
+    (saver.folder / "weights.bin").write_bytes(b"2")
+    assert saver.save(Writer())
+    assert restored(saver.store, tmp_path / "restored") == {"weights.bin": b"2", "optimizer.bin": b"2"}
+
+
+def test_a_checkpoint_under_way_stops_between_two_files(tmp_path: Path, out: Path) -> None:
     ended = threading.Event()
-    watching = threading.Thread(target=watch, args=(spec(tmp_path), store, out, ended, 0.01))
-    watching.start()
-    folder.mkdir()
-    (folder / "weights.bin").write_bytes(b"weights")
-    (folder / "link").symlink_to("/etc/passwd")
+
+    class Ending(Store):
+        def put_file(self, source: object) -> str:
+            ended.set()
+            return super().put_file(source)  # type: ignore[arg-type]
+
+    for name in ("a", "b", "c"):
+        (out / name).write_bytes(b"weights")
+    saver = checkpoint.Saver(Ending(f"file://{tmp_path / 'store'}"), "uid-1", out)
+    assert not saver.save(ended, rest=0)
+    assert restored(saver.store, tmp_path / "restored") == {}
+
+
+@pytest.fixture
+def watching(saver: checkpoint.Saver) -> Iterator[tuple[threading.Event, threading.Event, threading.Thread]]:
+    """The thread that saves checkpoints, with the events that the trainer has ended and its outputs are uploaded."""
+    ended, uploaded = threading.Event(), threading.Event()
+    thread = threading.Thread(target=watch, args=(saver, ended, uploaded, 0.005, 0.0))
+    thread.start()
+    yield ended, uploaded, thread
+    ended.set()
+    uploaded.set()
+    thread.join()
+
+
+Watching = tuple[threading.Event, threading.Event, threading.Thread]
+
+
+def test_a_trainer_that_never_stops_to_write_checkpoints_gets_them_stored(
+    tmp_path: Path, saver: checkpoint.Saver, watching: Watching
+) -> None:
+    for number in range(1000):
+        (saver.folder / "weights.bin").write_bytes(str(number).encode())
+        if saver.store.get_document("checkpoints/uid-1.json") is not None:
+            break
+        threading.Event().wait(0.005)
+    assert restored(saver.store, tmp_path / "restored").keys() == {"weights.bin"}
+
+
+def test_the_last_checkpoint_is_saved_after_the_outputs(tmp_path: Path, saver: checkpoint.Saver, watching: Watching) -> None:
+    ended, uploaded, thread = watching
+    ended.set()
+    (saver.folder / "weights.bin").write_bytes(b"written on SIGTERM")
+    assert saver.store.get_document("checkpoints/uid-1.json") is None
+    uploaded.set()
+    thread.join()
+    assert restored(saver.store, tmp_path / "restored") == {"weights.bin": b"written on SIGTERM"}
+
+
+def test_a_store_that_fails_while_a_checkpoint_is_saved_ends_nothing(
+    tmp_path: Path, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = _Down(f"file://{tmp_path / 'store'}")
+    store.failures = 3
+    (out / "weights.bin").write_bytes(b"weights")
+    ended, uploaded = threading.Event(), threading.Event()
+    thread = threading.Thread(target=watch, args=(checkpoint.Saver(store, "uid-1", out), ended, uploaded, 0.005, 0.0))
+    thread.start()
     deadline = time.monotonic() + 5
     while store.get_document("checkpoints/uid-1.json") is None and time.monotonic() < deadline:
         ended.wait(0.01)
     ended.set()
-    watching.join()
-    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 1
-    assert (tmp_path / "restored" / "weights.bin").read_bytes() == b"weights"
+    uploaded.set()
+    thread.join()
+    assert restored(store, tmp_path / "restored") == {"weights.bin": b"weights"}
+    assert "StoreUnavailable" in capfd.readouterr().err
 
 
 def test_a_checkpoint_list_cannot_write_outside_its_folder(tmp_path: Path, store: Store) -> None:
@@ -251,31 +398,57 @@ def test_a_checkpoint_list_cannot_write_outside_its_folder(tmp_path: Path, store
 def test_a_large_checkpoint_is_left_out(store: Store, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "MOST_BYTES", 3)
     (out / "weights.bin").write_bytes(b"weights")
-    assert checkpoint.save(store, "uid-1", out) == 0
+    assert not checkpoint.Saver(store, "uid-1", out).save(GO_ON, rest=0)
 
 
-def test_the_reporter_uploads_on_sigterm_that_comes_while_it_is_starting(tmp_path: Path, out: Path) -> None:
-    write_outputs(out)
-    program = f"""
+def run_reporter(folder: Path, out: Path, program: str, **changes: object) -> tuple[int, object, str]:
+    """A reporter process: its exit code, its answer and its log. SIGTERM comes while it is still starting."""
+    patched = f"""
 import importlib, os, signal
 from perennial_runtime import __main__ as entry, contract
 contract.OUT_PATH, contract.PROGRESS_PORT = {str(out)!r}, 0
 load = importlib.import_module
 def ended_meanwhile(name):
     os.kill(os.getpid(), signal.SIGTERM)
-    return load(name)
+    module = load(name)
+    {program}
+    return module
 importlib.import_module = ended_meanwhile
 entry.cli(["reporter"])
 """
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(reporter.__file__).parents[1]),
-        "PERENNIAL_STEP": encode(spec(tmp_path)),
-        "PERENNIAL_TERMINATION_LOG": str(tmp_path / "message"),
+        "PERENNIAL_STEP": encode(spec(folder, **changes)),
+        "PERENNIAL_TERMINATION_LOG": str(folder / "message"),
     }
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", patched]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 0, ended.stderr
-    answer = decode_answer((tmp_path / "message").read_text())
+    return ended.returncode, decode_answer((folder / "message").read_text()), ended.stderr
+
+
+def test_the_reporter_uploads_on_sigterm_that_comes_while_it_is_starting(tmp_path: Path, store: Store, out: Path) -> None:
+    write_outputs(out)
+    (out / "checkpoint").mkdir()
+    (out / "checkpoint" / "weights.bin").write_bytes(b"weights")
+    code, answer, said = run_reporter(tmp_path, out, "pass")
+    assert code == 0, said
     assert isinstance(answer, TrainResult)
     assert answer.problem is None
+    assert restored(store, tmp_path / "restored") == {"weights.bin": b"weights"}
+
+
+def test_a_reporter_whose_store_swallows_everything_ends_and_says_so(tmp_path: Path, out: Path) -> None:
+    write_outputs(out)
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are taken into its backlog, and nothing is answered
+        port = silent.getsockname()[1]
+        for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("ENDPOINT_URL", f"http://127.0.0.1:{port}")):
+            (secret / f"AWS_{name}").write_text(value)
+        store = f"lambda uri: load('perennial_runtime.store').Store(uri, {str(secret)!r})"
+        program = f"module.UPLOAD_SECONDS, module.Store = 0.5, {store}"
+        code, answer, said = run_reporter(tmp_path, out, program, store="s3://models/team/uid")
+    assert code == EXIT_TRANSIENT, said
+    assert isinstance(answer, Fault)
+    assert answer.reason == "StoreUnavailable"

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
+
+from perennial.api.base import to_camel
 
 Schema = dict[str, Any]
 

@@ -546,6 +546,8 @@ class ModelVersionStatus(StatusModel):
     """The first gate's metric with its interval, for the printed column."""
     deployed_at: Timestamp | None = None
     """When the serving Deployment was asked for: the progress deadline runs from here."""
+    served_at: Timestamp | None = None
+    """When it first got all requests: only such a version can be returned to."""
     finished_at: Timestamp | None = None
 
 
@@ -645,9 +647,9 @@ class Quarantine(StatusModel):
 
 
 class RequestRecord(StatusModel):
-    """The last request annotation of a verb: carried out once."""
+    """A request annotation, carried out once: the last one of its verb, or one with an id, which is not forgotten so soon."""
 
-    verb: Literal["rollback-to", "retrain", "promote", "abort"]
+    verb: Literal["rollback-to", "retrain", "promote", "abort", "resume", "lift"]
     argument: Annotated[str, Field(max_length=256)]
     id: Annotated[str, Field(max_length=128)] = ""
     resource_version: Annotated[str, Field(max_length=64)] = ""
@@ -684,9 +686,9 @@ class ModelDeploymentStatus(StatusModel):
     rollout: RolloutStatus | None = None
     returning: ReturnStatus | None = None
     held: bool = False
-    """After rollback-to: nothing is promoted until data, training or evaluation change."""
+    """After rollback-to: nothing is promoted until data, training or evaluation change, or a person types resume."""
     held_digest: Digest = ""
     """Inputs digest of the spec at that time."""
     quarantined: Annotated[list[Quarantine], Field(max_length=100)] = []
-    requests: Annotated[list[RequestRecord], Field(max_length=8)] = []
+    requests: Annotated[list[RequestRecord], Field(max_length=32)] = []
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] = []

@@ -16,6 +16,8 @@ from perennial.core.observed import Version
 from perennial.core.returns import start as start_return
 from perennial_runtime.contract import Champion
 
+HELD = "nothing is promoted until data, training or evaluation change in the spec, or a person types perennial.dev/resume"
+
 
 def advance(draft: Draft) -> None:
     """One pass of the candidate, if there is one, and of a promoted version that is still watched."""
@@ -56,7 +58,7 @@ def promote(draft: Draft, number: int, message: str) -> None:
     if previous in draft.versions and previous != number:
         draft.finish(previous, "Retired", f"v{number} took its place")
     draft.set(stable=number, candidate=None, rollout=None)
-    draft.set_version(number, state="Serving", message=message[:2048])
+    draft.set_version(number, state="Serving", message=message[:2048], served_at=stamp(draft.observed.now))
     draft.urgent = True
     if watched and under_way is not None and watch is not None:
         draft.set(rollout=rollout.watched(draft.observed, under_way, watch.hold_back))
@@ -106,7 +108,7 @@ def why_waiting(draft: Draft) -> str:
     if observed.spec.pin is not None:
         return f"spec.pin={observed.spec.pin}: nothing is promoted while it is set"
     if draft.status.held:
-        return "a person returned to an older version: nothing is promoted until data, training or evaluation change in the spec"
+        return f"a person returned to an older version: {HELD}"
     if draft.status.rollout is not None and draft.status.rollout.phase == "Watch":
         return f"v{draft.status.rollout.candidate} is being watched after its promotion"
     if draft.status.returning is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from perennial.api.v1alpha1 import RolloutStatus
+from perennial.core import requests
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest
 from perennial.core.jobs import QUOTA_FIX
+from perennial.core.observed import Version
+from perennial_runtime.contract import GROUP
 
 
 def conditions(draft: Draft) -> None:
@@ -16,6 +20,7 @@ def conditions(draft: Draft) -> None:
     _up_to_date(draft)
     _progressing(draft)
     _refused_writes(draft)
+    _misspelled(draft)
     draft.set(
         conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
         observed_generation=draft.observed.meta.generation,
@@ -36,10 +41,8 @@ def summary(draft: Draft) -> str:
     status = draft.status
     if status.returning is not None and status.returning.version != status.stable:
         return f"Returning to v{status.returning.version}"
-    if status.rollout is not None and status.rollout.phase == "Watch" and status.candidate is None:
-        return f"Watching v{status.rollout.candidate}"
-    if status.rollout is not None and status.rollout.phase == "Steps":
-        return f"Canary {0 if status.rollout.withheld else status.rollout.weight} %"
+    if status.rollout is not None and (status.rollout.phase == "Steps" or status.candidate is None):
+        return _rolling_out(status.rollout)
     state = draft.state(status.candidate)
     if status.candidate is not None:
         return state if state else "Pending"
@@ -48,7 +51,19 @@ def summary(draft: Draft) -> str:
     last = draft.state(status.latest)
     if status.stable is None:
         return last or "Pending"
+    if draft.observed.spec.pin is not None:
+        return "Serving (pinned)" if draft.observed.spec.pin == status.stable else "Serving (pin refused)"
+    if status.held:
+        return "Serving (held)"
     return f"Serving (v{status.latest} {last})" if last in ("Failed", "Rejected", "RolledBack") else "Serving"
+
+
+def _rolling_out(current: RolloutStatus) -> str:
+    if current.breach:
+        return f"Breached v{current.candidate}"
+    if current.phase == "Watch":
+        return f"Watching v{current.candidate}"
+    return f"Canary {0 if current.withheld else current.weight} %"
 
 
 def _ready(draft: Draft) -> None:
@@ -90,21 +105,40 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "InputsDiffer", "the spec asks for other data, training or evaluation than any version has")
     elif latest.number == status.stable:
         draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
+    elif _is_same_model(draft, latest):
+        draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
     else:
-        waits = why_waiting(draft) if latest.status.state == "Accepted" else ""
+        waits = why_waiting(draft) if latest.status.state in ("Accepted", "Retired") else ""
         words = f"v{latest.number}: {waits or latest.status.message}"
         draft.find("UpToDate", False, latest.status.state, words)
 
 
+def _is_same_model(draft: Draft, latest: Version) -> bool:
+    """Trained anew, it was the model that serves, so there was nothing to roll out."""
+    stable = draft.versions.get(draft.status.stable or 0)
+    same = stable is not None and latest.status.identity is not None and latest.status.identity == stable.status.identity
+    return same and latest.status.state == "Retired" and latest.status.served_at is None
+
+
 def _progressing(draft: Draft) -> None:
-    number = draft.status.candidate
+    number, returning = draft.status.candidate, draft.status.returning
     version = draft.versions.get(number) if number is not None else None
-    if number is None:
+    if returning is not None and returning.version != draft.status.stable:
+        draft.find("Progressing", True, "Returning", f"v{returning.version} gets all requests as soon as its pods are ready")
+    elif number is None:
         draft.find("Progressing", False, "Idle", "nothing is under way")
     elif version is None:
         draft.find("Progressing", True, "Pending", f"v{number} is being made")
     else:
         draft.find("Progressing", version.status.state not in FINAL, version.status.state, f"v{number}: {version.status.message}")
+
+
+def _misspelled(draft: Draft) -> None:
+    """An annotation of ours that nobody carries out: in an emergency a typo must not vanish."""
+    found = requests.misspelled(draft.observed.meta.annotations)
+    if found:
+        known = ", ".join(f"{GROUP}/{verb}" for verb in requests.VERBS)
+        draft.find("RequestUnknown", True, "UnknownAnnotation", f"{', '.join(found)[:500]}: known are {known}; remove it with -")
 
 
 def _refused_writes(draft: Draft) -> None:

@@ -14,8 +14,11 @@ from typing import Literal, get_args
 from perennial.api.v1alpha1 import RequestRecord
 from perennial_runtime.contract import GROUP
 
-Verb = Literal["rollback-to", "retrain", "promote", "abort"]
+Verb = Literal["rollback-to", "retrain", "promote", "abort", "resume", "lift"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
+OURS = frozenset({f"{GROUP}/{verb}" for verb in VERBS})
+REMEMBERED = 32
+"""Records that are kept: the newest of each verb, and the newest with an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Request:
     id: str
     key: str
     value: str
+    unknown: str = ""
+    """What stands behind a ; and is no id."""
     declared: bool = False
     """It stands in a manifest that somebody applies, perhaps again and again."""
 
@@ -38,6 +43,8 @@ class Known:
     record: RequestRecord
     message: str
     """What to tell; empty when it is the same request, whose annotation is still being removed."""
+    differs: bool = False
+    """The id is known, the argument is another: somebody may think that it was carried out."""
 
 
 def found(annotations: Mapping[str, str], declared: Collection[str] = ()) -> tuple[Request, ...]:
@@ -56,7 +63,9 @@ def is_known(request: Request, records: Iterable[RequestRecord]) -> Known | None
         if (by_id or same) and record.pending:
             return Known(record, "")
         if by_id:
-            return Known(record, f"id {request.id} was carried out before ({record.outcome})"[:600])
+            differs = record.argument != request.argument
+            but = f", with the argument {record.argument!r}: give the new wish a new id" if differs else ""
+            return Known(record, f"id {request.id} was carried out before ({record.outcome}){but}"[:600], differs)
         if same and request.declared:
             words = f"it stands in the applied manifest and was carried out before ({record.outcome})"[:600]
             return Known(record, f"{words}; take it out of the manifest, or give it a new id: {request.argument};id=<token>")
@@ -73,11 +82,18 @@ def settle(records: Iterable[RequestRecord], annotations: Mapping[str, str]) -> 
 
 
 def remember(records: Iterable[RequestRecord], record: RequestRecord) -> list[RequestRecord]:
-    """The records with this one; the newest of each verb is kept."""
-    return [*(old for old in records if old.verb != record.verb), record]
+    """The records with this one: the newest of each verb, and those with an id, as many as are kept."""
+    kept = [old for old in records if old.verb != record.verb or old.id]
+    return [*kept, record][-REMEMBERED:]
+
+
+def misspelled(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """Annotations of our group that are no request: most likely one that nobody carries out."""
+    return tuple(sorted(key for key in annotations if key.startswith(f"{GROUP}/") and key not in OURS))
 
 
 def _parse(verb: Verb, value: str, declared: bool) -> Request:
     argument, *rest = (part.strip() for part in value.split(";"))
     token = next((part[3:] for part in rest if part.startswith("id=")), "")
-    return Request(verb, argument[:256], token[:128], f"{GROUP}/{verb}", value, declared)
+    unknown = next((part for part in rest if part and not part.startswith("id=")), "")
+    return Request(verb, argument[:256], token[:128], f"{GROUP}/{verb}", value, unknown[:64], declared)

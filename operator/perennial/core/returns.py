@@ -27,7 +27,19 @@ def why_not_servable(draft: Draft, number: int) -> str:
         return f"{name} is quarantined since it was rolled back ({entry.reason})"
     if version.status.bento is None or version.status.state in ("Rejected", "Failed"):
         return f"{name} was never fit to serve (it is {version.status.state})"
+    if version.status.served_at is None and draft.status.stable != number:
+        return f"{name} never served: it has to go through its canary (it is {version.status.state})"
     return ""
+
+
+def previous(draft: Draft) -> int | None:
+    """The last version before this one that was good: it served, and was not taken back."""
+    good = [
+        (version.status.served_at or "", number)
+        for number, version in draft.versions.items()
+        if number != draft.status.stable and not why_not_servable(draft, number) and version.status.state != "RolledBack"
+    ]
+    return max(good)[1] if good else None
 
 
 def by_pin(draft: Draft) -> None:
@@ -39,12 +51,7 @@ def by_pin(draft: Draft) -> None:
         return
     problem = why_not_servable(draft, pin)
     if problem:
-        draft.find(
-            "Pinned",
-            False,
-            "VersionNotServable",
-            f"spec.pin={pin}: {problem}; what serves goes on serving; pin another version, or remove spec.pin",
-        )
+        draft.find("Pinned", False, "VersionNotServable", f"spec.pin={pin}: {problem}; {PIN_FIX}")
         return
     draft.find("Pinned", True, "Pinned", f"v{pin} is pinned; new versions are trained and judged, but not rolled out")
     settled = draft.status.stable == pin and draft.status.rollout is None and returning is None
@@ -87,8 +94,6 @@ def carry_out(draft: Draft) -> None:
 def _switch(draft: Draft, target: int, reason: str) -> None:
     previous = draft.status.stable
     draft.set(stable=target, returning=None)
-    if draft.status.candidate == target:
-        draft.set(candidate=None, rollout=None)
     draft.urgent = True
     if previous != target:
         words = {"Pinned": "pinned", "Requested": "asked for by a person", "Breach": "after a breach"}[reason]

@@ -78,7 +78,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    findings = (finding, *_breached(rollout), *_inconclusive(observed, rollout))
+    findings = (_waiting_for_requests(observed, rollout, finding), *_breached(rollout), *_inconclusive(observed, rollout))
     return Course(rollout, findings=findings, evidence=evidence_of(rollout))
 
 
@@ -205,6 +205,17 @@ def _not_ready(workload: Workload | None) -> Finding:
     return Finding("Measured", False, "CanaryNotReady", f"no traffic to the candidate: {why_not_ready(workload)}")
 
 
+def _waiting_for_requests(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Finding:
+    """A hold that is over and still no next step: most often nobody asks."""
+    wish = observed.spec.rollout
+    hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
+    few = rollout.step_candidate_requests < wish.minimum_requests
+    if finding.status is not True or not few or since(observed.now, rollout.step_entered_at) <= hold:
+        return finding
+    words = f"the hold of step {rollout.step + 1} is over; the candidate has to answer {wish.minimum_requests} requests in it"
+    return Finding("Measured", True, "TooFewRequests", words)
+
+
 def _may_pass(observed: Observed, rollout: RolloutStatus, clear: bool) -> bool:
     wish = observed.spec.rollout
     hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
@@ -227,7 +238,7 @@ def _entered(observed: Observed, rollout: RolloutStatus, index: int) -> RolloutS
     return rollout.model_copy(
         update={
             "step": index,
-            "weight": steps[min(index, len(steps) - 1)].weight,
+            "weight": rollout.weight if rollout.phase == "Watch" else steps[min(index, len(steps) - 1)].weight,
             "settled": False,
             "step_entered_at": stamp(observed.now),
             "step_started_at": None,

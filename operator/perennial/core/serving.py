@@ -6,7 +6,7 @@ from perennial.api.v1alpha1 import RouteWeight
 from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import since
+from perennial.core.inputs import since, stamp
 from perennial.core.measuring import weights
 from perennial.core.observed import Version
 from perennial_runtime.contract import ServeSpec
@@ -19,10 +19,10 @@ def settle(draft: Draft) -> None:
     """States that follow from the ModelDeployment's status, which is written first: mends what a crash left behind."""
     for number, version in list(draft.versions.items()):
         state = version.status.state
-        if number == draft.status.stable and state in FINAL:
-            draft.set_version(number, state="Serving", finished_at=None, message="serves again: it was returned to")
-        elif number == draft.status.stable:
-            draft.set_version(number, state="Serving", finished_at=None)
+        if number == draft.status.stable:
+            again = {"message": "serves again: it was returned to"} if state in FINAL else {}
+            served = version.status.served_at or stamp(draft.observed.now)
+            draft.set_version(number, state="Serving", finished_at=None, served_at=served, **again)
         else:
             _settle_other(draft, number, state)
 

@@ -40,6 +40,9 @@ _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
 }  # fmt: skip
 
+SHOWN = GateSpec("roc_auc", 0.0, None)
+"""Measured where no gate is asked for: a person still wants to see what the holdout says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -164,12 +167,12 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
         raise TypeError(f"evaluate of {version.meta.name} succeeded without a result")
     verdicts = gates.judge(version.spec.evaluation.gates, result)
     refused = [verdict for verdict in verdicts if not _passes(version, verdict)]
-    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(verdicts)}
+    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(result)}
     if refused:
         words = "; ".join(verdict.message for verdict in refused)
         update |= {"state": "Rejected", "message": words[:2048], "finished_at": stamp(observed.now)}
     else:
-        passed = "; ".join(verdict.message for verdict in verdicts) or "no gates were asked for"
+        passed = "; ".join(verdict.message for verdict in verdicts) or f"no gates were asked for; {_score(result)}"
         update |= {"state": "Accepted", "message": passed[:2048]}
     return Progress(version.status.model_copy(update=update))
 
@@ -184,8 +187,8 @@ def _passes(version: Version, verdict: GateVerdict) -> bool:
     return verdict.verdict == "Passed"
 
 
-def _score(verdicts: tuple[GateVerdict, ...]) -> str:
-    first = next((verdict for verdict in verdicts if verdict.kind == "minimum"), None)
+def _score(result: EvaluateResult) -> str:
+    first = next((measured for measured in result.gates if measured.kind == "minimum"), None)
     return f"{first.metric} {first.estimate:.3f} (from {first.lower:.3f} to {first.upper:.3f})" if first else ""
 
 
@@ -262,9 +265,8 @@ def _evaluate(version: Version, champion: Champion | None) -> EvaluateSpec:
         holdout=prepared.holdout,
         schema=prepared.schema,
         max_abs_difference=version.spec.evaluation.parity.max_abs_difference,
-        gates=tuple(
-            GateSpec(gate.metric, gate.minimum, gate.not_worse_than_serving_by) for gate in version.spec.evaluation.gates
-        ),
+        gates=tuple(GateSpec(gate.metric, gate.minimum, gate.not_worse_than_serving_by) for gate in version.spec.evaluation.gates)
+        or (SHOWN,),
         seed=version.spec.training.seed,
         champion=champion,
     )

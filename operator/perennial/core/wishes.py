@@ -1,4 +1,4 @@
-"""Requests of a person, carried out: rollback-to, retrain, promote, abort. Their form and memory: `perennial.core.requests`."""
+"""Requests of a person, carried out. Their form, their verbs and their memory: `perennial.core.requests`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def carry_out(draft: Draft) -> None:
             _tell_known(draft, request, known)
             continue
         trained = adopted is not None and request.verb == "retrain"
-        outcome = f"v{adopted} is being trained" if trained else _DO[request.verb](draft, request)
+        outcome = _being_trained(draft, adopted) if trained else _carried_out(draft, request)
         if not outcome:
             continue
         draft.after.append(RemoveAnnotation(request.key, request.value))
@@ -41,20 +41,53 @@ def carry_out(draft: Draft) -> None:
         draft.set(requests=requests.remember(draft.status.requests, record))
 
 
+def _carried_out(draft: Draft, request: Request) -> str:
+    if request.unknown:
+        return f"refused: {request.unknown!r} is unknown; write <argument>;id=<token>, or only the argument"
+    return _DO[request.verb](draft, request)
+
+
+def _being_trained(draft: Draft, number: int | None) -> str:
+    held = f"; it is not rolled out by itself: {candidate.HELD}" if draft.status.held else ""
+    return f"v{number} is being trained{held}"
+
+
+def _lift(draft: Draft, request: Request) -> str:
+    """Out of quarantine: it may be trained, shipped and pinned again. What it did is not forgotten by its version."""
+    number = _version_number(request.argument)
+    listed = ", ".join(f"v{entry.version}" for entry in draft.status.quarantined) or "none"
+    if number is None:
+        return f'refused: lift wants the number of a quarantined version, such as "3"; quarantined: {listed}'
+    kept = [entry for entry in draft.status.quarantined if entry.version != number]
+    if len(kept) == len(draft.status.quarantined):
+        return f"refused: v{number} is not quarantined; quarantined: {listed}"
+    draft.set(quarantined=kept)
+    return f"v{number} is out of quarantine"
+
+
+def _resume(draft: Draft, request: Request) -> str:
+    if not draft.status.held:
+        return "nothing is held: new versions are rolled out"
+    draft.set(held=False, held_digest="")
+    return "new versions are rolled out again"
+
+
 def _tell_known(draft: Draft, request: Request, known: requests.Known) -> None:
     """Nothing is done; said, and counted, unless it is what a crash left of the first time."""
     if not known.message:
         return
     draft.urgent = True
-    draft.event("Normal", "RequestKnown", f"{request.verb}: {known.message}")
+    draft.event("Warning" if known.differs else "Normal", "RequestKnown", f"{request.verb}: {known.message}")
     again = known.record.model_copy(update={"repeats": known.record.repeats + 1, "pending": True})
     draft.set(requests=[again if record is known.record else record for record in draft.status.requests])
 
 
 def _rollback_to(draft: Draft, request: Request) -> str:
-    target = _version_number(request.argument)
+    target = _version_number(request.argument) if request.argument else returns.previous(draft)
+    if target is None and not request.argument:
+        return "refused: there is no version before this one that served and was not taken back"
     if target is None:
-        return f'refused: rollback-to wants the number of a version, such as "1"; found {request.argument!r}'
+        return f'refused: rollback-to wants the number of a version, such as "1", or nothing; found {request.argument!r}'
     if draft.observed.spec.pin is not None and draft.observed.spec.pin != target:
         return f"refused: spec.pin={draft.observed.spec.pin} is set; change or remove it first"
     problem = returns.why_not_servable(draft, target)
@@ -63,9 +96,9 @@ def _rollback_to(draft: Draft, request: Request) -> str:
     draft.set(held=True, held_digest=inputs_digest(draft.observed.spec))
     if draft.status.stable == target and draft.status.rollout is None:
         draft.set(returning=None)
-        return f"v{target} serves already; nothing is promoted until data, training or evaluation change in the spec"
+        return f"v{target} serves already; {candidate.HELD}"
     returns.start(draft, target, "Requested")
-    return f"returning to v{target}; nothing is promoted until data, training or evaluation change in the spec"
+    return f"returning to v{target}; {candidate.HELD}"
 
 
 def _retrain(draft: Draft, request: Request) -> str:
@@ -112,6 +145,8 @@ def _abort(draft: Draft, request: Request) -> str:
     if number is None or number not in draft.versions:
         return "refused: no candidate is under way"
     wanted = _version_number(request.argument)
+    if request.argument and wanted is None:
+        return f'refused: abort wants the number of the candidate, such as "{number}", or nothing; found {request.argument!r}'
     if wanted is not None and wanted != number:
         return f"refused: the candidate is v{number}, not v{wanted}"
     if draft.status.rollout is not None and draft.status.rollout.candidate == number:
@@ -143,4 +178,6 @@ _DO: dict[str, Callable[[Draft, Request], str]] = {
     "retrain": _retrain,
     "promote": _promote,
     "abort": _abort,
+    "resume": _resume,
+    "lift": _lift,
 }

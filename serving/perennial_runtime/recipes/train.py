@@ -42,7 +42,7 @@ def main(spec: TrainSpec) -> None:
 
 
 def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> None:
-    """Fit twice: on the older rows for the claims, then on all rows for the model."""
+    """Fit twice: on the older rows for the claims, then on all rows for the model. Once where the older rows have one class."""
     params: dict[str, Any] = json.loads(params_file.read_text())
     chosen = resolve(algorithm, params.get("hyperparameters", {}))
     features = export.features(params)
@@ -53,11 +53,14 @@ def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> Non
     say("training", algorithm=algorithm, rows=len(labels), features=len(features))
 
     inner = max(1, round(len(labels) * (1 - INNER_SHARE)))
-    progress = Progress(out / PROGRESS_NAME, phases=2)
-    first = models.fit(algorithm, features, chosen, seed=seed, data=(columns[:inner], labels[:inner]), report=progress.report)
-    claims = measure(first, columns[inner:], labels[inner:])
+    twice = len(np.unique(labels[:inner])) > 1
+    progress = Progress(out / PROGRESS_NAME, phases=2 if twice else 1)
+    claims = {"inner_rows": float(len(labels) - inner)}
+    if twice:
+        first = models.fit(algorithm, features, chosen, seed=seed, data=(columns[:inner], labels[:inner]), report=progress.report)
+        claims = measure(first, columns[inner:], labels[inner:])
+        progress.next_phase()
     (out / METRICS_NAME).write_text(json.dumps(claims, sort_keys=True))
-    progress.next_phase()
     final = models.fit(algorithm, features, chosen, seed=seed, data=(columns, labels), report=progress.report)
 
     try:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from perennial_runtime import predict
 from perennial_runtime.predict import MAX_BODY_BYTES, MAX_INSTANCES, RequestModel, SchemaBroken, features_of
 from perennial_runtime.service import Door, Predictor
 from runtime.serving.bentos import ROW, ROWS, VERSION, write_source
@@ -109,6 +114,10 @@ async def test_at_most_ten_problems_are_listed_and_the_rest_counted(client: http
     body = (await _post(client, *[{}] * 30)).json()
     assert len(body["details"]) == 10
     assert body["message"].endswith("(89 more)")
+    assert (await _post(client, *[{}] * 900)).json()["message"].endswith("(at least 101 more)")
+    surplus = (await _post(client, {f"f{number}": number for number in range(50)})).json()
+    assert [item["field"] for item in surplus["details"]] == [f"f{number}" for number in range(10)]
+    assert surplus["message"].endswith("(49 more)")
 
 
 @pytest.mark.refusal(19)
@@ -117,6 +126,59 @@ async def test_more_instances_than_allowed_are_refused_by_413(client: httpx.Asyn
     assert response.status_code == 413
     assert response.json()["error"] == "TooManyInstances"
     assert (await _post(client, *[ROW] * MAX_INSTANCES)).status_code == 200
+
+
+async def test_a_text_full_of_punctuation_is_a_text(client: httpx.AsyncClient) -> None:
+    text = 'a:1, "b":2, \\" ' * 200
+    assert text.count(",") * MAX_INSTANCES > 2 * MAX_INSTANCES * (len(ROW) + 8)
+    response = await _post(client, *[{**ROW, "carrier": text}] * MAX_INSTANCES)
+    assert response.status_code == 500  # the model's: it knows AA and UA alone, and the request is sound
+
+
+KEYS = b",".join(b'"%x":0' % number for number in range(700_000))
+BODIES = {
+    "an instance of a million unknown fields": b'{"instances":[{' + KEYS + b"}]}",
+    "spaces before the colons": b'{"instances":[{' + KEYS.replace(b'":', b'" :') + b"}]}",
+    "a body of a million unknown fields": b"{" + KEYS + b"}",
+    "one field a million times": b'{"instances":[{' + b'"a":0,' * 1_390_000 + b'"a":0}]}',
+    "a feature of a million lists": b'{"instances":[{"carrier":[' + b"[]," * 2_700_000 + b"0]}]}",
+    "a million empty instances": b'{"instances":[' + b"{}," * 2_700_000 + b"{}]}",
+    "a thousand empty instances of many features": b'{"instances":[' + b"{}," * 999 + b"{}]}",
+    "unknown fields for many features": b'{"instances":[{' + KEYS[:2_500_000].rpartition(b",")[0] + b"}]}",
+}
+ASKED = """
+import sys, time
+from pathlib import Path
+from perennial_runtime.predict import BadRequest, RequestModel, features_of
+one = {"kind": "numeric", "nullable": False, "example": 1}
+requests = RequestModel(features_of({"features": [{**one, "name": f"feature {number}"} for number in range(int(sys.argv[1]))]}))
+def most_kilobytes():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+body = sys.stdin.buffer.read()
+before, started = most_kilobytes(), time.process_time()
+try:
+    requests.parse(body)
+except BadRequest as refused:
+    print(refused.status, most_kilobytes() - before, time.process_time() - started)
+"""
+MOST_KB = 100 * 1024
+"""A pod has 512 MiB, of which it uses 160: it must stand this."""
+
+
+@pytest.mark.refusal(19)
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_made_to_fill_the_memory_is_refused_in_little_of_it(name: str) -> None:
+    body = BODIES[name]
+    assert len(body) <= MAX_BODY_BYTES
+    features = "254" if name.endswith("many features") else "3"
+    environment = {**os.environ, "PYTHONPATH": str(Path(predict.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, features], input=body, env=environment, capture_output=True, timeout=60, check=True
+    )
+    status, kilobytes, seconds = done.stdout.split()
+    assert status in (b"413", b"422")
+    assert int(kilobytes) < MOST_KB
+    assert float(seconds) < 1.0
 
 
 @pytest.mark.refusal(19)

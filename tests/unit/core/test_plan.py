@@ -235,16 +235,62 @@ def test_rollout_whose_spec_cannot_be_read_any_more_is_still_taken_back() -> Non
     world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=200, bad={2: 0.5})
 
 
-def test_candidate_that_a_person_returned_to_is_no_candidate_any_more() -> None:
+def test_version_that_never_served_is_no_target_of_a_return() -> None:
     world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
     world.annotations["perennial.dev/rollback-to"] = "1"
     world.until(lambda w: w.status.stable == 1, rate=100)
     world.annotations["perennial.dev/retrain"] = "again"
     world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    assert "not rolled out by itself" in world.status.requests[-1].outcome
     world.annotations["perennial.dev/rollback-to"] = "3"
+    world.live(3, rate=100)
+    assert world.status.stable == 1
+    assert "never served" in world.status.requests[-1].outcome
+
+
+def test_resume_ends_the_hold_after_a_return() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    assert world.status.summary == "Serving (held)"
+    world.annotations["perennial.dev/retrain"] = "again"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    world.annotations["perennial.dev/resume"] = ""
     world.until(lambda w: w.status.stable == 3, rate=100)
-    assert world.status.candidate is None
-    assert condition(world, "Progressing")[:2] == ("False", "Idle")
+    world.annotations["perennial.dev/resume"] = ""
+    world.live(2)
+    assert "nothing is held" in world.status.requests[-1].outcome
+
+
+def test_return_that_is_under_way_is_progress() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.live(30)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.run()
+    assert condition(world, "Progressing")[:2] == ("True", "Returning")
+
+
+def test_model_that_serves_already_is_up_to_date() -> None:
+    world = served()
+    world.answer = lambda step, number, action: evaluated(1, "identity-1") if step == "evaluate" else None
+    world.annotations["perennial.dev/retrain"] = "x"
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Retired", rate=100)
+    world.live(2)
+    assert condition(world, "UpToDate")[:2] == ("True", "SameModel")
+
+
+def test_misspelled_request_is_told() -> None:
+    world = served()
+    world.annotations["perennial.dev/rolback-to"] = "1"
+    world.live(2)
+    assert condition(world, "RequestUnknown")[0] == "True"
+    assert "perennial.dev/rolback-to" in condition(world, "RequestUnknown")[2]
+
+
+def test_step_that_waits_for_requests_says_so() -> None:
+    world = v2_with_traffic()
+    world.live(30)
+    assert condition(world, "Measured")[:2] == ("True", "TooFewRequests")
 
 
 def test_retired_version_that_a_person_deletes_leaves_the_route() -> None:
@@ -368,16 +414,33 @@ def test_promote_and_abort_end_a_rollout_at_once() -> None:
 
 def test_the_same_id_again_does_nothing_and_says_so() -> None:
     world = served()
-    world.annotations["perennial.dev/retrain"] = "july;id=a1"
-    world.until(lambda w: w.status.stable == 2, rate=100)
-    world.annotations["perennial.dev/retrain"] = "july, once more;id=a1"
-    world.live(3)
-    assert [event.message for event in world.events if event.reason == "RequestKnown"] == [
-        "retrain: id a1 was carried out before (v2 is being trained)"
+    for value in ("july;id=a1", "august", "july;id=a1"):
+        world.annotations["perennial.dev/retrain"] = value
+        world.live(60, rate=100)
+    known = [event for event in world.events if event.reason == "RequestKnown"]
+    assert [(event.type, event.message) for event in known] == [
+        ("Normal", "retrain: id a1 was carried out before (v2 is being trained)")
     ]
-    assert world.status.requests[-1].repeats == 1
     assert not world.annotations
+    assert max(world.versions) == 3
+
+
+def test_the_same_id_with_another_argument_is_a_warning() -> None:
+    world = served()
+    for value in ("july;id=a1", "august;id=a1"):
+        world.annotations["perennial.dev/retrain"] = value
+        world.live(60, rate=100)
+    known = next(event for event in world.events if event.reason == "RequestKnown")
+    assert (known.type, "give the new wish a new id" in known.message) == ("Warning", True)
+    assert world.status.requests[-1].repeats == 1
     assert max(world.versions) == 2
+
+
+def test_unknown_word_behind_the_argument_is_refused() -> None:
+    world = served()
+    world.annotations["perennial.dev/rollback-to"] = "1;foo=x"
+    world.live(2)
+    assert world.status.requests[-1].outcome.startswith("refused: 'foo=x' is unknown")
 
 
 def test_request_that_stands_in_an_applied_manifest_is_carried_out_once() -> None:

@@ -1,0 +1,73 @@
+"""Reads the trainer's own scores from its parity.parquet, in a process of its own under resource limits.
+
+`perennial_runtime.evaluate_sandbox` starts `python -m perennial_runtime.parity_check <request.json>`, for any image may have
+written the file (`evaluate_child`). The footer is judged first, and no other column than row and score is ever decoded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from perennial_runtime.contract import PARITY_NAME
+from perennial_runtime.evaluate_child import ModelRefused, carry_out
+
+PARITY_BYTES = 16 * 1024 * 1024
+"""A file of 512 rows and two columns has a few kB."""
+SCORES_FILE = "parity.npy"
+_COLUMNS = ("row", "score")
+
+
+def read_parity(path: Path, expected: int) -> NDArray[np.float64]:
+    """The scores of the rows 0 .. expected - 1, in order. Raises ModelRefused for anything else."""
+    size = path.stat().st_size
+    if size > PARITY_BYTES:
+        raise broken(f"it has {size} bytes, for two columns and {expected} rows")
+    try:
+        _check_footer(path, expected)
+        frame = pl.read_parquet(path, columns=list(_COLUMNS))
+    except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException) as error:
+        if isinstance(error, ModelRefused):
+            raise
+        raise broken(f"it can't be read as Parquet ({type(error).__name__})") from None
+    rows: NDArray[Any] = frame["row"].drop_nulls().sort().to_numpy()
+    if not np.array_equal(rows, np.arange(expected)):
+        raise broken(f"its column row is not exactly 0 .. {expected - 1}")
+    scores = frame.sort("row")["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    if not np.isfinite(scores).all():
+        raise broken("its column score holds null, NaN or infinite values")
+    return scores
+
+
+def _check_footer(path: Path, expected: int) -> None:
+    kinds = pl.read_parquet_schema(path)
+    missing = [name for name in _COLUMNS if name not in kinds]
+    if missing:
+        raise broken(f"it has no column {' and no column '.join(missing)}")
+    if not kinds["row"].is_integer() or not kinds["score"].is_float():
+        raise broken(f"its columns row and score are {kinds['row']} and {kinds['score']}, not int64 and float64")
+    rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    if rows != expected:
+        raise broken(f"its column row is not exactly 0 .. {expected - 1} (it has {rows} rows)")
+
+
+def broken(what: str) -> ModelRefused:
+    """The refusal of a parity file."""
+    return ModelRefused(
+        "ParityBroken",
+        f"{PARITY_NAME}: {what}; write columns row (int64) and score (float64) for the first rows of train.parquet",
+    )
+
+
+def _work(request: Mapping[str, Any], out: Path) -> None:
+    np.save(out / SCORES_FILE, read_parity(Path(request["parity"]), int(request["rows"])))
+
+
+if __name__ == "__main__":
+    carry_out(sys.argv[1], _work)
