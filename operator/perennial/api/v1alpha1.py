@@ -525,7 +525,15 @@ class MetricEvidence(StatusModel):
     odds_ratio: Annotated[str, Field(max_length=128)] = ""
     """Estimate with its interval, e.g. '9.8 (6.1 to 16.2)'."""
     e: float = 0.0
+    """Evidence that it is worse than tolerated; 1 is none."""
     threshold: float = 0.0
+    """E from which on it is rolled back: 1 / alpha."""
+    alpha: float = 0.0
+    """This metric's share of falseRollbackRate, over all steps and the watch."""
+    alpha_used: float = 0.0
+    """E in parts of the threshold, at most 1."""
+    guarantee: Literal["exact", ""] = ""
+    """exact: requests are given to versions one by one, so this metric rolls back at most alpha of the healthy versions."""
     message: Annotated[str, Field(max_length=512)] = ""
 
 

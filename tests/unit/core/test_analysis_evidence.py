@@ -165,6 +165,7 @@ def test_no_more_bad_answers_are_needed_after_a_breach_and_none_would_do_without
 
 def test_the_evidence_that_is_shown_is_plain_json_even_when_it_is_overwhelming() -> None:
     item = shown("errors", evidence(after(*[Block(500, 500, 500, 0)] * 9), 0.005))
+    assert (item.alpha, item.alpha_used, item.guarantee) == (0.005, 1.0, "exact")
     assert item.e == 1e300
     assert item.threshold == 200.0
     assert item.candidate_bad == item.candidate_total == 4500

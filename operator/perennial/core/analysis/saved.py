@@ -60,6 +60,9 @@ def shown(name: str, evidence: Evidence) -> MetricEvidence:
         odds_ratio="" if evidence.odds_ratio is None else str(evidence.odds_ratio),
         e=float(f"{evidence.e:.4g}"),
         threshold=float(f"{evidence.threshold:.4g}"),
+        alpha=float(f"{1.0 / evidence.threshold:.4g}"),
+        alpha_used=float(f"{min(1.0, evidence.e / evidence.threshold):.4g}"),
+        guarantee="exact",
         message=str(evidence),
     )
 

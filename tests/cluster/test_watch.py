@@ -1,0 +1,106 @@
+"""The watch after a promotion, on the real cluster: a share is held back; its end is one write, as is the return after harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cluster_support import audit, synthetic
+from cluster_support.place import Load, Place
+from demo import view
+
+ROWS = 2400
+NAME = "shop"
+NEW_KIND = "market"
+V1, V2, V3 = (f"{NAME}-v{number}" for number in (1, 2, 3))
+HOLD_BACK = 10
+MOST_SECONDS = 15.0
+"""From the first to the last bad answer that a client saw: what a version that goes bad in its watch may take."""
+
+
+def manifest(place: Place, *, watch: str, harmful: bool = False) -> dict[str, Any]:
+    """Two short steps, then a watch of this length."""
+    rollout = {
+        "steps": [{"weight": 20, "hold": "4s"}, {"weight": 50, "hold": "4s"}],
+        "minimumRequests": 30,
+        "watch": {"for": watch, "holdBack": HOLD_BACK},
+    }
+    return place.manifest(NAME, rollout=rollout, training={"recipe": None, "image": place.images.trainer} if harmful else {})
+
+
+@contextmanager
+def traffic(place: Place, *, new_every: int = 0) -> Iterator[Load]:
+    """100 requests a second while the block lasts; every `new_every`th asks about NEW_KIND."""
+    bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind=NEW_KIND, new_every=new_every)
+    with place.load(bodies, name=NAME) as load:
+        yield load
+
+
+def routed(place: Place) -> dict[str, int]:
+    """Shares of the traffic as the HTTPRoute has them."""
+    route = place.kubectl.get("httproute", NAME) or {}
+    return {ref["name"]: ref["weight"] for rule in route["spec"]["rules"] for ref in rule["backendRefs"] if ref["weight"]}
+
+
+def route_writes(place: Place, since: Any) -> int:
+    """Writes of the route by the operator from a moment on, as the API server's audit log has them."""
+    return sum(write.split()[1].startswith("httproutes") for write in audit.writes(place.ground.cluster, since, place.namespace))
+
+
+@pytest.fixture(scope="module")
+def first(shared_place: Place) -> Place:
+    """v1 serves."""
+    shared_place.upload(synthetic.table(ROWS), "january.parquet")
+    shared_place.apply(manifest(shared_place, watch="15s"))
+    shared_place.serving(1, name=NAME)
+    return shared_place
+
+
+def test_promoted_version_is_watched_beside_the_one_before_and_the_end_is_one_write(first: Place) -> None:
+    first.upload(synthetic.table(ROWS, first=ROWS), "february.parquet")
+    with traffic(first) as load:
+        first.kubectl.annotate("mdep", NAME, "perennial.dev/retrain", "february")
+        first.until("v2 to be watched", lambda state: routed(first) == {V2: 90, V1: HOLD_BACK}, name=NAME, seconds=180)
+        since = audit.now()
+        state = first.state(NAME)
+        assert (state.status["stable"], state.status["summary"], state.state(2)) == (2, "Watching v2", "Serving")
+        first.until("the watch to be over", lambda state: routed(first) == {V2: 100}, name=NAME, seconds=60)
+        load.all_from(2)
+        assert route_writes(first, since) == 1
+        tally = load.end()
+    assert tally.failures_but() == {}
+    assert tally.versions[V1].requests > 0
+
+
+def test_version_that_goes_bad_in_its_watch_is_returned_by_one_write(first: Place) -> None:
+    with traffic(first) as harmless:
+        first.apply(manifest(first, watch="10m", harmful=True))
+        first.until(
+            "v3 to be watched",
+            lambda state: state.state(3) == "Serving" and routed(first) == {V3: 90, V2: HOLD_BACK},
+            name=NAME,
+            seconds=240,
+            never=lambda state: f"v3 is {state.state(3)}" if state.state(3) in ("Failed", "Rejected", "RolledBack") else "",
+        )
+        harmless.more(500)
+        spared = harmless.end()
+    since = audit.now()
+    with traffic(first, new_every=10) as load:
+        first.until("v3 to be taken back", lambda state: state.state(3) == "RolledBack", name=NAME, seconds=90)
+        first.until("v2 to have it all", lambda state: routed(first) == {V2: 100}, name=NAME, seconds=30)
+        load.all_from(2)
+        tally = load.end()
+    assert route_writes(first, since) == 1
+    assert spared.failures_but() == {}
+    assert tally.failures_but(V3) == {}
+    seen = tally.versions[V3]
+    assert seen.first_failure is not None
+    assert seen.last_failure is not None
+    assert seen.last_failure - seen.first_failure <= MOST_SECONDS
+    state = first.state(NAME)
+    assert (state.status["stable"], state.state(2)) == (2, "Serving")
+    assert [entry["version"] for entry in state.status["quarantined"]] == [3]
+    assert view.evidence_lines(next(version for version in state.versions if view.number(version) == 3))
