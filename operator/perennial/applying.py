@@ -53,6 +53,8 @@ class Applier:
     def __init__(self, cluster: Cluster, cache: Cache) -> None:
         self._cluster = cluster
         self._cache = cache
+        self._generations: dict[str, int] = {}
+        """Of Deployments, by UID, as our last apply left them: another one means that somebody has changed the spec since."""
 
     async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901 - one arm for each action
         """One action. Raises ClusterError."""
@@ -164,14 +166,24 @@ class Applier:
         owner = version.meta.uid
         live = self._cache.get(WORKLOADS, version.meta.namespace, deployment["metadata"]["name"])
         served = self._cache.get(SERVICES, version.meta.namespace, service["metadata"]["name"])
-        fits = live is not None and _rendered(live) == _rendered(deployment)
+        fits = live is not None and _rendered(live) == _rendered(deployment) and self._is_as_left(live)
         scaled = live is not None and live["spec"]["replicas"] == action.replicas
-        if fits and scaled and served is not None:
-            return False
+        reached = served is not None and _holds(served["spec"], service["spec"])
         wrote = False
-        if not fits or served is None:
+        if not fits or not reached:
             wrote = await self._apply(service, owner)
-        return await self._apply(deployment, owner) or wrote
+        if fits and scaled:
+            return wrote
+        wrote = await self._apply(deployment, owner) or wrote
+        live = self._cache.get(WORKLOADS, version.meta.namespace, deployment["metadata"]["name"])
+        if live is not None:
+            self._generations[live["metadata"]["uid"]] = int(live["metadata"].get("generation", 0))
+        return wrote
+
+    def _is_as_left(self, live: Manifest) -> bool:
+        """What was changed by hand is put back; what an operator before this one left counts as untouched."""
+        meta = live["metadata"]
+        return self._generations.setdefault(meta["uid"], int(meta.get("generation", 0))) == int(meta.get("generation", 0))
 
     async def _route(self, manifest: Manifest, owner: str) -> bool:
         meta = manifest["metadata"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ V1, V2, V3 = (f"{NAME}-v{number}" for number in (1, 2, 3))
 HOLD_BACK = 10
 MOST_SECONDS = 15.0
 """From the first to the last bad answer that a client saw: what a version that goes bad in its watch may take."""
+
+PUT_BACK_SECONDS = 5.0
 
 
 def manifest(place: Place, *, watch: str, harmful: bool = False) -> dict[str, Any]:
@@ -104,3 +107,19 @@ def test_version_that_goes_bad_in_its_watch_is_returned_by_one_write(first: Plac
     assert (state.status["stable"], state.state(2)) == (2, "Serving")
     assert [entry["version"] for entry in state.status["quarantined"]] == [3]
     assert view.evidence_lines(next(version for version in state.versions if view.number(version) == 3))
+
+
+def test_what_somebody_changes_by_hand_is_put_back_within_five_seconds(first: Place) -> None:
+    selector = (first.kubectl.get("service", V2) or {})["spec"]["selector"]
+    weight = [{"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 1}]
+    grace = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
+    first.kubectl.run("patch", "httproute", NAME, "--type=json", f"--patch={json.dumps(weight)}")
+    first.kubectl.patch("service", V2, {"spec": {"selector": {"perennial.dev/version": "99"}}})
+    first.kubectl.patch("deployment", V2, grace)
+
+    def as_it_was() -> bool:
+        deployment, service = (first.kubectl.get(kind, V2) or {} for kind in ("deployment", "service"))
+        kept = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 1
+        return kept and service["spec"]["selector"] == selector and routed(first) == {V2: 100}
+
+    first.until("all to be as it was", lambda state: as_it_was(), name=NAME, seconds=PUT_BACK_SECONDS, every=0.2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 from fakes.world import MODEL, World, model
-from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, WORKLOADS
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, SERVICES, WORKLOADS
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.ports import Invalid
 
@@ -46,6 +48,21 @@ async def test_a_changed_spec_is_rolled_out_through_the_canary() -> None:
     assert weights(world) == {"delays-v2": 100, "delays-v1": 0}
     replicas = {deployment["metadata"]["name"]: deployment["spec"]["replicas"] for deployment in world.cluster.of(WORKLOADS)}
     assert replicas == {"delays-v1": 0, "delays-v2": 1}
+
+
+async def test_what_somebody_changes_by_hand_is_put_back() -> None:
+    world = await serving_world()
+    deployment, service, route = (copy.deepcopy(world.cluster.of(kind)[0]) for kind in (WORKLOADS, SERVICES, ROUTES))
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "somebody/else"
+    service["spec"]["selector"] = {"app": "another"}
+    route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 7
+    for manifest in (deployment, service, route):
+        world.cluster.edit(manifest)
+    await world.run(3)
+    assert world.cluster.of(WORKLOADS)[0]["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    assert world.cluster.of(SERVICES)[0]["spec"]["selector"]["perennial.dev/version"] == "1"
+    assert weights(world) == {"delays-v1": 100}
 
 
 async def test_a_candidate_that_answers_errors_is_taken_back() -> None:
