@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,21 +72,6 @@ class Served:
                 assert time.monotonic() < until, f"no answer through the gateway within {seconds:.0f} s"
             else:
                 return
-
-    def rss_mb(self, pod: dict[str, Any]) -> float:
-        """Resident memory of the pod's server."""
-        status = self.kubectl.run("exec", pod["metadata"]["name"], "-c", "server", "--", "cat", "/proc/1/status")
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1000
-
-
-def seconds_to_ready(pod: dict[str, Any]) -> float:
-    """From a pod's creation to its Ready condition, in whole seconds as the API server writes them."""
-    ready = next(item["lastTransitionTime"] for item in pod["status"]["conditions"] if item["type"] == "Ready")
-    return (_time(ready) - _time(pod["metadata"]["creationTimestamp"])).total_seconds()
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 @contextlib.contextmanager
