@@ -36,6 +36,8 @@ QUIET_SECONDS = 8.0
 SETTLED_SECONDS = 35.0
 """The words of a thousand refused pods are read every half minute."""
 PATIENCE = 240.0
+SETTLING_SECONDS = 600.0
+"""Kubernetes' own Job controller takes minutes to be refused a thousand pods and to say so; each refusal is told by a status."""
 PASSES = 'perennial_reconcile_total{outcome="'
 
 Manifest = dict[str, Any]
@@ -116,13 +118,13 @@ def looked(operator: LocalOperator) -> float:
 
 def settled(place: Place, quiet: float = QUIET_SECONDS) -> None:
     """Until the operator has written nothing for `quiet` seconds."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SETTLING_SECONDS
     while time.monotonic() < deadline:
         since = audit.now()
         time.sleep(quiet)
         if not (written := audit.writes(place.ground.cluster, since, place.namespace)):
             return
-    raise AssertionError(f"the operator still writes after {PATIENCE:.0f} s: {written[:10]}")
+    raise AssertionError(f"the operator still writes after {SETTLING_SECONDS:.0f} s: {written[:10]}")
 
 
 def wait(what: str, reached: Callable[[], bool], every: float = 0.5) -> None:

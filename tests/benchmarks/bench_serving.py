@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.bench_scale import wait
 from benchmarks.report import Report
 from benchmarks.stand import Stand
 from cluster_support import synthetic
@@ -34,6 +35,7 @@ def run(stand: Stand) -> Report:
         place.apply(operator.given(place.manifest("shop")))
         place.serving(1)
         with Watch(place.ground.cluster.kubeconfig, place.namespace, ("Pod",)) as watch:
+            wait("the watch to be open", lambda: any(is_ready(pod) for pod in watch.of("Pod")))
             starts = [start(place, watch) for _ in range(STARTS)]
         report.add(f"created to Ready, longest of {STARTS}", max(starts), "s", READY_SECONDS)
         before = rss_mb(place)
@@ -73,7 +75,7 @@ def is_ready(pod: dict[str, object]) -> bool:
 
 def rss_mb(place: Place) -> float:
     """Resident memory of the server process of the namespace's serving pod, in MB (10^6 bytes), read on its node."""
-    pods = [pod for pod in place.kubectl.list("pods", ROLE) if "deletionTimestamp" not in pod["metadata"]]
+    pods = [pod for pod in place.kubectl.list("pods", ROLE) if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
     uids = [str(pod["metadata"]["uid"]) for pod in pods]
     found = [_rss(process) for process in Path("/proc").iterdir() if process.name.isdigit() and _belongs(process, uids)]
     if not found:
