@@ -33,6 +33,8 @@ from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
 from perennial.ports import Cluster, Conflict, Invalid, Manifest, NotFound, Unavailable
 
+MOST_GENERATIONS = 20_000
+
 
 @dataclass(slots=True)
 class Scene:
@@ -177,6 +179,8 @@ class Applier:
         wrote = await self._apply(deployment, owner) or wrote
         live = self._cache.get(WORKLOADS, version.meta.namespace, deployment["metadata"]["name"])
         if live is not None:
+            if len(self._generations) >= MOST_GENERATIONS:
+                self._generations.clear()  # what is forgotten counts as untouched when it is seen next
             self._generations[live["metadata"]["uid"]] = int(live["metadata"].get("generation", 0))
         return wrote
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -111,7 +112,7 @@ class Operator:
             await asyncio.sleep(FIRST_FILL_SECONDS * self._chance.uniform(0.75, 1.25))
         keys = self._cache.models()
         log.info("watching %d ModelDeployments", len(keys), extra={"namespaces": ",".join(self._settings.namespaces) or "all"})
-        gc.collect()
+        give_back_memory()
         for key in keys:
             self._queue.wake(key)
 
@@ -126,11 +127,22 @@ class Operator:
             except ClusterError as error:
                 log.warning("the cluster could not be relisted: %s", error)
                 continue
+            give_back_memory()
             for key in news:
                 self._queue.wake(key)
             for key in self._cache.models():
                 # a Gateway's new address wakes nobody: everyone is looked at now and then
                 self._queue.wake_after(key, self._chance.uniform(0.0, SPREAD_SECONDS))
+
+
+def give_back_memory() -> None:
+    """Lists of a thousand objects are soon gone: what they took goes back to the system, where the C library can do that.
+
+    Kopf lists everything once more when the door opens; the relist after that calls this too.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_for(manifest: Manifest, operator: str) -> bool:

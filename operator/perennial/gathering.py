@@ -5,8 +5,9 @@ The pods' counters come afterwards, when the core has said whose it needs. Calle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from perennial.adapters import observe
 from perennial.adapters.cache import Cache, Key
@@ -15,7 +16,9 @@ from perennial.adapters.surroundings import GatewayState, Surroundings
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.core.observed import Observed, PodCounters, RouteState, ServingPod
 from perennial.manifests.common import ROLE_LABEL
-from perennial.ports import Clock, Manifest, PodMetrics
+from perennial.ports import Clock, ClusterError, Manifest, PodMetrics
+
+Value = TypeVar("Value")
 
 PATIENCE_SECONDS = 3.0
 """A Job that has had no pod for so long is asked why."""
@@ -29,6 +32,16 @@ _PLACEHOLDER = {
     "serving": {"route": {"parentRefs": [{"name": "unreadable"}], "path": "/"}},
 }
 """Stands where a spec cannot be read; the core decides nothing on it then."""
+
+
+async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) -> Value:
+    """What only explains must not stop a rollout from being measured; else a pass waits, or statuses would move to and fro."""
+    try:
+        return await reading
+    except ClusterError:
+        if not rolling_out:
+            raise
+        return nothing
 
 
 class Gatherer:
@@ -56,7 +69,8 @@ class Gatherer:
         versions, broken = observe.versions(self._cache.of(key, VERSIONS), meta.uid)
         invalid = broken or (spec if isinstance(spec, str) else "")
         wish = (known or ModelDeploymentSpec.model_validate(_PLACEHOLDER)) if isinstance(spec, str) else spec
-        gateway = await self._gateway(namespace, wish if known else spec)
+        rolling_out = status.rollout is not None
+        gateway = await _unless(rolling_out, self._gateway(namespace, wish if known else spec), GatewayState("", ""))
         owners = {version.meta.uid: version.number for version in versions}
         pods = list(self._cache.of(key, PODS))
         jobs = list(self._cache.of(key, JOBS))
@@ -68,7 +82,7 @@ class Gatherer:
             status=status,
             defaults=await self._surroundings.defaults(namespace),
             versions=versions,
-            jobs=observe.jobs(jobs, pods, owners, await self._warnings(jobs, pods)),
+            jobs=observe.jobs(jobs, pods, owners, await _unless(rolling_out, self._warnings(jobs, pods), {})),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
             gateway_address=gateway.address,

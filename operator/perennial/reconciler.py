@@ -144,17 +144,22 @@ class Reconciler:
     async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> None:
         """Writes what the plan asks for, the status between what it records and what rests on it."""
         scene, saved = current.scene, False
-        await self._apply(plan.before, current)
+        await self._apply(plan.before, current, Unavailable)
         if plan.persist:
             saved = await self._applier.write_status(DEPLOYMENTS_OF_MODELS, scene.observed.meta, written, plan.status, scene)
         if saved:
             current.wrote.append("Status")
-        await self._apply(plan.after, current)
+        await self._apply(plan.after, current, (Unavailable, Conflict))
         if saved:
             await self._tell(plan, current)
 
-    async def _apply(self, actions: Sequence[Action], current: _Pass) -> None:
-        """All actions, in order. One that fails stops no other, least of all a rollback: the next pass asks for it again."""
+    async def _apply(
+        self, actions: Sequence[Action], current: _Pass, later: type[ClusterError] | tuple[type[ClusterError], ...]
+    ) -> None:
+        """All actions, in order. One that fails stops no other, least of all a rollback: the next pass asks for it again.
+
+        `later` are the errors that are worth another try; a Conflict before the status write ends the pass, nothing is told yet.
+        """
         for action in actions:
             name = type(action).__name__
             try:
@@ -162,7 +167,7 @@ class Reconciler:
                     current.wrote.append(name)
             except (Invalid, NotFound) as error:
                 current.refused.append((name, str(error)))
-            except Unavailable as error:
+            except later as error:
                 current.failed.append(f"{name}: {error}")
 
     async def _tell(self, plan: Plan, current: _Pass) -> None:

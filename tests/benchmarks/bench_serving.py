@@ -53,15 +53,13 @@ def run(stand: Stand) -> Report:
 
 def start(place: Place, watch: Watch) -> float:
     """Deletes the serving pod; seconds from the next one's creation to its readiness."""
-    old = {pod["metadata"]["uid"] for pod in watch.of("Pod")}
+    old = {seen.uid for seen in watch.recorded()}
     place.kubectl.run("delete", "pod", f"--selector={ROLE}", "--wait=false")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         events = [seen for seen in watch.recorded() if seen.uid not in old and "perennial.dev/step" not in seen.labels]
         ready = next((seen.at for seen in events if is_ready(seen.manifest)), None)
         if ready is not None:
-            # the next round's pod must not be this one
-            time.sleep(1.0)
             return ready - min(seen.at for seen in events if seen.type == "ADDED")
         time.sleep(0.1)
     raise AssertionError("the new serving pod was not ready within 120 s")

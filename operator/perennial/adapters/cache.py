@@ -135,13 +135,7 @@ def slim(manifest: Manifest) -> Manifest:
 
 def _slim_pod(spec: Manifest) -> Manifest:
     return {
-        field: [
-            {
-                "name": container["name"],
-                "limits": container.get("limits") or (container.get("resources") or {}).get("limits") or {},
-            }
-            for container in spec.get(field) or ()
-        ]
+        field: [{"name": container["name"], "limits": _limits(container)} for container in spec.get(field) or ()]
         for field in ("initContainers", "containers")
     }
 

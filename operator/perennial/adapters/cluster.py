@@ -19,7 +19,8 @@ from perennial.ports import ClusterError, Conflict, Invalid, Keep, Manifest, Not
 FIELD_MANAGER = "perennial-operator"
 REQUEST_SECONDS = 10.0
 LIST_SECONDS = 60.0
-PAGE = 500
+PAGE = 200
+"""Objects of a page: each is made small before the next page comes, and a page of a thousand would be the operator's peak."""
 CONNECTIONS = 32
 
 Observe = Callable[[str, int], None]

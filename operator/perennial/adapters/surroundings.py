@@ -103,6 +103,8 @@ class Surroundings:
                 return known
             try:
                 events, _ = await self._cluster.list(EVENTS, namespace, fields="reason=FailedCreate")
+            except Invalid:
+                return self._warnings.put((namespace, ""), {}, KEEP_SECONDS)
             except ClusterError:
                 # what was said last, or a busy API server would move the status of every waiting model to and fro
                 if namespace not in self._said:

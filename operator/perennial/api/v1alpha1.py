@@ -489,7 +489,7 @@ class StepRecord(StatusModel):
     message: Annotated[str, Field(max_length=2048)] = ""
     result: Annotated[str, Field(max_length=2048)] = ""
     """The step's answer, JSON of the contract."""
-    disruptions: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
+    disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
     """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
@@ -693,6 +693,8 @@ class ModelDeploymentStatus(StatusModel):
     weights: Annotated[list[RouteWeight], Field(max_length=8)] = []
     rollout: RolloutStatus | None = None
     returning: ReturnStatus | None = None
+    ended: int = 0
+    """The newest version that a person or a policy ended: it is not taken up again."""
     held: bool = False
     """After rollback-to: nothing is promoted until data, training or evaluation change, or a person types resume."""
     held_digest: Digest = ""

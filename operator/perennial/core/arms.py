@@ -1,6 +1,6 @@
 """The two arms of a rollout as pods: which of them take traffic, why others do not, how often their servers were restarted.
 
-Read by every rule that gives or takes requests: `rollout`, `watch`, `returns`, `serving`, `report`.
+Read by every rule that gives or takes requests: `rollout`, `returns`, `serving`, `report`.
 """
 
 from __future__ import annotations

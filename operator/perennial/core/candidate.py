@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import arms, measuring, rollout, training
+from perennial.core import arms, measuring, rollout, training, watch
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -21,8 +21,9 @@ HELD = "nothing is promoted until data, training or evaluation change in the spe
 
 def advance(draft: Draft) -> None:
     """One pass of the candidate, if there is one, and of a promoted version that is still watched."""
-    if draft.status.rollout is not None and draft.status.rollout.phase == "Watch":
-        _watch(draft, draft.status.rollout)
+    watched = watch.under_way(draft)
+    if watched is not None:
+        _watch(draft, watched)
     number = draft.status.candidate
     if number is None or number not in draft.versions:
         draft.wake(1.0 if number is not None else None)
@@ -53,31 +54,18 @@ def stop_jobs(draft: Draft) -> None:
 
 def promote(draft: Draft, number: int, message: str) -> None:
     """The candidate becomes stable and gets all traffic, or, where it is to be watched, all but what is held back."""
-    previous, under_way, watch = draft.status.stable, draft.status.rollout, draft.observed.spec.rollout.watch
-    watched = under_way is not None and watch is not None and previous in draft.versions and not under_way.breach
+    previous, under_way, wish = draft.status.stable, draft.status.rollout, draft.observed.spec.rollout.watch
     if previous in draft.versions and previous != number:
         draft.finish(previous, "Retired", f"v{number} took its place")
     draft.set(stable=number, candidate=None, rollout=None)
     draft.set_version(number, state="Serving", message=message[:2048], served_at=stamp(draft.observed.now))
     draft.urgent = True
-    if watched and under_way is not None and watch is not None:
-        draft.set(rollout=rollout.watched(draft.observed, under_way, watch.hold_back))
-        words = f"v{number} serves {100 - watch.hold_back} % and is watched for {watch.for_} beside v{previous}: {message}"
+    if under_way is not None and wish is not None and previous in draft.versions and not under_way.breach:
+        draft.set(rollout=rollout.watched(draft.observed, under_way, wish.hold_back))
+        words = f"v{number} serves {100 - wish.hold_back} % and is watched for {wish.for_} beside v{previous}: {message}"
         draft.event("Normal", "Promoted", words)
         return
     draft.event("Normal", "Promoted", f"v{number} serves all requests: {message}")
-
-
-def end_watch(draft: Draft, message: str) -> None:
-    """The watched version gets all requests, in one write."""
-    current = draft.status.rollout
-    if current is None:
-        return
-    draft.set(rollout=None)
-    draft.urgent = True
-    if current.stable in draft.versions:
-        draft.finish(current.stable, "Retired", f"v{current.candidate} took its place")
-    draft.event("Normal", "Watched", f"v{current.candidate} serves all requests: {message}")
 
 
 def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
@@ -90,9 +78,9 @@ def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
         reason=reason,
         since=stamp(draft.observed.now),
     )
-    under_way = draft.status.rollout
-    if under_way is not None and under_way.phase == "Watch":
-        stable = under_way.stable
+    watched = watch.under_way(draft)
+    if watched is not None:
+        stable = watched.stable
     candidate = None if draft.status.candidate == number else draft.status.candidate
     draft.set(stable=stable, candidate=candidate, rollout=None, quarantined=[*draft.status.quarantined, entry][-100:])
     draft.finish(number, "RolledBack", f"{reason}: {message}")
@@ -109,8 +97,8 @@ def why_waiting(draft: Draft) -> str:
         return f"spec.pin={observed.spec.pin}: nothing is promoted while it is set"
     if draft.status.held:
         return f"a person returned to an older version: {HELD}"
-    if draft.status.rollout is not None and draft.status.rollout.phase == "Watch":
-        return f"v{draft.status.rollout.candidate} is being watched after its promotion"
+    if watched := watch.under_way(draft):
+        return f"v{watched.candidate} is being watched after its promotion"
     if draft.status.returning is not None:
         return f"a return to v{draft.status.returning.version} is under way"
     return "spec.paused is true" if observed.spec.paused else ""
@@ -191,7 +179,7 @@ def _canary(draft: Draft, number: int) -> None:
         case "promote":
             promote(draft, number, course.message)
         case "abort":
-            draft.set(candidate=None, rollout=None)
+            draft.set(candidate=None, rollout=None, ended=number)
             draft.finish(number, "Superseded", f"{course.reason}: {course.message}")
             draft.event("Warning", "Aborted", f"v{number} is taken back: {course.message}")
         case "continue" if measuring.weights(course.rollout) != measuring.weights(before):
@@ -205,12 +193,12 @@ def _watch(draft: Draft, before: RolloutStatus) -> None:
     course = rollout.watch(draft.observed, before)
     _follow(draft, before.candidate, before, course)
     if course.outcome == "watched":
-        end_watch(draft, course.message)
+        watch.end(draft, course.message)
 
 
 def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Course) -> None:
     """What every pass of a rollout leaves: its state, what it found, its evidence; and the return after a breach."""
-    draft.findings.extend(course.findings)
+    draft.findings.extend([*course.findings, *(rollout.breached(course.rollout) if course.outcome == "continue" else ())])
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)

@@ -1,7 +1,7 @@
 """The measurement of a rollout: from the pods' counters of this pass to the state of each metric's test, and its evidence.
 
 A block counts only while the weights are constant: after each change of weight the route has to be accepted and one reading
-taken (`settled`) before evidence is gathered again. `rollout` and `watch` judge what comes out.
+taken (`settled`) before evidence is gathered again. `rollout` judges what comes out.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _is_routed(observed: Observed, rollout: RolloutStatus) -> bool:
 
 def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
     """(version, weight) of both arms as this rollout wants them."""
-    weight = 0 if rollout.withheld else 100 if rollout.stable_away else rollout.weight
+    weight = 100 if rollout.stable_away else 0 if rollout.withheld else rollout.weight
     return ((rollout.stable, 100 - weight), (rollout.candidate, weight))
 
 

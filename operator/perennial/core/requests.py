@@ -2,7 +2,7 @@
 
 A request is recorded in status in the pass that carries it out, and its annotation removed after that write. A crash in between
 leaves the annotation and a record marked pending: the next pass removes it and does nothing else. The same id again, or a wish
-that is fulfilled already, is a no-op that says so. `perennial.core.plan` carries the wish out.
+that is fulfilled already, is a no-op that says so. `perennial.core.wishes` carries the wish out.
 """
 
 from __future__ import annotations

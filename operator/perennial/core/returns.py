@@ -9,6 +9,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import ReturnStatus
+from perennial.core import watch
 from perennial.core.arms import READY_SECONDS, ready_pods, why_not_ready, workload_of
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp, version_name
@@ -27,17 +28,20 @@ def why_not_servable(draft: Draft, number: int) -> str:
         return f"{name} is quarantined since it was rolled back ({entry.reason})"
     if version.status.bento is None or version.status.state in ("Rejected", "Failed"):
         return f"{name} was never fit to serve (it is {version.status.state})"
-    if version.status.served_at is None and draft.status.stable != number:
+    served = version.status.served_at or (version.status.deployed_at if version.status.state == "Retired" else None)
+    if served is None and draft.status.stable != number:
         return f"{name} never served: it has to go through its canary (it is {version.status.state})"
     return ""
 
 
 def previous(draft: Draft) -> int | None:
     """The last version before this one that was good: it served, and was not taken back."""
+    since_when = {number: version.status.served_at or "" for number, version in draft.versions.items()}
+    limit = since_when.get(draft.status.stable or 0, "")
     good = [
-        (version.status.served_at or "", number)
-        for number, version in draft.versions.items()
-        if number != draft.status.stable and not why_not_servable(draft, number) and version.status.state != "RolledBack"
+        (served, number)
+        for number, served in since_when.items()
+        if served < limit and not why_not_servable(draft, number) and draft.state(number) != "RolledBack"
     ]
     return max(good)[1] if good else None
 
@@ -62,11 +66,15 @@ def by_pin(draft: Draft) -> None:
 def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Breach"]) -> None:
     """Note the wish to return to `target`; a rollout under way ends."""
     draft.set(returning=ReturnStatus(version=target, reason=reason, since=stamp(draft.observed.now)))
+    watched = watch.under_way(draft)
+    if watched is not None and target == watched.candidate:
+        watch.end(draft, "a person wants it to stay")
+    elif watched is not None:
+        watch.leave(draft, f"a return to v{target} was asked for")
     candidate, under_way = draft.status.candidate, draft.status.rollout
     draft.set(rollout=None)
-    on_its_way = under_way is not None and under_way.phase == "Steps"
-    if on_its_way and candidate is not None and draft.state(candidate) not in FINAL:
-        draft.set(candidate=None)
+    if under_way is not None and candidate is not None and draft.state(candidate) not in FINAL:
+        draft.set(candidate=None, ended=candidate)
         draft.finish(candidate, "Superseded", f"its rollout ended when a person returned to v{target}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus
+from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
 from perennial.core import analysis
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
@@ -78,7 +78,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    findings = (_waiting_for_requests(observed, rollout, finding), *_breached(rollout), *_inconclusive(observed, rollout))
+    findings = (_waiting_for_requests(observed, rollout, finding), *_inconclusive(observed, rollout))
     return Course(rollout, findings=findings, evidence=evidence_of(rollout))
 
 
@@ -95,10 +95,19 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
         return looked
     rollout, finding, _ = looked
     wish = observed.spec.rollout.watch
-    if wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_):
-        words = "the watch was taken out of the spec" if wish is None else f"no evidence of harm in the {wish.for_} after it"
+    over = wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_)
+    if over and not rollout.breach and not observed.spec.paused:
+        words = _watch_words(wish, rollout)
         return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(rollout), True)
-    return Course(rollout, findings=(finding, *_breached(rollout)), evidence=evidence_of(rollout))
+    return Course(rollout, findings=(finding,), evidence=evidence_of(rollout))
+
+
+def _watch_words(wish: Watch | None, rollout: RolloutStatus) -> str:
+    if wish is None:
+        return "the watch was taken out of the spec"
+    if not rollout.step_candidate_requests:
+        return f"in the {wish.for_} after it nothing could be measured"
+    return f"no evidence of harm in the {wish.for_} after it"
 
 
 def watched(observed: Observed, rollout: RolloutStatus, hold_back: int) -> RolloutStatus:
@@ -108,6 +117,9 @@ def watched(observed: Observed, rollout: RolloutStatus, hold_back: int) -> Rollo
             "phase": "Watch",
             "weight": 100 - hold_back,
             "watch_started_at": stamp(observed.now),
+            "withheld": False,
+            "not_ready_since": None,
+            "flaps": 0,
             "settled": False,
             "step_started_at": None,
             "step_candidate_requests": 0,
@@ -132,7 +144,7 @@ def _look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutS
         return _breach(observed, rollout, breach)
     if rollout.settled and not settled_before:
         # settled is written at once: what is answered while the operator is away counts when it is back
-        return Course(rollout, findings=(finding, *_breached(rollout)), evidence=evidence_of(rollout), changed=True)
+        return Course(rollout, findings=(finding,), evidence=evidence_of(rollout), changed=True)
     return rollout, finding, all(isinstance(verdict, analysis.Clear) for verdict in verdicts)
 
 
@@ -146,10 +158,11 @@ def _breach(observed: Observed, rollout: RolloutStatus, breach: analysis.Breach)
     if observed.spec.rollout.on_breach == "rollback":
         return Course(rollout, "breach", breach.reason, breach.message, evidence=evidence_of(rollout), changed=True)
     paused = rollout.model_copy(update={"breach": f"{breach.reason}: {breach.message}"[:1024]})
-    return Course(paused, findings=_breached(paused), evidence=evidence_of(paused), changed=True)
+    return Course(paused, evidence=evidence_of(paused), changed=True)
 
 
-def _breached(rollout: RolloutStatus) -> tuple[Finding, ...]:
+def breached(rollout: RolloutStatus) -> tuple[Finding, ...]:
+    """What is told while a breach is left to a person."""
     if not rollout.breach:
         return ()
     words = f"{rollout.breach}; onBreach is pause: weights stay as they are until a person promotes or aborts"
@@ -174,7 +187,8 @@ def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
         return _take_away(observed, rollout, workload)
     if rollout.not_ready_since is None:
         return Course(rollout.model_copy(update={"not_ready_since": stamp(observed.now)}), findings=(_not_ready(workload),))
-    if since(observed.now, rollout.not_ready_since) > seconds(observed.spec.serving.progress_deadline):
+    late = since(observed.now, rollout.not_ready_since) > seconds(observed.spec.serving.progress_deadline)
+    if late and not rollout.breach and _going_back_helps(observed, rollout):
         words = f"the candidate had no ready pod for {observed.spec.serving.progress_deadline}: {why_not_ready(workload)}"
         return _breach(observed, rollout, analysis.Breach("CanaryNotReady", words))
     return Course(rollout, findings=(_not_ready(workload),))
@@ -182,22 +196,27 @@ def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
 
 def _take_away(observed: Observed, rollout: RolloutStatus, workload: Workload | None) -> Course:
     """The candidate lost its last ready pod. One that does so again and again will never pass a step, and harms each time."""
-    flaps = rollout.flaps + 1
-    if flaps >= FLAPS:
-        words = f"the candidate lost all its ready pods {flaps} times in this rollout: {why_not_ready(workload)}"
-        return _breach(observed, rollout, analysis.Breach("CanaryNotReady", words))
+    flaps = rollout.flaps + (rollout.phase == "Steps")
     update = {"withheld": True, "settled": False, "step_started_at": None, "not_ready_since": stamp(observed.now), "flaps": flaps}
-    return Course(rollout.model_copy(update=update), findings=(_not_ready(workload),), changed=True)
+    away = rollout.model_copy(update=update)
+    if flaps >= FLAPS and not rollout.breach:
+        words = f"the candidate lost all its ready pods {flaps} times in this rollout: {why_not_ready(workload)}"
+        return _breach(observed, away, analysis.Breach("CanaryNotReady", words))
+    return Course(away, findings=(_not_ready(workload),), changed=True)
+
+
+def _going_back_helps(observed: Observed, rollout: RolloutStatus) -> bool:
+    """A watched version that is away together with the one before is somebody else's outage."""
+    return rollout.phase == "Steps" or bool(ready_pods(workload_of(observed, rollout.stable), observed.now))
 
 
 def _allow(observed: Observed, rollout: RolloutStatus) -> Course:
     """A candidate with ready pods gets its weight, but none that cannot be judged: every pod has to be read first."""
     ready = {"not_ready_since": None}
-    if observed.counters is None:
+    if observed.counters is None and rollout.phase == "Steps":
         waiting = rollout.model_copy(update=ready)
         return Course(waiting, findings=(unreachable(observed), *_inconclusive(observed, waiting)))
-    entered = {**ready, "withheld": False, "step_entered_at": rollout.step_entered_at}
-    back = _entered(observed, rollout, rollout.step).model_copy(update=entered)
+    back = _entered(observed, rollout, rollout.step).model_copy(update={**ready, "withheld": False})
     return Course(back, changed=True, wake_after=CHANGED_SECONDS)
 
 

@@ -43,8 +43,8 @@ def take_up(draft: Draft) -> None:
     number = draft.status.latest
     if draft.status.candidate is not None or number not in draft.versions or number == draft.status.stable:
         return
-    ended = number in {entry.version for entry in draft.status.quarantined} or draft.state(number) in FINAL
-    if not ended and draft.state(number) != "Serving":
+    ended = number in {draft.status.ended, *(entry.version for entry in draft.status.quarantined)}
+    if not ended and draft.state(number) not in (*FINAL, "Serving", "Canary"):
         draft.set(candidate=number)
 
 
@@ -95,6 +95,8 @@ def history(draft: Draft) -> None:
     wanted |= {version for version, _ in (draft.observed.route.weights if draft.observed.route else ())}
     if status.returning:
         wanted.add(status.returning.version)
+    if status.rollout:
+        wanted.add(status.rollout.stable)
     for number in sorted(draft.versions)[: -spec.history]:
         version = draft.versions[number]
         if number not in wanted and version.status.state in FINAL and not version.meta.deleting:
@@ -114,7 +116,8 @@ def _replicas(draft: Draft, version: Version) -> int | None:
     number, observed = version.number, draft.observed
     workload = workload_of(observed, number)
     returning = draft.status.returning.version if draft.status.returning else None
-    serving = number in (draft.status.stable, returning)
+    compared = draft.status.rollout.stable if draft.status.rollout else None
+    serving = number in (draft.status.stable, returning, compared)
     if serving or version.status.state in ("Deploying", "Canary"):
         return observed.spec.serving.replicas
     if workload is None or workload.replicas == 0:

@@ -103,7 +103,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     reading = jobs.read(job, _timeout(version, record.step), observed.now, disruptions)
     if reading.state == "running":
         words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {reading.message}" if reading.message else "")
-        noted = record.model_copy(update={"disruptions": disruptions})
+        noted = record.model_copy(update={"disrupted_pods": disruptions})
         steps = [noted if old is record else old for old in version.status.steps]
         status = version.status.model_copy(update={"state": _STATES[record.step], "message": words[:2048], "steps": steps})
         return Progress(status, (), LOOK_SECONDS)
@@ -113,7 +113,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
             "reason": reading.reason[:128],
             "message": reading.message[:2048],
             "result": encode_answer(reading.answer) if reading.answer else "",
-            "disruptions": disruptions,
+            "disrupted_pods": disruptions,
             "finished_at": stamp(observed.now),
         }
     )
@@ -126,8 +126,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
 
 def _disruptions(record: StepRecord, job: Job) -> list[str]:
     """Who was disrupted so far: a preempted or drained pod is deleted soon after it was told so."""
-    seen = [pod.uid for pod in job.pods if pod.disrupted and pod.uid not in record.disruptions]
-    return [*record.disruptions, *seen][:16]
+    seen = [pod.uid for pod in job.pods if pod.disrupted and pod.uid not in record.disrupted_pods]
+    return [*record.disrupted_pods, *seen][:16]
 
 
 def _again(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:

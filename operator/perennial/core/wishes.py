@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perennial.api.v1alpha1 import RequestRecord, Trigger
-from perennial.core import arms, candidate, requests, returns, triggers
+from perennial.core import arms, candidate, requests, returns, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest, stamp
@@ -111,7 +111,7 @@ def _retrain(draft: Draft, request: Request) -> str:
 def _promote(draft: Draft, request: Request) -> str:
     watched = _watched(draft, request)
     if watched is not None:
-        candidate.end_watch(draft, "a person ended the watch")
+        watch.end(draft, "a person ended the watch")
         return f"the watch of v{watched} is over"
     number = draft.status.candidate
     problem = _no_rollout(draft, request)
@@ -129,11 +129,12 @@ def _promote(draft: Draft, request: Request) -> str:
 
 def _watched(draft: Draft, request: Request) -> int | None:
     """The version under watch, when the request may mean it."""
-    current = draft.status.rollout
-    if current is None or current.phase != "Watch":
+    current = watch.under_way(draft)
+    if current is None:
         return None
-    wanted = _version_number(request.argument)
-    return current.candidate if wanted in (None, current.candidate) else None
+    if request.argument:
+        return current.candidate if _version_number(request.argument) == current.candidate else None
+    return current.candidate if draft.status.candidate is None else None
 
 
 def _abort(draft: Draft, request: Request) -> str:
@@ -153,7 +154,7 @@ def _abort(draft: Draft, request: Request) -> str:
         candidate.roll_back(draft, number, "Aborted", "a person asked for it")
         return f"v{number} is taken back and quarantined"
     if draft.state(number) not in FINAL:
-        draft.set(candidate=None)
+        draft.set(candidate=None, ended=number)
         draft.finish(number, "Superseded", "Aborted: a person asked for it before its rollout began")
     return f"v{number} is ended"
 
@@ -163,6 +164,8 @@ def _no_rollout(draft: Draft, request: Request) -> str:
     if number is None or draft.status.rollout is None or draft.status.rollout.candidate != number:
         return "no rollout is under way"
     wanted = _version_number(request.argument)
+    if request.argument and wanted is None:
+        return f'promote wants the number of the candidate, such as "{number}", or nothing; found {request.argument!r}'
     if wanted is not None and wanted != number:
         return f"the candidate is v{number}, not v{wanted}"
     return ""

@@ -79,9 +79,11 @@ def test_new_version_waits_until_the_watch_is_over() -> None:
 
 def test_held_back_version_without_a_ready_pod_gets_no_request() -> None:
     world = watched()
+    world.live(20, rate=100)
     world.unready(1)
-    world.live(2, rate=100)
+    world.live(10, rate=100)
     assert weights(world) == {2: 100}
+    assert world.workloads[1].replicas == 2
     world.never_ready.clear()
     world.live(10, rate=100)
     assert weights(world) == {2: 90, 1: 10}
@@ -136,6 +138,100 @@ def test_watch_that_is_taken_out_of_the_spec_is_over() -> None:
     world.wish = spec(rollout={"steps": STEPS, "minimumRequests": 20})
     world.live(3, rate=100)
     assert weights(world) == {2: 100}
+
+
+def test_watched_version_that_a_person_deletes_is_followed_by_the_one_before() -> None:
+    world = watched()
+    del world.versions[2]
+    world.live(3, rate=100)
+    assert weights(world) == {1: 100}
+    assert world.status.stable == 1
+    assert world.versions[1].status.state == "Serving"
+
+
+def test_newer_candidate_that_a_person_deletes_leaves_the_watch_alone() -> None:
+    world = watched()
+    world.annotations["perennial.dev/retrain"] = "more"
+    world.until(lambda w: w.status.candidate == 3, rate=100)
+    del world.versions[3]
+    world.live(3, rate=100)
+    assert weights(world) == {2: 90, 1: 10}
+    assert world.status.summary == "Watching v2"
+
+
+def test_return_in_the_watch_never_raises_the_watched_version() -> None:
+    world = watched()
+    world.annotations["perennial.dev/retrain"] = "more"
+    world.until(lambda w: w.status.stable == 3, rate=100, limit=300)
+    before = len(world.route_writes)
+    world.never_ready.add(1)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.live(10, rate=100)
+    assert world.route_writes[before:] == [((2, 100), (3, 0))]
+    world.never_ready.clear()
+    world.live(10, rate=100)
+    assert weights(world) == {1: 100}
+
+
+def test_pin_on_the_watched_version_ends_the_watch() -> None:
+    world = watched()
+    world.wish = spec(pin=2, rollout=world.wish.rollout.model_dump(by_alias=True, exclude_none=True))
+    world.live(3, rate=100)
+    assert weights(world) == {2: 100}
+    assert [event.reason for event in world.events].count("Watched") == 1
+
+
+def test_watch_does_not_end_over_a_breach_that_is_left_to_a_person_nor_while_paused() -> None:
+    world = canary(watch={"for": "60s"}, onBreach="pause").until(lambda w: w.status.stable == 2, rate=100)
+    world.live(30, rate=100, bad={2: 0.5})
+    world.live(100, rate=100)
+    assert weights(world) == {2: 90, 1: 10}
+    assert condition(world, "Breached")[0] == "True"
+    other = watched()
+    other.wish = spec(paused=True, rollout=other.wish.rollout.model_dump(by_alias=True, exclude_none=True))
+    other.live(100, rate=100)
+    assert weights(other) == {2: 90, 1: 10}
+
+
+def test_watch_in_which_nothing_could_be_measured_does_not_say_that_there_is_no_harm() -> None:
+    world = watched()
+    world.unreachable = True
+    world.live(70, rate=100)
+    assert weights(world) == {2: 100}
+    assert "nothing could be measured" in world.events[-1].message
+
+
+def test_argument_that_is_no_number_touches_neither_the_watched_version_nor_a_candidate() -> None:
+    world = watched()
+    for verb in ("abort", "promote"):
+        world.annotations[f"perennial.dev/{verb}"] = "delays-v2"
+        world.live(2, rate=100)
+        assert weights(world) == {2: 90, 1: 10}
+        assert world.status.requests[-1].outcome.startswith("refused")
+
+
+def test_watched_version_that_is_away_together_with_the_one_before_is_not_quarantined() -> None:
+    world = watched()
+    world.unready(1)
+    world.unready(2)
+    world.live(400)
+    assert not world.status.quarantined
+    assert world.status.stable == 2
+
+
+def test_breach_by_lost_pods_that_is_left_to_a_person_takes_the_requests_away() -> None:
+    world = canary(onBreach="pause", steps=[{"weight": 10, "hold": "1h"}])
+    for _ in range(3):
+        world.unready(2)
+        world.live(3, rate=100)
+        if world.status.rollout is not None and world.status.rollout.flaps < 3:
+            world.never_ready.clear()
+            world.live(10, rate=100)
+    assert weights(world) == {1: 100}
+    assert condition(world, "Breached")[1] == "CanaryNotReady"
+    before = world.status_writes
+    world.live(60, rate=100)
+    assert world.status_writes == before
 
 
 def test_breach_left_to_a_person_keeps_the_weights_and_says_so() -> None:
@@ -197,6 +293,27 @@ def test_rollback_without_a_number_goes_to_the_last_good_version() -> None:
     world.annotations["perennial.dev/rollback-to"] = ""
     world.until(lambda w: w.status.stable == 1, rate=100)
     assert world.status.requests[-1].outcome.startswith("returning to v1")
+
+
+def test_rollback_without_a_number_typed_twice_does_not_come_back() -> None:
+    world = canary().until(lambda w: w.status.stable == 2, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = ""
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    world.live(2, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = ""
+    world.live(5, rate=100)
+    assert world.status.stable == 1
+    assert world.status.requests[-1].outcome.startswith("refused: there is no version before")
+
+
+def test_version_that_was_ended_is_not_taken_up_when_its_own_status_was_not_written() -> None:
+    world = canary(onTooLittleData="abort", deadline="20s")
+    kept = world.versions[2]
+    world.until(lambda w: w.versions[2].status.state == "Superseded", rate=10, limit=60)
+    world.versions[2] = kept
+    world.live(5, rate=100)
+    assert world.versions[2].status.state == "Superseded"
+    assert weights(world) == {1: 100}
 
 
 def test_rollback_without_a_number_is_refused_where_nothing_good_came_before() -> None:
