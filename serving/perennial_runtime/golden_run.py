@@ -2,7 +2,7 @@
 
 `server` runs it over the loopback interface, through the same HTTP stack that clients will use: first the Bento's golden
 requests, whose scores were written down when the version was judged (a difference means that this pod does not serve what was
-judged, and it must not start), then calls for WARM_CALL_SECONDS, so that the first client does not meet a cold process.
+judged, and it must not start), then WARM_CALLS calls, so that the first client does not meet a cold process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from perennial_runtime.bento import GOLDEN_FILE
 from perennial_runtime.management import GOLDEN_HEADER
 from perennial_runtime.service import PREDICT_PATH
 
+WARM_CALLS = 500
+"""A process is warm by calls, not by time: after so many nothing is done for the first time any more."""
 WARM_CALL_SECONDS = 2.0
+"""The most that they may take, on a slow node."""
 
 
 class GoldenMismatch(Exception):
@@ -61,7 +64,7 @@ async def golden_run(port: int, token: str, golden: Golden, warm_seconds: float 
         _compare(0, await _ask(client, golden.rows), golden.scores, golden.tolerance)
         sent = len(golden.rows) + 1
         until = time.monotonic() + warm_seconds
-        while time.monotonic() < until:
+        while sent < WARM_CALLS and time.monotonic() < until:
             await _ask(client, [golden.rows[sent % len(golden.rows)]])
             sent += 1
             await asyncio.sleep(0)
