@@ -40,6 +40,8 @@ AFTER_REOPENING_SECONDS = 1.0
 """Between the LIST of the cache and the watches' own something may have been deleted."""
 FIRST_FILL_SECONDS = 2.0
 SPREAD_SECONDS = 120.0
+AFTER_LISTS_SECONDS = 5.0
+"""Kopf's lists are worked off by then."""
 
 log = logging.getLogger("perennial.bootstrap")
 
@@ -127,7 +129,7 @@ class Operator:
             except ClusterError as error:
                 log.warning("the cluster could not be relisted: %s", error)
                 continue
-            give_back_memory()
+            asyncio.get_running_loop().call_later(AFTER_LISTS_SECONDS, give_back_memory)
             for key in news:
                 self._queue.wake(key)
             for key in self._cache.models():

@@ -43,6 +43,8 @@ class LocalOperator:
             "KUBECONFIG": str(_kubeconfig(ground, folder / f"{self.name}.kubeconfig")),
             "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY / 'serving'}",
             "PATH": os.environ.get("PATH", ""),
+            "PYTHONMALLOC": "malloc",  # as in its image
+            "MALLOC_ARENA_MAX": "2",
             "HOME": str(folder),
             "PERENNIAL_OPERATOR": self.name,
             "PERENNIAL_SERVING_IMAGE": images.runtime,

@@ -7,8 +7,10 @@ reconciler's writes feed it; `perennial.adapters.observe` reads it. Keys are (na
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from perennial.adapters.declared import DECLARED, declared_keys
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, WORKLOADS, kind_of
@@ -18,6 +20,8 @@ from perennial.ports import Manifest
 Key = tuple[str, str]
 _Place = tuple[str, str, str]
 
+SHARED_LENGTH = 64
+"""Strings up to this length are kept once: kinds, reasons, names."""
 BURIED = 20_000
 """Deleted UIDs that are remembered; late events of one arrive within seconds."""
 
@@ -130,7 +134,17 @@ def slim(manifest: Manifest) -> Manifest:
             kept[DECLARED] = manifest.get(DECLARED) or declared_keys(manifest["metadata"])
         case _:
             pass
-    return kept
+    compacted: Manifest = _compact(kept)
+    return compacted
+
+
+def _compact(value: Any) -> Any:
+    """A copy that shares what all objects have in common, names of fields above all, and nothing with what it came in."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _compact(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_compact(inner) for inner in value]
+    return sys.intern(value) if type(value) is str and len(value) <= SHARED_LENGTH else value
 
 
 def _slim_pod(spec: Manifest) -> Manifest:
