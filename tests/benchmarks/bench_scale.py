@@ -28,6 +28,7 @@ MODELS = 1000
 """Created at once, beside the one that was there alone."""
 ALL = 1 + MODELS
 FIRST = "model-0"
+QUOTA = "exceeded quota"
 AT_ONCE = 16
 ALL_SECONDS = 40.0
 RESTART_SECONDS = 15.0
@@ -72,7 +73,9 @@ def _all(place: Place, operator: LocalOperator, report: Report) -> None:
         seconds = list(reached(watch, began).values())
     report.add(f"{MODELS:,} created after", created, "s")
     report.add("every one has its first child and its status after", max(seconds), "s", ALL_SECONDS)
-    report.add("CPU of the operator meanwhile", operator.cpu_seconds() - cpu, "s")
+        report.add("CPU of the operator meanwhile", operator.cpu_seconds() - cpu, "s")
+        # a refusal that is told for the first time is news, and a write, whenever it comes
+        wait("every model to tell of the quota", lambda: told(watch) >= MODELS, every=5.0, patience=SETTLING_SECONDS)
     settled(place, SETTLED_SECONDS)
     report.add(f"memory of the operator with {ALL:,}", operator.memory_mb(), "MB", ALL_MB)
     report.pictures.append(histogram("seconds from the first creation to child and status", seconds, 2.5, "s"))
@@ -107,6 +110,11 @@ def reached(watch: Watch, began: float) -> dict[str, float]:
     return {name: max(at, states[name]) for name, at in children.items() if name in states and name != FIRST}
 
 
+def told(watch: Watch) -> int:
+    """Models whose version says that the quota refused its pod."""
+    return len({seen.name for seen in watch.recorded() if seen.kind == "ModelVersion" and QUOTA in str(seen.manifest.get("status", {}).get("message", ""))})
+
+
 def looked(operator: LocalOperator) -> float:
     """Passes that this process has ended; the models are woken once each before any is woken again."""
     try:
@@ -127,12 +135,12 @@ def settled(place: Place, quiet: float = QUIET_SECONDS) -> None:
     raise AssertionError(f"the operator still writes after {SETTLING_SECONDS:.0f} s: {written[:10]}")
 
 
-def wait(what: str, reached: Callable[[], bool], every: float = 0.5) -> None:
+def wait(what: str, reached: Callable[[], bool], every: float = 0.5, patience: float = PATIENCE) -> None:
     """Polls; raises when it does not happen."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not reached():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not happen within {PATIENCE:.0f} s")
+            raise AssertionError(f"{what} did not happen within {patience:.0f} s")
         time.sleep(every)
 
 
