@@ -71,11 +71,12 @@ def _all(place: Place, operator: LocalOperator, report: Report) -> None:
         created = time.monotonic() - began
         wait("every model to have a child and a status", lambda: len(reached(watch, began)) == MODELS)
         seconds = list(reached(watch, began).values())
-    report.add(f"{MODELS:,} created after", created, "s")
-    report.add("every one has its first child and its status after", max(seconds), "s", ALL_SECONDS)
-        report.add("CPU of the operator meanwhile", operator.cpu_seconds() - cpu, "s")
+        spent = operator.cpu_seconds() - cpu
         # a refusal that is told for the first time is news, and a write, whenever it comes
         wait("every model to tell of the quota", lambda: told(watch) >= MODELS, every=5.0, patience=SETTLING_SECONDS)
+    report.add(f"{MODELS:,} created after", created, "s")
+    report.add("every one has its first child and its status after", max(seconds), "s", ALL_SECONDS)
+    report.add("CPU of the operator meanwhile", spent, "s")
     settled(place, SETTLED_SECONDS)
     report.add(f"memory of the operator with {ALL:,}", operator.memory_mb(), "MB", ALL_MB)
     report.pictures.append(histogram("seconds from the first creation to child and status", seconds, 2.5, "s"))
@@ -112,7 +113,8 @@ def reached(watch: Watch, began: float) -> dict[str, float]:
 
 def told(watch: Watch) -> int:
     """Models whose version says that the quota refused its pod."""
-    return len({seen.name for seen in watch.recorded() if seen.kind == "ModelVersion" and QUOTA in str(seen.manifest.get("status", {}).get("message", ""))})
+    versions = [seen for seen in watch.recorded() if seen.kind == "ModelVersion"]
+    return len({one.name for one in versions if QUOTA in str(one.manifest.get("status", {}).get("message", ""))})
 
 
 def looked(operator: LocalOperator) -> float:
