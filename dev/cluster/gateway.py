@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ NAMESPACE = "perennial-gateway"
 CLASS = "eg"
 GATEWAY = "gw"
 RELEASE = "eg"
+STEADY_SECONDS = 4.0
 INSTALLED = "perennial.dev/installed"
 """Annotation of the Gateway: what was installed before it was applied. The chart has the same version in every release."""
 _ANNOTATION = ".metadata.annotations." + INSTALLED.replace(".", "\\.")
@@ -113,10 +115,17 @@ def _manifests(annotations: Mapping[str, str]) -> tuple[dict[str, object], ...]:
 
 
 def wait_programmed(settings: Settings, seconds: int = 120) -> None:
-    kubectl(
-        settings, "wait", "-n", NAMESPACE, "--for=condition=Programmed", f"gateway/{GATEWAY}", f"--timeout={seconds}s",
-        timeout=seconds + 10,
-    )  # fmt: skip
+    """Until the Gateway has been Programmed for STEADY_SECONDS on end: after a restart it says so for a moment from before."""
+    deadline = time.monotonic() + seconds
+    since: float | None = None
+    while time.monotonic() < deadline:
+        since = (since or time.monotonic()) if programmed(settings) else None
+        if since is not None and time.monotonic() - since >= STEADY_SECONDS:
+            return
+        time.sleep(0.5)
+    raise ClusterError(
+        f"Gateway {NAMESPACE}/{GATEWAY} was not Programmed within {seconds} s: kubectl describe gateway -n {NAMESPACE} {GATEWAY}"
+    )
 
 
 def address(settings: Settings) -> str:

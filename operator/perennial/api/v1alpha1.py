@@ -383,6 +383,9 @@ class Rollout(SpecModel):
     """Per step; 4 x hold when not given."""
     watch: Watch | None = None
     """Not given: the version before gets no more requests once a candidate is promoted."""
+    window: Annotated[int, Field(ge=0, le=100)] = 0
+    """So many of the versions that served last are gone back to without steps and without training when the spec asks for their
+    inputs again (a revert in Git). What serves is one of them: 2 covers the version before it. 0: a reverted spec is trained."""
     on_breach: Literal["rollback", "pause"] = "rollback"
     """pause: weights stay as they are, a condition and an event tell it, and a person promotes or aborts."""
     on_too_little_data: Literal["wait", "promote", "abort"] = "wait"
@@ -673,7 +676,7 @@ class ReturnStatus(StatusModel):
     """A switch to an older version that is being carried out: by pin, by request or by a breach."""
 
     version: int
-    reason: Literal["Pinned", "Requested", "Breach"]
+    reason: Literal["Pinned", "Requested", "Breach", "Reverted"]
     since: Timestamp
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import arms, measuring, rollout, training, watch
+from perennial.core import arms, measuring, rollout, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -146,6 +146,8 @@ def _deploy(draft: Draft, number: int) -> None:
     if workload is not None and workload.updated and len(ready) >= observed.spec.serving.replicas:
         if draft.status.stable is None:
             promote(draft, number, "the first version, ready after its golden requests")
+        elif window.knows(draft, version):
+            promote(draft, number, "it is the model of a version inside rollout.window: the steps are left out")
         else:
             _enter(draft, number, draft.status.stable)
         return

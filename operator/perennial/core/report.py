@@ -103,6 +103,8 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
     elif latest.number == status.stable and status.inputs_digest != inputs_digest(draft.observed.spec):
         draft.find("UpToDate", False, "InputsDiffer", "the spec asks for other data, training or evaluation than any version has")
+    elif _is_reverted(draft, latest):
+        draft.find("UpToDate", True, "Reverted", f"v{status.stable} is what the spec asks for since it was reverted")
     elif latest.number == status.stable:
         draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
     elif _is_same_model(draft, latest):
@@ -111,6 +113,12 @@ def _up_to_date(draft: Draft) -> None:
         waits = why_waiting(draft) if latest.status.state in ("Accepted", "Retired") else ""
         words = f"v{latest.number}: {waits or latest.status.message}"
         draft.find("UpToDate", False, latest.status.state, words)
+
+
+def _is_reverted(draft: Draft, latest: Version) -> bool:
+    """The spec went back to the inputs of the version that serves, which is not the newest."""
+    stable, digest = draft.versions.get(draft.status.stable or 0), draft.status.inputs_digest
+    return stable is not None and stable.spec.inputs_digest == digest != latest.spec.inputs_digest
 
 
 def _is_same_model(draft: Draft, latest: Version) -> bool:

@@ -14,6 +14,12 @@ from perennial.core.arms import READY_SECONDS, ready_pods, why_not_ready, worklo
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp, version_name
 
+_WHY = {
+    "Pinned": "pinned",
+    "Requested": "asked for by a person",
+    "Breach": "after a breach",
+    "Reverted": "the spec was reverted",
+}
 PIN_FIX = "what serves goes on serving; pin another version, or remove spec.pin"
 
 
@@ -63,7 +69,7 @@ def by_pin(draft: Draft) -> None:
         start(draft, pin, "Pinned")
 
 
-def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Breach"]) -> None:
+def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Breach", "Reverted"]) -> None:
     """Note the wish to return to `target`; a rollout under way ends."""
     draft.set(returning=ReturnStatus(version=target, reason=reason, since=stamp(draft.observed.now)))
     watched = watch.under_way(draft)
@@ -104,6 +110,6 @@ def _switch(draft: Draft, target: int, reason: str) -> None:
     draft.set(stable=target, returning=None)
     draft.urgent = True
     if previous != target:
-        words = {"Pinned": "pinned", "Requested": "asked for by a person", "Breach": "after a breach"}[reason]
+        words = _WHY[reason]
         was = f", v{previous} before" if previous else ""
         draft.event("Normal", "Returned", f"v{target} serves all requests ({words}{was})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import ModelVersionSpec, RuntimePin, StorePin, Trigger, VersionParent
+from perennial.core import window
 from perennial.core.actions import CreateVersion
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest
@@ -43,7 +44,7 @@ def on_spec(draft: Draft) -> None:
             f"{draft.observed.meta.name} perennial.dev/retrain=again"
         )
         draft.find("Quarantined", True, "InputsQuarantined", words)
-    elif not draft.observed.spec.paused:
+    elif not draft.observed.spec.paused and not window.go_back(draft, digest):
         reason = "SpecChanged" if draft.status.latest else "Created"
         create(draft, Trigger.model_validate({"reason": reason, "message": ""}))
 
