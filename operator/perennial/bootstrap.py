@@ -16,7 +16,7 @@ import time
 from random import Random
 
 from perennial.adapters.cache import Cache, Key
-from perennial.adapters.clock import SystemClock
+from perennial.adapters.clock import SteadyClock
 from perennial.adapters.cluster import ApiServer
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, kind_of
@@ -56,7 +56,7 @@ class Operator:
         self._chance = chance
         self._cache = Cache()
         self._relist_now = asyncio.Event()
-        clock = SystemClock()
+        clock = SteadyClock()
         self._queue: WakeQueue[Key] = WakeQueue(time.monotonic, chance, telemetry.waited)
         telemetry.watch_depth(self._queue.depth)
         surroundings = Surroundings(cluster, _defaults(settings), time.monotonic)

@@ -29,7 +29,7 @@ def ready_pods(workload: Workload | None, now: datetime, age: float = 0.0) -> tu
 
 def _is_of_age(pod: ServingPod, now: datetime, age: float) -> bool:
     """Kubelets have clocks of their own: one that is ahead must not make a ready pod look unready."""
-    return age <= 0.0 or pod.ready_since is None or (now - pod.ready_since).total_seconds() >= age
+    return age <= 0.0 or pod.ready_since is None or not 0.0 <= (now - pod.ready_since).total_seconds() < age
 
 
 def why_not_ready(workload: Workload | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec
 
@@ -40,3 +40,8 @@ def moment(text: str) -> datetime:
 def since(now: datetime, text: str | None) -> float:
     """Seconds from a stamp to now; 0 when there is none."""
     return (now - moment(text)).total_seconds() if text else 0.0
+
+
+def moved(text: str | None, seconds: float) -> str | None:
+    """A stamp so many seconds later (earlier when negative)."""
+    return stamp(moment(text) + timedelta(seconds=seconds)) if text else None

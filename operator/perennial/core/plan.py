@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import candidate, lost, report, returns, serving, triggers, wishes
+from perennial.core import candidate, clock, lost, report, returns, serving, triggers, wishes
 from perennial.core.actions import ApplyRoute, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
@@ -25,6 +25,7 @@ def plan(observed: Observed) -> Plan:
     if observed.invalid and not observed.remembered:
         return _unreadable(Draft(observed))
     draft = Draft(_starting_nothing(observed) if observed.invalid else observed)
+    clock.set_back(draft)
     lost.mend(draft)
     triggers.adopt(draft)
     wishes.carry_out(draft)
