@@ -25,16 +25,6 @@ def v2_in_canary() -> World:
     return world.until(lambda w: w.status.rollout is not None, rate=100)
 
 
-def test_first_version_is_trained_judged_and_gets_all_requests_without_analysis() -> None:
-    world = served()
-    assert world.route_writes == [((1, 100),)]
-    assert world.versions[1].status.state == "Serving"
-    assert world.created == ["delays-v1", "delays-v1-prepare-1", "delays-v1-train-1", "delays-v1-evaluate-1", "delays-v1"]
-    world.live(1)
-    assert condition(world, "Ready")[:2] == ("True", "Serving")
-    assert condition(world, "UpToDate")[0] == "True"
-
-
 def test_nothing_is_written_when_converged() -> None:
     world = served()
     world.live(20)
@@ -123,28 +113,6 @@ def v2_with_traffic() -> World:
     world = served()
     world.annotations["perennial.dev/retrain"] = "now"
     return world.until(lambda w: w.route is not None and dict(w.route.weights).get(2, 0) > 0, rate=100)
-
-
-def test_weight_is_never_raised_while_a_pod_cannot_be_read() -> None:
-    world = v2_with_traffic()
-    world.unreachable = True
-    world.live(60, rate=100)
-    assert world.route is not None
-    assert world.route.weights == ((1, 90), (2, 10))
-    assert condition(world, "Measured")[:2] == ("False", "PodsUnreachable")
-
-
-def test_candidate_gets_no_request_before_every_pod_was_read() -> None:
-    world = served()
-    world.unreachable = True
-    world.annotations["perennial.dev/retrain"] = "now"
-    world.until(lambda w: w.status.rollout is not None, rate=100)
-    world.live(400, rate=100)
-    assert world.route_writes == [((1, 100),)]
-    assert condition(world, "Measured")[:2] == ("False", "PodsUnreachable")
-    assert condition(world, "Inconclusive")[0] == "True"
-    world.unreachable = False
-    world.until(lambda w: w.status.stable == 2, rate=100)
 
 
 def test_breach_moves_nothing_to_a_stable_version_without_a_ready_pod() -> None:
@@ -248,20 +216,6 @@ def test_version_that_never_served_is_no_target_of_a_return() -> None:
     assert "never served" in world.status.requests[-1].outcome
 
 
-def test_resume_ends_the_hold_after_a_return() -> None:
-    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
-    world.annotations["perennial.dev/rollback-to"] = "1"
-    world.until(lambda w: w.status.stable == 1, rate=100)
-    assert world.status.summary == "Serving (held)"
-    world.annotations["perennial.dev/retrain"] = "again"
-    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
-    world.annotations["perennial.dev/resume"] = ""
-    world.until(lambda w: w.status.stable == 3, rate=100)
-    world.annotations["perennial.dev/resume"] = ""
-    world.live(2)
-    assert "nothing is held" in world.status.requests[-1].outcome
-
-
 def test_return_that_is_under_way_is_progress() -> None:
     world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
     world.live(30)
@@ -319,14 +273,6 @@ def test_promotion_of_a_candidate_without_a_ready_pod_is_refused() -> None:
     assert world.status.requests[-1].outcome.startswith("refused: v2 has no pod that is ready")
 
 
-def test_no_traffic_in_a_step_is_inconclusive_and_waits() -> None:
-    world = v2_in_canary()
-    world.live(60)
-    assert condition(world, "Inconclusive")[0] == "True"
-    assert world.status.rollout is not None
-    assert world.status.rollout.step == 0
-
-
 def test_measurements_are_written_at_most_every_ten_seconds() -> None:
     world = v2_in_canary()
     world.live(2, rate=100)
@@ -348,47 +294,12 @@ def test_rollback_to_scales_the_old_version_up_before_it_gets_any_request() -> N
     assert world.status.held
 
 
-def test_after_rollback_to_nothing_is_promoted_until_the_inputs_change() -> None:
-    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
-    world.annotations["perennial.dev/rollback-to"] = "1"
-    world.until(lambda w: w.status.stable == 1, rate=100)
-    world.annotations["perennial.dev/retrain"] = "again"
-    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
-    world.live(30, rate=100)
-    assert world.versions[3].status.state == "Accepted"
-    world.wish = spec(evaluation={"gates": []})
-    world.until(lambda w: w.status.stable == 4, rate=100)
-
-
-def test_pin_returns_to_a_version_and_keeps_it() -> None:
-    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
-    world.wish = spec(pin=1)
-    world.until(lambda w: w.status.stable == 1, rate=100)
-    world.annotations["perennial.dev/retrain"] = "x"
-    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
-    world.live(20, rate=100)
-    assert world.status.stable == 1
-    world.wish = spec()
-    world.until(lambda w: w.status.stable == 3, rate=100)
-
-
 def test_pin_on_a_version_that_does_not_exist_is_refused_and_serving_goes_on() -> None:
     world = served()
     world.wish = spec(pin=7)
     world.live(10, rate=100)
     assert world.status.stable == 1
     assert condition(world, "Pinned")[:2] == ("False", "VersionNotServable")
-
-
-def test_target_of_a_return_that_is_not_ready_by_its_deadline_leaves_the_weights() -> None:
-    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
-    world.live(30)
-    world.never_ready.add(1)
-    world.annotations["perennial.dev/rollback-to"] = "1"
-    world.live(320, rate=100)
-    assert condition(world, "RollbackBlocked")[0] == "True"
-    assert world.route is not None
-    assert world.route.weights[0] == (2, 100)
 
 
 def test_paused_rollout_keeps_its_weight_but_still_takes_a_bad_candidate_back() -> None:
@@ -473,18 +384,6 @@ def test_request_that_makes_no_sense_is_refused_with_words_and_removed(verb: str
     assert world.status.stable == 1
 
 
-def test_spec_change_supersedes_the_candidate_under_way() -> None:
-    world = v2_in_canary()
-    world.wish = spec(data=world.wish.data.model_copy(update={"minimum_rows": 7}).model_dump(by_alias=True))
-    world.run()
-    world.run()
-    assert world.versions[2].status.state == "Superseded"
-    assert world.route is not None
-    world.live(1)
-    assert dict(world.route.weights).get(2, 0) == 0
-    world.until(lambda w: w.status.stable == 3, rate=100)
-
-
 def test_model_that_fails_a_gate_is_rejected_and_stable_stays() -> None:
     world = served()
     world.answer = lambda step, number, action: evaluated(number, "identity-1", 0.5) if step == "evaluate" else None
@@ -512,14 +411,6 @@ def test_refused_input_is_not_tried_again() -> None:
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert world.created == ["delays-v1", "delays-v1-prepare-1"]
     assert "column late is not in flights.csv" in world.versions[1].status.message
-
-
-def test_candidate_that_never_gets_ready_fails_and_stable_is_untouched() -> None:
-    world = served()
-    world.never_ready.add(2)
-    world.annotations["perennial.dev/retrain"] = "x"
-    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Failed", limit=400, rate=100)
-    assert world.route_writes == [((1, 100),)]
 
 
 def test_model_of_a_quarantined_version_is_rejected_when_it_is_made_again() -> None:
