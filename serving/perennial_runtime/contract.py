@@ -77,6 +77,10 @@ REQUESTS_SERIES = "perennial_requests_total"
 DURATION_SERIES = "perennial_request_duration_seconds"
 """Histogram over LATENCY_BOUNDS_MS, labels version, kind; starts WARM_SECONDS after the pod turned ready."""
 IN_FLIGHT_SERIES = "perennial_requests_in_flight"
+SCORES_SERIES = "perennial_scores"
+"""Histogram of the scores that were answered: labels version, kind."""
+SCORE_BINS = 20
+"""Equal bins of a score from 0 to 1; the bound of bin i is (i + 1) / SCORE_BINS, and belongs to it."""
 WARM_SECONDS = 5.0
 
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import bisect
 import hmac
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -25,9 +27,11 @@ from perennial_runtime.contract import (
     IN_FLIGHT_SERIES,
     LATENCY_BOUNDS_MS,
     REQUESTS_SERIES,
+    SCORE_BINS,
+    SCORES_SERIES,
     WARM_SECONDS,
 )
-from perennial_runtime.service import CLIENT_GONE, PREDICT_PATH, App, Message, Receive, Scope, Send
+from perennial_runtime.service import CLIENT_GONE, PREDICT_PATH, SCORED, App, Message, Receive, Scope, Send
 
 GOLDEN_HEADER = "x-perennial-golden"
 """Carries the process's own secret: only the pod itself can send golden requests."""
@@ -37,6 +41,7 @@ _HUNG_UP_SECONDS = LATENCY_BOUNDS_MS[-1] / 1000 + 1.0
 _PROBE_SECONDS = 0.02
 """An answer that took longer is checked for a client that hung up meanwhile."""
 _BOUNDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
+_SCORE_BOUNDS = tuple((index + 1) / SCORE_BINS for index in range(SCORE_BINS))
 
 LIVE = "live"
 GOLDEN = "golden"
@@ -50,6 +55,8 @@ class _Tally:
     in_flight: int = 0
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    scores: list[int] = field(default_factory=lambda: [0] * SCORE_BINS)
+    score_sum: float = 0.0
 
 
 class Counters:
@@ -75,27 +82,38 @@ class Counters:
             tally.seconds += seconds
             tally.buckets[bisect.bisect_left(_BOUNDS, seconds)] += 1
 
+    def scored(self, kind: str, scores: Sequence[float]) -> None:
+        """The scores of one answer, each from 0 to 1; those of live requests are shown."""
+        tally = self._tallies[kind]
+        for score in scores:
+            tally.scores[max(0, math.ceil(score * SCORE_BINS) - 1)] += 1
+        tally.score_sum += math.fsum(scores)
+
     def collect(self) -> Iterator[Metric]:
         """The series, for /metrics."""
         requests = CounterMetricFamily(
             REQUESTS_SERIES.removesuffix("_total"), "First attempts answered.", labels=("version", "kind", "outcome")
         )
         durations = HistogramMetricFamily(DURATION_SERIES, "Seconds to the answer.", labels=("version", "kind"))
+        scores = HistogramMetricFamily(SCORES_SERIES, "Scores answered.", labels=("version", "kind"))
         in_flight = GaugeMetricFamily(IN_FLIGHT_SERIES, "Requests being answered.", labels=("version", "kind"))
         for kind, tally in self._tallies.items():
             requests.add_metric((self._version, kind, "good"), tally.good)
             requests.add_metric((self._version, kind, "bad"), tally.bad)
-            durations.add_metric((self._version, kind), _cumulative(tally.buckets), tally.seconds)
+            durations.add_metric((self._version, kind), _cumulative(_BOUNDS, tally.buckets), tally.seconds)
+            if kind == LIVE:
+                scores.add_metric((self._version, kind), _cumulative(_SCORE_BOUNDS, [*tally.scores, 0]), tally.score_sum)
             in_flight.add_metric((self._version, kind), tally.in_flight)
         yield requests
         yield durations
+        yield scores
         yield in_flight
 
 
-def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
+def _cumulative(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
     total = 0
     found: list[tuple[str, float]] = []
-    for bound, count in zip((*map(str, _BOUNDS), "+Inf"), buckets, strict=True):
+    for bound, count in zip((*map(str, bounds), "+Inf"), buckets, strict=True):
         total += count
         found.append((bound, float(total)))
     return found
@@ -168,6 +186,8 @@ class Counting:
             await send(message)
 
         self._counters.begin(kind)
+        if kind == LIVE:
+            scope[SCORED] = partial(self._counters.scored, kind)
         try:
             await self._app(scope, receive, watched)
         finally:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from perennial_runtime.scoring import ScoreError
 
 PREDICT_PATH = "/predict"
 VERSION_HEADER = "x-perennial-version"
+SCORED = "perennial.scored"
+"""Key of an ASGI scope: who wants to know the scores of an answer, a function of a sequence of floats."""
 CLIENT_GONE = 499
 """Status noted for a client that hung up before its request was complete; it never sees it."""
 TIMEOUT_SECONDS = 5
@@ -68,10 +70,12 @@ class Predictor:
         predictions = [Prediction.model_construct(label=self._label(score), score=score) for score in scores.tolist()]
         return PredictResponse.model_construct(predictions=predictions, version=self.version)
 
-    async def answer(self, body: bytes) -> bytes:
-        """JSON in, JSON out. Raises BadRequest or ScoreError."""
+    async def answer(self, body: bytes, tell: Callable[[Sequence[float]], None] | None = None) -> bytes:
+        """JSON in, JSON out; `tell` gets the scores. Raises BadRequest or ScoreError."""
         response = await self.predict(self.requests.parse(body))
         predictions = [{"label": item.label, "score": item.score} for item in response.predictions]
+        if tell is not None:
+            tell([item.score for item in response.predictions])
         return orjson.dumps({"predictions": predictions, "version": response.version})
 
     def _label(self, score: float) -> int:
@@ -161,7 +165,7 @@ class Door:
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         try:
             _check_headers(scope)
-            return 200, await self._predictor.answer(await _body(receive))
+            return 200, await self._predictor.answer(await _body(receive), scope.get(SCORED))
         except ClientGone:
             return CLIENT_GONE, b""
         except BadRequest as refused:

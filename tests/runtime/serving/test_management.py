@@ -9,8 +9,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from perennial_runtime.contract import DURATION_SERIES, IN_FLIGHT_SERIES, LATENCY_BOUNDS_MS, REQUESTS_SERIES
+from perennial_runtime.contract import DURATION_SERIES, IN_FLIGHT_SERIES, LATENCY_BOUNDS_MS, REQUESTS_SERIES, SCORES_SERIES
 from perennial_runtime.management import Counters, Counting, Health, management_app
+from perennial_runtime.service import SCORED
 
 VERSION = "delays-v2"
 TOKEN = "0123456789abcdef"
@@ -23,12 +24,15 @@ class World:
         self.now = 100.0
         self.status = 200
         self.takes = 0.004
+        self.scores: list[float] = []
         self.health = Health(clock=lambda: self.now)
         self.counters = Counters(VERSION)
         self.app = Counting(self._answer, self.counters, self.health, TOKEN)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         self.now += self.takes
+        if SCORED in scope:
+            scope[SCORED](self.scores)
         await send({"type": "http.response.start", "status": self.status, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -210,3 +214,16 @@ async def test_a_pod_is_unready_until_it_says_so_and_alive_from_the_start() -> N
     assert (await world.managed("/readyz")).status_code == 503
     assert (await world.managed("/livez")).status_code == 200
     assert (await world.managed("/predict")).status_code == 404
+
+
+async def test_scores_of_live_requests_are_counted_in_twenty_bins() -> None:
+    world = World()
+    world.scores = [0.0, 0.05, 0.051, 0.5, 1.0]
+    await world.ask()
+    world.scores = [0.9]
+    await world.ask(x_perennial_golden=TOKEN)
+    found = await world.series()
+    cumulative = [found[f"{SCORES_SERIES}_bucket", "live", str((bin_ + 1) / 20)] for bin_ in range(20)]
+    assert cumulative == [2.0] + [3.0] * 8 + [4.0] * 10 + [5.0]
+    assert found[f"{SCORES_SERIES}_sum", "live"] == pytest.approx(1.601)
+    assert (f"{SCORES_SERIES}_count", "golden") not in found

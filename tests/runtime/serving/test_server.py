@@ -46,10 +46,12 @@ def test_is_ready_only_after_its_golden_requests_went_through(pod: Pod) -> None:
 
 def test_counts_good_and_bad_answers_of_clients(pod: Pod) -> None:
     good, bad = _requests(pod, "live", "good"), _requests(pod, "live", "bad")
+    scores = _metric(pod, f'perennial_scores_count{{kind="live",version="{VERSION}"}}')
     assert httpx.post(f"{pod.url}/predict", json=BODY).status_code == 200
     assert httpx.post(f"{pod.url}/predict", json={"instances": [{}]}).status_code == 422
     assert httpx.post(f"{pod.url}/predict", json={"instances": [{**ROW, "carrier": "?"}]}).status_code == 500
     assert (_requests(pod, "live", "good"), _requests(pod, "live", "bad")) == (good + 1, bad + 2)
+    assert _metric(pod, f'perennial_scores_count{{kind="live",version="{VERSION}"}}') == scores + len(BODY["instances"])
 
 
 def test_shows_an_openapi_page_with_a_filled_in_example(pod: Pod) -> None:
