@@ -319,6 +319,26 @@ class LatencyMetric(SpecModel):
     """An answer is slow from here on."""
 
 
+class Objective(SpecModel):
+    """What is asked of a version by itself, whatever the other one does."""
+
+    max_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            json_schema_extra=rules(
+                cel(
+                    "self > 0.0 && self < 1.0",
+                    "objective.maxRate must be more than 0 and less than 1, e.g. 0.02",
+                    "'objective.maxRate is %s: it must be more than 0 and less than 1, e.g. 0.02'.format([self])",
+                )
+            ),
+        ),
+    ]
+    """Largest share of bad answers that is allowed."""
+
+
 class RolloutMetric(SpecModel):
     """What the candidate is compared with stable on."""
 
@@ -329,7 +349,13 @@ class RolloutMetric(SpecModel):
                 "a rollout metric needs exactly one of errors and latency",
                 "'metric %s has %s errors and latency: keep exactly one, e.g. errors: {}'"
                 ".format([self.name, has(self.errors) ? 'both' : 'neither'])",
-            )
+            ),
+            cel(
+                "!has(self.margin) || self.margin > (has(self.tolerance) ? self.tolerance : has(self.latency) ? 1.25 : 1.0)",
+                "a metric's margin must be more than its tolerance (1 for errors and 1.25 for latency when not given)",
+                "'metric %s has margin %s: it must be more than the tolerance, which is 1 for errors and 1.25 for latency when "
+                "not given; raise margin or lower tolerance'.format([self.name, self.margin])",
+            ),
         )
     )
 
@@ -341,6 +367,28 @@ class RolloutMetric(SpecModel):
     """Count slow answers."""
     tolerance: Annotated[float, Field(ge=1, le=10)] | None = None
     """Tolerated odds ratio; 1.0 for errors and 1.25 for latency when not given."""
+    margin: (
+        Annotated[
+            float,
+            Field(
+                gt=1,
+                le=10,
+                json_schema_extra=rules(
+                    cel(
+                        "self > 1.0 && self <= 10.0",
+                        "a metric's margin is an odds ratio of more than 1 and at most 10, e.g. 2",
+                        "'margin is %s: it is an odds ratio of more than 1 and at most 10, e.g. 2'.format([self])",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """A step passes only when the harm is shown, with 95 % confidence, to be under this odds ratio. That takes bad answers of
+    both versions: the nearer to 1, the more."""
+    objective: Objective | None = None
+    """Largest share of bad answers of a version by itself. Missed by the candidate alone: a breach. Missed by both: somebody
+    else's outage, and nothing is taken back. Not part of falseRollbackRate: a false alarm of its own is as rare again."""
     weight: Annotated[int, Field(ge=1, le=100)] = 1
     """This metric's share of falseRollbackRate."""
 
@@ -394,6 +442,9 @@ class Rollout(SpecModel):
     on_too_little_data: Literal["wait", "promote", "abort"] = "wait"
     """What happens at a step's deadline when the candidate has not answered minimumRequests. promote takes the step all the same;
     abort ends the rollout and quarantines nothing. A step that is in suspicion waits, whatever stands here."""
+    dispersion_guard: bool = False
+    """For answers that fail in bursts: every test believes its evidence less, by as much as stable's bad answers vary more than
+    independent ones. Harm is found later."""
     metrics: Annotated[list[RolloutMetric], Field(min_length=1, max_length=8, json_schema_extra=LIST_BY_NAME)] = [
         RolloutMetric(name="errors", errors=ErrorsMetric())
     ]
@@ -522,6 +573,36 @@ VersionState = Literal[
 ]  # fmt: skip
 
 
+class MarginEvidence(StatusModel):
+    """How far it is shown that the harm is small."""
+
+    margin: float
+    """The odds ratio that the harm must be shown to be under."""
+    e: float = 1.0
+    """Evidence for it; 1 is none."""
+    threshold: float = 0.0
+    """E from which on it is shown."""
+    upper_bound: float | None = None
+    """The harm is under this odds ratio with 95 % confidence, however often one looks; null until it is under the margin."""
+    message: Annotated[str, Field(max_length=256)] = ""
+
+
+class ObjectiveEvidence(StatusModel):
+    """Both versions by themselves against the largest bad rate that is allowed, since their tests began (last)."""
+
+    max_rate: float
+    candidate_total: int = 0
+    candidate_bad: int = 0
+    candidate_e: float = 1.0
+    """Evidence that the candidate's bad rate is over it; 1 is none."""
+    stable_total: int = 0
+    stable_bad: int = 0
+    stable_e: float = 1.0
+    threshold: float = 0.0
+    """E from which on it is missed. Its false alarms are not part of falseRollbackRate, but as rare again."""
+    message: Annotated[str, Field(max_length=256)] = ""
+
+
 class MetricEvidence(StatusModel):
     """What a rollout's test knew when it ended (or knows now), for people to read."""
 
@@ -542,8 +623,12 @@ class MetricEvidence(StatusModel):
     """E in parts of the threshold, at most 1."""
     guarantee: Literal["exact", "approximate", ""] = ""
     """exact: requests are given to versions one by one, so this metric rolls back at most alpha of the healthy versions;
-    approximate: connections are (no route is given), and requests of one connection are not independent."""
-    message: Annotated[str, Field(max_length=512)] = ""
+    approximate: connections are (no route is given), and their requests succeed or fail together; alpha is the aim."""
+    margin: MarginEvidence | None = None
+    objective: ObjectiveEvidence | None = None
+    variance_factor: float = 1.0
+    """The dispersion guard's: by so much every test believes its evidence less."""
+    message: Annotated[str, Field(max_length=1024)] = ""
 
 
 class ModelVersionStatus(StatusModel):
@@ -582,6 +667,42 @@ class RouteWeight(StatusModel):
     carries every weight out."""
 
 
+class MarginState(StatusModel):
+    """The test of a margin: the comparison with its arms swapped."""
+
+    margin: float
+    log_s: Annotated[list[float], Field(max_length=64)] = []
+
+
+class RateState(StatusModel):
+    """The test of one version's own bad rate."""
+
+    since: Timestamp
+    """When it began: its clock."""
+    log_s: Annotated[list[float], Field(max_length=64)] = []
+    epochs: int = 0
+    spent_epochs: int = 0
+    total: int = 0
+    bad: int = 0
+
+
+class ObjectiveState(StatusModel):
+    """Where the objective of a metric stands."""
+
+    max_rate: float
+    alpha: float
+    candidate: RateState
+    stable: RateState
+    confirming: Annotated[list[float], Field(max_length=64)] = []
+    """log S of the comparison that began when the candidate's objective came into suspicion; empty while it is not."""
+    missed_at: Timestamp | None = None
+    """When the candidate missed it; stable is being asked since."""
+    outage_since: Timestamp | None = None
+    """Both missed it: somebody else's outage."""
+    loud_at: Timestamp | None = None
+    """In an outage: when one of the tests was last in suspicion."""
+
+
 class MetricState(StatusModel):
     """The e-process of one metric, enough to go on after a restart."""
 
@@ -596,6 +717,10 @@ class MetricState(StatusModel):
     stable_bad: int = 0
     strata: Annotated[list[float], Field(max_length=5)] = []
     """Mantel-Haenszel sums, for the odds ratio that is shown."""
+    margin: MarginState | None = None
+    objective: ObjectiveState | None = None
+    dispersion: Annotated[list[float], Field(max_length=8)] = []
+    """Sums of the dispersion guard over stable's batches; empty without the guard."""
 
 
 class PodReading(StatusModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import arms, measuring, rollout, routers, training, watch, window
+from perennial.core import arms, measuring, objective, rollout, routers, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -202,13 +202,16 @@ def _watch(draft: Draft, before: RolloutStatus) -> None:
 
 def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Course) -> None:
     """What every pass of a rollout leaves: its state, what it found, its evidence; and the return after a breach."""
-    draft.findings.extend([*course.findings, *(rollout.breached(course.rollout) if course.outcome == "continue" else ())])
+    lasting = (*rollout.breached(course.rollout), *objective.findings(course.rollout)) if course.outcome == "continue" else ()
+    draft.findings.extend([*course.findings, *lasting])
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)
     if course.evidence and (draft.urgent or saves(draft)):
-        guarantee = routers.guarantee_of(draft.observed.spec)
-        draft.set_version(number, evidence=[one.model_copy(update={"guarantee": guarantee}) for one in course.evidence])
+        worth = {} if routers.guarantee_of(draft.observed.spec) == "exact" else {"guarantee": "approximate"}
+        draft.set_version(number, evidence=[one.model_copy(update=worth) for one in course.evidence])
+    for kind, reason, words in objective.events(before, course.rollout) if course.outcome == "continue" else ():
+        draft.event(kind, reason, words)
     if course.rollout.breach and not before.breach:
         draft.event("Warning", "Breached", f"v{number}: {course.rollout.breach}; a person must promote or abort it")
     if course.outcome != "continue":

@@ -7,7 +7,7 @@ taken (`settled`) before evidence is gathered again. `rollout` judges what comes
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, RolloutMetric, RolloutStatus
-from perennial.core import analysis, routers
+from perennial.core import analysis, metrics, routers
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -25,12 +25,10 @@ def tolerance_of(metric: RolloutMetric) -> float:
     return ERRORS_TOLERANCE if metric.errors is not None else LATENCY_TOLERANCE
 
 
-def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
-    """The test of each metric in numbers and words, as it stands."""
+def evidence_of(rollout: RolloutStatus, guarantee: analysis.Guarantee = "exact") -> tuple[MetricEvidence, ...]:
+    """The tests of each metric in numbers and words, as they stand."""
     share = rollout.weight / 100
-    return tuple(
-        analysis.shown(state.name, analysis.evidence(resumed(rollout, state), state.alpha, share)) for state in rollout.metrics
-    )
+    return tuple(analysis.report(state, rollout.planned_seconds, share, guarantee) for state in rollout.metrics)
 
 
 def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
@@ -58,14 +56,14 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     read = {"pods": analysis.to_readings(look.readings), "measured": True}
     finding = Finding("Measured", True, carried.reason or "EveryPodRead", carried.message)
     if not rollout.settled:
-        metrics = _advanced(observed, rollout, analysis.broken_off(look))
-        return rollout.model_copy(update={**read, "metrics": metrics, "settled": True}), finding
+        tests = _advanced(observed, rollout, analysis.broken_off(look))
+        return rollout.model_copy(update={**read, "metrics": tests, "settled": True}), finding
     if rollout.measured and look.readings == analysis.from_readings(rollout.pods):
         return rollout, finding
-    metrics = _advanced(observed, rollout, look)
+    tests = _advanced(observed, rollout, look)
     started = rollout.step_started_at or (stamp(observed.now) if look.candidate.total and carried.reached else None)
     requests = rollout.step_candidate_requests + look.candidate.total
-    update = {**read, "unsaved": True, "metrics": metrics, "step_started_at": started, "step_candidate_requests": requests}
+    update = {**read, "unsaved": True, "metrics": tests, "step_started_at": started, "step_candidate_requests": requests}
     return rollout.model_copy(update=update), finding
 
 
@@ -77,9 +75,8 @@ def _older_pods(observed: Observed, rollout: RolloutStatus) -> set[str]:
 
 
 def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -> list[MetricState]:
-    elapsed = since(observed.now, rollout.started_at)
     wishes = {metric.name: metric for metric in observed.spec.rollout.metrics}
-    return [_advance(rollout, state, wishes.get(state.name), look, elapsed) for state in rollout.metrics]
+    return [_advance(observed, rollout, state, wishes.get(state.name), look) for state in rollout.metrics]
 
 
 def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
@@ -89,12 +86,12 @@ def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
 
 
 def _advance(
-    rollout: RolloutStatus, state: MetricState, wish: RolloutMetric | None, look: analysis.Look, elapsed: float
+    observed: Observed, rollout: RolloutStatus, state: MetricState, wish: RolloutMetric | None, look: analysis.Look
 ) -> MetricState:
     if wish is None:
-        return state
+        return state.model_copy(update={"margin": None, "objective": None})
     block = analysis.errors(look) if wish.latency is None else analysis.slow(look, bound_index(wish.latency.slower_than))
-    return analysis.save(state.name, state.alpha, analysis.advance(resumed(rollout, state), block, elapsed))
+    return metrics.advanced(observed, rollout, state, wish, block, guarantee=routers.guarantee_of(observed.spec))
 
 
 def bound_index(slower_than: str) -> int:

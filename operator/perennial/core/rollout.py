@@ -12,7 +12,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
-from perennial.core import analysis, routers
+from perennial.core import analysis, objective, routers, shortfall
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -78,7 +78,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    findings = (_waiting_for_requests(observed, rollout, finding), *_inconclusive(observed, rollout))
+    findings = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
     return Course(rollout, findings=findings, evidence=evidence_of(rollout))
 
 
@@ -96,7 +96,7 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     rollout, finding, _ = looked
     wish = observed.spec.rollout.watch
     over = wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_)
-    if over and not rollout.breach and not observed.spec.paused:
+    if over and not rollout.breach and not observed.spec.paused and not objective.holds_watch(rollout):
         words = _watch_words(wish, rollout)
         return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(rollout), True)
     return Course(rollout, findings=(finding,), evidence=evidence_of(rollout))
@@ -136,16 +136,18 @@ def _look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutS
     unready = _withhold(observed, rollout)
     if unready:
         return unready
-    settled_before = rollout.settled
+    before = rollout
     rollout, finding = measure(observed, rollout)
+    rollout, missed = objective.judged(observed, rollout, finding.status is True)
     verdicts = [analysis.judge(state.name, resumed(rollout, state), state.alpha) for state in rollout.metrics]
-    breach = next((verdict for verdict in verdicts if isinstance(verdict, analysis.Breach)), None)
+    breach = next((verdict for verdict in verdicts if isinstance(verdict, analysis.Breach)), missed)
     if breach and not rollout.breach:
         return _breach(observed, rollout, breach)
-    if rollout.settled and not settled_before:
+    if (rollout.settled and not before.settled) or objective.decided(before, rollout):
         # settled is written at once: what is answered while the operator is away counts when it is back
         return Course(rollout, findings=(finding,), evidence=evidence_of(rollout), changed=True)
-    return rollout, finding, all(isinstance(verdict, analysis.Clear) for verdict in verdicts)
+    clear = all(isinstance(verdict, analysis.Clear) for verdict in verdicts) and not objective.suspicions(rollout)
+    return rollout, finding, clear
 
 
 def deadline_seconds(wish: Rollout, index: int) -> float:
@@ -224,30 +226,19 @@ def _not_ready(workload: Workload | None) -> Finding:
     return Finding("Measured", False, "CanaryNotReady", f"no traffic to the candidate: {why_not_ready(workload)}")
 
 
-def _waiting_for_requests(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Finding:
-    """A hold that is over and still no next step: most often nobody asks."""
-    wish = observed.spec.rollout
-    hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
-    few = rollout.step_candidate_requests < wish.minimum_requests
-    if finding.status is not True or not few or since(observed.now, rollout.step_entered_at) <= hold:
-        return finding
-    words = f"the hold of step {rollout.step + 1} is over; the candidate has to answer {wish.minimum_requests} requests in it"
-    return Finding("Measured", True, "TooFewRequests", words)
-
-
 def _may_pass(observed: Observed, rollout: RolloutStatus, clear: bool) -> bool:
     wish = observed.spec.rollout
     hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
     held = rollout.step_started_at is not None and since(observed.now, rollout.step_started_at) >= hold
-    return held and clear and rollout.step_candidate_requests >= wish.minimum_requests and not observed.spec.paused
+    enough = rollout.step_candidate_requests >= wish.minimum_requests
+    return held and clear and enough and not observed.spec.paused and shortfall.margins_shown(observed, rollout)
 
 
 def _pass(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Course:
     following = rollout.step + 1
     if following >= len(observed.spec.rollout.steps):
-        return Course(
-            rollout, "promote", "EveryStepPassed", "no evidence of harm in any step", (finding,), evidence_of(rollout), True
-        )
+        words = shortfall.promise(observed, rollout)
+        return Course(rollout, "promote", "EveryStepPassed", words, (finding,), evidence_of(rollout), True)
     entered = _entered(observed, rollout, following)
     return Course(entered, findings=(finding,), evidence=evidence_of(entered), changed=True, wake_after=CHANGED_SECONDS)
 
@@ -267,17 +258,20 @@ def _entered(observed: Observed, rollout: RolloutStatus, index: int) -> RolloutS
 
 
 def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, clear: bool) -> Course | None:
-    """Too little data at the step's deadline: what the wish says. Suspicion is no lack of data, and waits."""
+    """Too little data at the step's deadline: what the wish says. Suspicion is no lack of data, and waits; a margin that is not
+    shown is one, but it was asked for, so `promote` does not skip it."""
     wish = observed.spec.rollout
     limit = deadline_seconds(wish, rollout.step)
-    little = rollout.step_candidate_requests < wish.minimum_requests
-    if not little or not clear or observed.spec.paused or since(observed.now, rollout.step_entered_at) <= limit:
+    missing = shortfall.lacks(observed, rollout)
+    if not missing or not clear or observed.spec.paused or since(observed.now, rollout.step_entered_at) <= limit:
         return None
-    words = f"step {rollout.step + 1}: {rollout.step_candidate_requests} of {wish.minimum_requests} requests within {limit:.0f} s"
+    words = f"step {rollout.step + 1} within {limit:.0f} s: " + shortfall.said(missing)
     match wish.on_too_little_data:
         case "wait":
             return None
         case "promote":
+            if not shortfall.margins_shown(observed, rollout):
+                return None
             passed = _pass(observed, rollout, finding)
             return passed if passed.outcome == "continue" else replace(passed, message=f"{words}; onTooLittleData is promote")
         case "abort":
@@ -290,8 +284,6 @@ def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, 
     if rollout.breach or since(observed.now, rollout.step_entered_at) <= limit:
         return ()
     weight = 0 if rollout.withheld else rollout.weight
-    words = (
-        f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s: "
-        f"{observed.spec.rollout.minimum_requests} requests to the candidate and a clear test are needed; waiting"
-    )
-    return (Finding("Inconclusive", True, "StepDeadline", words),)
+    missing = shortfall.said(shortfall.lacks(observed, rollout)) or "every pod has to be read"
+    words = f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s; {missing}; waiting"
+    return (shortfall.told(observed, rollout, Finding("Inconclusive", True, "StepDeadline", words), SAVE_SECONDS),)

@@ -3,10 +3,13 @@
     counting.look -> counting.errors | counting.slow -> advance -> judge -> Breach | Clear | Continue
                                                             \\-> evidence (for status, events, people)
 
-docs/statistics.md tells the method and what it reached in simulation.
+Beside the comparison a metric may have a margin (`margin`: harm shown to be small) and an objective (`rate`: one version's own
+bad rate); `dispersion` guards all of them against answers that come in bursts. docs/statistics.md tells the methods and what they
+reached in simulation.
 """
 
 from perennial.core.analysis.counting import Increments, Look, broken_off, errors, from_readings, look, slow, to_readings
+from perennial.core.analysis.dispersion import Dispersion, counted, variance_factor
 from perennial.core.analysis.eprocess import Block, EProcess, advance, log_e, start
 from perennial.core.analysis.evidence import (
     Breach,
@@ -18,35 +21,72 @@ from perennial.core.analysis.evidence import (
     evidence,
     judge,
     judge_crashes,
+    short,
     split_alpha,
 )
-from perennial.core.analysis.saved import resume, save, shown
+from perennial.core.analysis.margin import advance_margin, is_shown, start_margin, upper_bound
+from perennial.core.analysis.rate import RateTest, advance_rate, start_rate
+from perennial.core.analysis.reported import Guarantee, e_of, margin_evidence, objective_evidence, report, shown
+from perennial.core.analysis.saved import (
+    resume,
+    resume_confirming,
+    resume_dispersion,
+    resume_margin,
+    resume_rate,
+    save,
+    save_dispersion,
+    save_margin,
+    save_rate,
+)
 
 __all__ = [
     "Block",
     "Breach",
     "Clear",
     "Continue",
+    "Dispersion",
     "EProcess",
     "Evidence",
+    "Guarantee",
     "Increments",
     "Look",
     "OddsRatio",
+    "RateTest",
     "Verdict",
     "advance",
+    "advance_margin",
+    "advance_rate",
     "broken_off",
+    "counted",
+    "e_of",
     "errors",
     "evidence",
     "from_readings",
+    "is_shown",
     "judge",
     "judge_crashes",
     "log_e",
     "look",
+    "margin_evidence",
+    "objective_evidence",
+    "report",
     "resume",
+    "resume_confirming",
+    "resume_dispersion",
+    "resume_margin",
+    "resume_rate",
     "save",
+    "save_dispersion",
+    "save_margin",
+    "save_rate",
+    "short",
     "shown",
     "slow",
     "split_alpha",
     "start",
+    "start_margin",
+    "start_rate",
     "to_readings",
+    "upper_bound",
+    "variance_factor",
 ]

@@ -14,8 +14,8 @@ the traffic and the weights did: E is a nonnegative supermartingale that starts 
 1939; Ramdas et al., arXiv:2210.01948, for e-processes; Johari et al., arXiv:1512.04922, for why a fixed threshold looked at
 again and again is no test).
 
-Everything here is a pure function; the state is 32 logarithms and a few counts, and `log_s` is kept rounded (down, so that
-rounding can never cause a rollback) to what the status holds: an operator that comes back computes the same E, to the last bit.
+The same test with the arms swapped, and a tolerance under 1, is `margin`'s. Everything here is a pure function; the state is 32
+logarithms (`mixture`) and a few counts.
 """
 
 from __future__ import annotations
@@ -25,21 +25,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perennial.core.analysis.hypergeometric import Margins, log_normalisers
+from perennial.core.analysis.mixture import DECIMALS, RATIOS, Mixture, begin, multiplied
 
-RATIOS = 32
-"""Odds ratios r in the mixture, evenly weighted."""
 NEAREST = 1.05
 """The smallest r, in units of the tolerated odds ratio."""
 FARTHEST = 50.0
 """The largest r: an odds ratio of 50 turns 0.5 % bad answers into 20 %."""
 AT_LEAST = 5.0
 """The largest r is never under this many times the tolerated odds ratio."""
-EPOCH_SECONDS = 10.0
-"""How often the mixture over start times takes on a new start."""
-MASS_AT_START = 0.5
-"""Share of the mixture that bets on 'bad from the start'; the epochs share the rest."""
-DECIMALS = 9
-"""Decimals of log S that are kept: the loss is under 4e-6 of E in an hour of looks at every second."""
 LARGEST_TOLERANCE = 100.0
 
 
@@ -95,97 +88,90 @@ class EProcess:
     """Where the test of one metric stands. Made by `start`, moved on by `advance` only."""
 
     tolerance: float
-    """rho, the tolerated odds ratio, >= 1."""
-    epochs: int
-    """Start times that the mixture was planned with, besides the start itself."""
-    epochs_spent: int
-    """How many of them have begun."""
-    log_s: tuple[float, ...]
-    """log S(r), one for each of `odds_ratios(tolerance)`; finite, rounded down to DECIMALS."""
+    """rho, the odds ratio that is tolerated."""
+    ratios: tuple[float, ...]
+    """The odds ratios r > rho that it bets on, ascending; not part of what is saved, for they follow from how it was started."""
+    mixture: Mixture
     counts: Block
     """Everything counted so far."""
     strata: Strata
     """Everything counted so far, for the odds ratio that is shown."""
 
+    @property
+    def log_s(self) -> tuple[float, ...]:
+        """log S(r), one for each of `ratios`."""
+        return self.mixture.log_s
+
+    @property
+    def epochs_spent(self) -> int:
+        """Start times that have begun."""
+        return self.mixture.epochs_spent
+
 
 def start(tolerance: float, planned_seconds: float) -> EProcess:
-    """A test that knows nothing yet: E = 1.
+    """A test for harm that knows nothing yet: E = 1.
 
     `planned_seconds` is how long rollout and watch are planned to last; half of the mixture is kept for starts spread evenly
     over it. With 0 all of it is on the start. It must not be changed under way: what is already spent would be spent twice.
     """
     if not 1.0 <= tolerance <= LARGEST_TOLERANCE:
         raise ValueError(f"tolerance is an odds ratio between 1 and {LARGEST_TOLERANCE:g}; found {tolerance}")
-    if not 0.0 <= planned_seconds < math.inf:
-        raise ValueError(f"planned_seconds must be finite and not negative; found {planned_seconds}")
-    epochs = planned_epochs(planned_seconds)
-    at_start = MASS_AT_START if epochs else 1.0
-    return EProcess(tolerance, epochs, 0, (_rounded(math.log(at_start)),) * RATIOS, Block(), Strata())
+    return betting(tolerance, odds_ratios(tolerance), planned_seconds)
 
 
-def planned_epochs(planned_seconds: float) -> int:
-    """Start times in the mixture besides the start itself: one every 10 s."""
-    return math.ceil(planned_seconds / EPOCH_SECONDS)
+def betting(tolerance: float, ratios: tuple[float, ...], planned_seconds: float) -> EProcess:
+    """A test of 'the odds ratio is at most `tolerance`' that bets on these 32 ratios, ascending and all above it."""
+    if len(ratios) != RATIOS or not 0.0 < tolerance < ratios[0]:
+        raise ValueError(
+            f"{RATIOS} ratios above the tolerance are needed; found {len(ratios)} from {ratios[:1]} over {tolerance}"
+        )
+    return EProcess(tolerance, ratios, begin(planned_seconds), Block(), Strata())
 
 
-def advance(state: EProcess, block: Block, elapsed_seconds: float) -> EProcess:
+def advance(state: EProcess, block: Block, elapsed_seconds: float, variance_factor: float = 1.0) -> EProcess:
     """The state after one more block, which closed `elapsed_seconds` after the rollout began.
 
-    Epochs that began meanwhile come into the mixture before the block is judged. When they do depends on time alone, never on
-    the answers in the block; that is what keeps the product a supermartingale. A block that only one table could have produced
-    (an arm without traffic, no bad answer, nothing but bad answers) changes no number but the counts.
+    A block that only one table could have produced (an arm without traffic, no bad answer, nothing but bad answers) changes no
+    number but the counts. `variance_factor` phi >= 1, known before the block, tempers it: L(r)^(1/phi) has mean at most 1 where
+    L(r) has (Jensen).
     """
     margins = block.margins
     if margins.determined:
         return replace(state, counts=state.counts + block)
-    due = max(state.epochs_spent, min(state.epochs, int(max(0.0, elapsed_seconds) // EPOCH_SECONDS) + 1))
-    arriving = (due - state.epochs_spent) * _mass_of_epoch(state.epochs)
-    ratios = odds_ratios(state.tolerance)
-    base, *normalisers = log_normalisers(margins, (state.tolerance, *ratios))
+    base, *normalisers = log_normalisers(margins, (state.tolerance, *state.ratios))
     log_rho = math.log(state.tolerance)
-    log_s = tuple(
-        _rounded(_plus(old, arriving) + block.candidate_bad * (math.log(r) - log_rho) + base - normaliser)
-        for old, r, normaliser in zip(state.log_s, ratios, normalisers, strict=True)
+    factors = (
+        (block.candidate_bad * (math.log(r) - log_rho) + base - normaliser) / variance_factor
+        for r, normaliser in zip(state.ratios, normalisers, strict=True)
     )
-    return EProcess(state.tolerance, state.epochs, due, log_s, state.counts + block, _with_stratum(state.strata, block))
+    return replace(
+        state,
+        mixture=multiplied(state.mixture, factors, elapsed_seconds),
+        counts=state.counts + block,
+        strata=_with_stratum(state.strata, block),
+    )
 
 
 def log_e(state: EProcess) -> float:
     """log E. Its exponential overflows from about 709 on; compare logarithms."""
-    top = max(state.log_s)
-    mixed = top + math.log(math.fsum(math.exp(value - top) for value in state.log_s) / RATIOS)
-    return _plus(mixed, unspent(state))
+    return state.mixture.log_e
 
 
 def unspent(state: EProcess) -> float:
     """Part of the mixture over start times that has not begun."""
-    return (state.epochs - state.epochs_spent) * _mass_of_epoch(state.epochs)
+    return state.mixture.unspent
 
 
 @lru_cache(maxsize=64)
 def odds_ratios(tolerance: float) -> tuple[float, ...]:
     """The 32 odds ratios that the test bets on, log-spaced from just above the tolerated one to 50."""
-    low, high = math.log(NEAREST * tolerance), math.log(max(FARTHEST, AT_LEAST * tolerance))
+    return log_spaced(NEAREST * tolerance, max(FARTHEST, AT_LEAST * tolerance))
+
+
+def log_spaced(lowest: float, highest: float) -> tuple[float, ...]:
+    """32 numbers from one to the other, each the same multiple of the one before."""
+    low, high = math.log(lowest), math.log(highest)
     return tuple(math.exp(low + (high - low) * index / (RATIOS - 1)) for index in range(RATIOS))
-
-
-def _mass_of_epoch(epochs: int) -> float:
-    return (1.0 - MASS_AT_START) / epochs if epochs else 0.0
-
-
-def _plus(log_value: float, addend: float) -> float:
-    """log(exp(log_value) + addend)."""
-    if addend <= 0.0:
-        return log_value
-    log_addend = math.log(addend)
-    top, low = max(log_value, log_addend), min(log_value, log_addend)
-    return top + math.log1p(math.exp(low - top))
-
-
-def _rounded(value: float) -> float:
-    """Down to DECIMALS; rounding twice changes nothing that rounding once did not."""
-    nearest = round(value, DECIMALS)
-    return nearest if nearest <= value else round(nearest - 10.0**-DECIMALS, DECIMALS)
 
 
 def _with_stratum(strata: Strata, block: Block) -> Strata:

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perennial.core.analysis.eprocess import RATIOS, Block, EProcess, Strata, log_e, odds_ratios, unspent
+from perennial.core.analysis.eprocess import Block, EProcess, Strata, log_e
+from perennial.core.analysis.mixture import Mixture
 
 SHADOW_SHARE = 0.2
 """Share of falseRollbackRate that the shadow stage may use up, where there is one."""
@@ -58,7 +59,7 @@ class OddsRatio:
     arm has too few bad answers for the former."""
 
     def __str__(self) -> str:
-        return f"{_short(self.estimate)} ({_short(self.low)} to {_short(self.high)})"
+        return f"{short(self.estimate)} ({short(self.low)} to {short(self.high)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Evidence:
         parts = [f"candidate {c.candidate_bad} bad of {c.candidate_total}, stable {c.stable_bad} of {c.stable_total}"]
         if self.odds_ratio is not None:
             parts.append(f"odds ratio {self.odds_ratio}")
-        parts.append(f"E {_short(self.e)} (rolled back at {_short(self.threshold)})")
+        parts.append(f"E {short(self.e)} (rolled back at {short(self.threshold)})")
         if self.more_bad:
             parts.append(f"{self.more_bad} more bad answer{'s' if self.more_bad > 1 else ''} would have ended it")
         return "; ".join(parts)
@@ -120,9 +121,9 @@ def judge_crashes(candidate: int, stable: int) -> Breach | None:
     return Breach("CanaryCrashing", f"the candidate's server ended abnormally {candidate} times in this rollout, stable's never")
 
 
-def evidence(state: EProcess, alpha: float, candidate_share: float | None = None) -> Evidence:
+def evidence(state: EProcess, alpha: float, candidate_share: float | None = None, variance_factor: float = 1.0) -> Evidence:
     """The numbers behind a verdict. `candidate_share` is the candidate's part of the traffic now; what was counted so far if
-    not given."""
+    not given. `variance_factor` is the dispersion guard's."""
     value = log_e(state)
     return Evidence(
         counts=state.counts,
@@ -130,7 +131,7 @@ def evidence(state: EProcess, alpha: float, candidate_share: float | None = None
         threshold=1.0 / alpha,
         pass_below=1.0 / math.sqrt(alpha),
         odds_ratio=odds_ratio(state),
-        more_bad=more_bad(state, alpha, candidate_share),
+        more_bad=more_bad(state, alpha, candidate_share, variance_factor),
     )
 
 
@@ -146,7 +147,7 @@ def odds_ratio(state: EProcess) -> OddsRatio | None:
     return _with_interval(strata.r / strata.s, _variance(strata), "mantel-haenszel")
 
 
-def more_bad(state: EProcess, alpha: float, candidate_share: float | None = None) -> int | None:
+def more_bad(state: EProcess, alpha: float, candidate_share: float | None = None, variance_factor: float = 1.0) -> int | None:
     """How many bad answers of the candidate, one after the other and with every other answer good, would bring E to 1 / alpha.
 
     In much traffic of which the candidate has the share w, a single bad answer that is the candidate's multiplies S(r) by
@@ -162,7 +163,8 @@ def more_bad(state: EProcess, alpha: float, candidate_share: float | None = None
     if share is None or not 0.0 < share < 1.0:
         return None
     rho = state.tolerance
-    factors = [math.log(r / rho * (1.0 - share + share * rho) / (1.0 - share + share * r)) for r in odds_ratios(rho)]
+    limits = [r / rho * (1.0 - share + share * rho) / (1.0 - share + share * r) for r in state.ratios]
+    factors = [math.log(limit) / variance_factor for limit in limits]
     if _log_e_after(state, factors, MOST_BAD) < threshold:
         return None
     low, high = 0, MOST_BAD
@@ -173,14 +175,9 @@ def more_bad(state: EProcess, alpha: float, candidate_share: float | None = None
 
 
 def _log_e_after(state: EProcess, factors: list[float], bad: int) -> float:
-    values = [value + bad * factor for value, factor in zip(state.log_s, factors, strict=True)]
-    top = max(values)
-    mixed = top + math.log(math.fsum(math.exp(value - top) for value in values) / RATIOS)
-    left = unspent(state)
-    if not left:
-        return mixed
-    top = max(mixed, math.log(left))
-    return top + math.log(math.exp(mixed - top) + math.exp(math.log(left) - top))
+    mixture = state.mixture
+    log_s = tuple(value + bad * factor for value, factor in zip(mixture.log_s, factors, strict=True))
+    return Mixture(mixture.epochs, mixture.epochs_spent, log_s).log_e
 
 
 def _share(counts: Block) -> float | None:
@@ -204,7 +201,7 @@ def _with_interval(estimate: float, variance: float, method: str) -> OddsRatio:
     return OddsRatio(estimate, estimate / factor, estimate * factor, method)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """About three figures, without an exponent where a person would write none."""
     if value and not 1e-3 <= value < 1e6:
         return f"{value:.1e}"

@@ -1,0 +1,239 @@
+"""A version's own bad rate against its objective, and whose fault it is when that is missed.
+
+`metrics` moves three tests on: the candidate's rate, stable's rate, and, from the moment that the candidate's comes into
+suspicion, a comparison begun afresh. Nothing in here counts; each pass of a rollout asks `judged` what follows:
+
+    candidate misses it, stable in suspicion          outage: somebody else's, nothing is taken back; both tests begin again
+    candidate misses it, afresh shown to be worse     breach ObjectiveMissed
+    candidate misses it, neither yet                  stable is asked for ASKING_SECONDS; then the stronger of the two decides
+    candidate misses it, stable has no ready pod      nobody to ask and nobody to go back to: waits
+
+The comparison begun afresh is shown at E >= 1 / alpha: an outage that fails both alike is taken for the candidate's fault with
+probability at most alpha. The metric's own comparison goes on deciding throughout, whatever is found here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from perennial.api.v1alpha1 import MetricState, ObjectiveState, RolloutStatus
+from perennial.core import analysis
+from perennial.core.arms import ready_pods, workload_of
+from perennial.core.conditions import Finding
+from perennial.core.inputs import since, stamp
+from perennial.core.observed import Observed
+
+ASKING_SECONDS = 30.0
+"""How long stable is asked at most whether it misses the objective too."""
+QUIET_SECONDS = 60.0
+"""An outage is over when so long neither test was in suspicion."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """The three tests of a metric, as logarithms of E."""
+
+    candidate: float
+    stable: float
+    confirming: float
+    missed: float
+    """log E from which on a test has decided."""
+
+    @property
+    def suspicion(self) -> float:
+        """log E from which on a test is in suspicion."""
+        return self.missed / 2.0
+
+    @property
+    def has_missed(self) -> bool:
+        """The candidate misses its objective."""
+        return self.candidate >= self.missed
+
+
+def judged(observed: Observed, rollout: RolloutStatus, measured: bool) -> tuple[RolloutStatus, analysis.Breach | None]:
+    """The rollout with what was found about its objectives, and a breach if there is one.
+
+    Where this pass was not `measured`, no time runs out: what cannot be read must not decide.
+    """
+    if rollout.breach or not any(state.objective for state in rollout.metrics):
+        return rollout, None
+    metrics, breach = [], None
+    for state in rollout.metrics:
+        found, missed = (state.objective, None) if state.objective is None else _judge(observed, rollout, state, measured)
+        breach = breach or missed
+        metrics.append(state if found == state.objective else state.model_copy(update={"objective": found}))
+    return rollout.model_copy(update={"metrics": metrics}), breach
+
+
+def decided(before: RolloutStatus, after: RolloutStatus) -> bool:
+    """Whether an outage began or ended, or stable began to be asked: that is written at once."""
+    return [_stage(state.objective) for state in before.metrics] != [_stage(state.objective) for state in after.metrics]
+
+
+def suspicions(rollout: RolloutStatus) -> dict[str, str]:
+    """Why a step does not pass and a watch does not end, by metric."""
+    found: dict[str, str] = {}
+    for state in rollout.metrics:
+        if state.objective is None:
+            continue
+        tests = _tests(state.objective, state)
+        stage = _stage(state.objective)
+        if stage == "outage":
+            found[state.name] = "both versions miss its objective"
+        elif stage == "asking":
+            found[state.name] = "the candidate misses its objective; stable is being asked"
+        elif tests.candidate >= tests.suspicion:
+            e, limit = (analysis.short(analysis.e_of(value)) for value in (tests.candidate, tests.suspicion))
+            found[state.name] = f"its objective is in suspicion: E {e}, under {limit} is needed"
+    return found
+
+
+def holds_watch(rollout: RolloutStatus) -> bool:
+    """Whether the watch must not end: in an outage, and while stable is asked."""
+    return any(_stage(state.objective) for state in rollout.metrics)
+
+
+def findings(rollout: RolloutStatus) -> tuple[Finding, ...]:
+    """What is told while an outage lasts or an objective is missed. Nothing in the words ticks."""
+    if rollout.breach:
+        return ()
+    with_objective = {state.name: (state.objective, state) for state in rollout.metrics if state.objective is not None}
+    outages = [name for name, (objective, _) in with_objective.items() if objective.outage_since]
+    if outages:
+        words = (
+            f"{_names(with_objective, outages)}: v{rollout.candidate} and v{rollout.stable} both miss it, so going back would "
+            f"not help: weights stay until neither is in suspicion for {QUIET_SECONDS:.0f} s; look at what both depend on"
+        )
+        return (Finding("Outage", True, "BothVersions", words),)
+    asking = [name for name, (objective, _) in with_objective.items() if objective.missed_at]
+    if asking:
+        words = (
+            f"{_names(with_objective, asking)}: v{rollout.candidate} misses it; v{rollout.stable} is asked for at most "
+            f"{ASKING_SECONDS:.0f} s whether it does too"
+        )
+        return (Finding("ObjectiveMissed", True, "AskingStable", words),)
+    alone = [name for name, (objective, state) in with_objective.items() if _tests(objective, state).has_missed]
+    if alone:
+        words = (
+            f"{_names(with_objective, alone)}: v{rollout.candidate} misses it, and v{rollout.stable} has no ready pod to compare "
+            "with or to go back to; waiting for one"
+        )
+        return (Finding("ObjectiveMissed", True, "NothingToReturnTo", words),)
+    return ()
+
+
+def events(before: RolloutStatus, after: RolloutStatus) -> tuple[tuple[Literal["Normal", "Warning"], str, str], ...]:
+    """(type, reason, message) of outages that began or ended."""
+    earlier = {state.name: state.objective for state in before.metrics}
+    told: list[tuple[Literal["Normal", "Warning"], str, str]] = []
+    for state in after.metrics:
+        was, now = _is_out(earlier.get(state.name)), _is_out(state.objective)
+        if now and not was and state.objective is not None:
+            words = f"v{after.candidate} and v{after.stable} both miss {_name(state.name, state.objective)}"
+            told.append(("Warning", "Outage", f"{words}: nothing is taken back, for that would not help"))
+        if was and not now and state.objective is not None:
+            words = f"neither v{after.candidate} nor v{after.stable} misses {_name(state.name, state.objective)} any more"
+            told.append(("Normal", "OutageOver", f"{words}: the rollout goes on"))
+    return tuple(told)
+
+
+def _judge(
+    observed: Observed, rollout: RolloutStatus, state: MetricState, measured: bool
+) -> tuple[ObjectiveState | None, analysis.Breach | None]:
+    """One metric's objective: what its state becomes, and whether it is a breach."""
+    objective = state.objective
+    if objective is None:
+        return None, None
+    tests = _tests(objective, state)
+    stable_ready = bool(ready_pods(workload_of(observed, rollout.stable), observed.now)) and not rollout.stable_away
+    if tests.has_missed and not stable_ready:
+        lonely = objective.model_copy(update={"missed_at": None})
+        return (_outage(observed, rollout, objective) if objective.outage_since else lonely), None
+    if tests.has_missed and tests.stable >= tests.suspicion:
+        return _outage(observed, rollout, objective), None
+    if tests.has_missed:
+        return _asking(observed, rollout, state, objective, tests, measured=measured)
+    return _quiet(observed, rollout, _confirmed(state, objective, tests), tests), None
+
+
+def _asking(
+    observed: Observed, rollout: RolloutStatus, state: MetricState, objective: ObjectiveState, tests: _Tests, *, measured: bool
+) -> tuple[ObjectiveState, analysis.Breach | None]:
+    """The candidate misses its objective and nothing is known of stable yet."""
+    if objective.missed_at is None:
+        asked = _confirmed(state, objective, tests).model_copy(update={"missed_at": stamp(observed.now)})
+        return (_asked_afresh(observed, asked) if tests.stable < 0.0 else asked), None
+    late = measured and since(observed.now, objective.missed_at) >= ASKING_SECONDS
+    if tests.confirming < tests.missed and not late:
+        return objective, None
+    if tests.confirming < tests.missed and tests.stable > max(0.0, tests.confirming):
+        return _outage(observed, rollout, objective), None
+    evidence = analysis.objective_evidence(objective)
+    words = f"{state.name}: {evidence.message}; stable does not miss it as far as it was asked"
+    return objective, analysis.Breach("ObjectiveMissed", words)
+
+
+def _outage(observed: Observed, rollout: RolloutStatus, objective: ObjectiveState) -> ObjectiveState:
+    """Both miss it; both tests begin again, so that they can tell when it is over and whether one of them stays bad."""
+    now = stamp(observed.now)
+    began = analysis.save_rate(analysis.start_rate(objective.max_rate, rollout.planned_seconds), now)
+    update = {"candidate": began, "stable": began, "confirming": [], "missed_at": None, "loud_at": now}
+    return objective.model_copy(update={**update, "outage_since": objective.outage_since or now})
+
+
+def _quiet(observed: Observed, rollout: RolloutStatus, objective: ObjectiveState, tests: _Tests) -> ObjectiveState:
+    """In an outage: whether it is over. A test that decided begins again, or what it knows would outlast what it is about."""
+    if objective.outage_since is None:
+        return objective
+    if tests.stable >= tests.missed:
+        return _outage(observed, rollout, objective)
+    if max(tests.candidate, tests.stable) >= tests.suspicion:
+        return objective.model_copy(update={"loud_at": stamp(observed.now)})
+    if since(observed.now, objective.loud_at) < QUIET_SECONDS:
+        return objective
+    return objective.model_copy(update={"outage_since": None, "loud_at": None})
+
+
+def _confirmed(state: MetricState, objective: ObjectiveState, tests: _Tests) -> ObjectiveState:
+    """The comparison begins afresh when the candidate's test comes into suspicion, and is dropped when that has gone."""
+    if tests.candidate >= tests.suspicion and not objective.confirming:
+        return objective.model_copy(update={"confirming": list(analysis.start(state.tolerance, 0.0).log_s)})
+    if tests.candidate < 0.0 and objective.confirming:
+        return objective.model_copy(update={"confirming": []})
+    return objective
+
+
+def _asked_afresh(observed: Observed, objective: ObjectiveState) -> ObjectiveState:
+    """The question is whether stable is bad now: the good answers that its test has banked must not hide it."""
+    fresh = analysis.save_rate(analysis.start_rate(objective.max_rate, 0.0), stamp(observed.now))
+    return objective.model_copy(update={"stable": fresh})
+
+
+def _tests(objective: ObjectiveState, state: MetricState) -> _Tests:
+    return _Tests(
+        candidate=analysis.resume_rate(objective.candidate, objective.max_rate).log_e,
+        stable=analysis.resume_rate(objective.stable, objective.max_rate).log_e,
+        confirming=analysis.log_e(analysis.resume_confirming(state.tolerance, objective.confirming)),
+        missed=-math.log(objective.alpha),
+    )
+
+
+def _stage(objective: ObjectiveState | None) -> Literal["outage", "asking", ""]:
+    if objective is None:
+        return ""
+    return "outage" if objective.outage_since else "asking" if objective.missed_at else ""
+
+
+def _is_out(objective: ObjectiveState | None) -> bool:
+    return _stage(objective) == "outage"
+
+
+def _names(objectives: Mapping[str, tuple[ObjectiveState, MetricState]], names: list[str]) -> str:
+    return ", ".join(_name(name, objectives[name][0]) for name in names)
+
+
+def _name(metric: str, objective: ObjectiveState) -> str:
+    return f"the objective of {metric} (at most {objective.max_rate:g} bad)"

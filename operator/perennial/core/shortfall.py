@@ -1,0 +1,98 @@
+"""What a step still lacks before it may pass, in words that name the metric; and what may be said once every step has passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from perennial.api.base import seconds
+from perennial.api.v1alpha1 import MetricState, RolloutMetric, RolloutStatus
+from perennial.core import analysis, objective
+from perennial.core.conditions import Finding
+from perennial.core.inputs import since
+from perennial.core.observed import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """One thing that is missing."""
+
+    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown"]
+    words: str
+
+
+def lacks(observed: Observed, rollout: RolloutStatus) -> tuple[Lack, ...]:
+    """Everything that the step waits for beside its hold; none: it may pass."""
+    wish = observed.spec.rollout
+    answered, needed = rollout.step_candidate_requests, wish.minimum_requests
+    few = Lack("TooFewRequests", f"the candidate has to answer {needed} requests in it and answered {answered}")
+    suspicions = [Lack("Suspicion", f"{name}: {words}") for name, words in _suspicions(rollout).items()]
+    margins = [Lack("MarginNotShown", f"{name}: {words}") for name, words in _margins(observed, rollout).items()]
+    return (*([few] if answered < needed else []), *suspicions, *margins)
+
+
+def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_last: float) -> Finding:
+    """A hold that is over and still no next step: what is missing (most often nobody asks). Else the finding as it is."""
+    steps = observed.spec.rollout.steps
+    hold = seconds(steps[min(rollout.step, len(steps) - 1)].hold)
+    missing = lacks(observed, rollout)
+    if finding.status is not True or not missing or since(observed.now, rollout.step_entered_at) <= hold:
+        return finding
+    words = f"the hold of step {rollout.step + 1} is over; {said(missing)}"
+    return told(observed, rollout, Finding("Measured", True, missing[0].reason, words), words_last)
+
+
+def said(missing: tuple[Lack, ...]) -> str:
+    """All that is missing, in one line."""
+    return "; ".join(lack.words for lack in missing)
+
+
+def margins_shown(observed: Observed, rollout: RolloutStatus) -> bool:
+    """Whether the harm is shown to be under the margin of every metric that has one."""
+    return not _margins(observed, rollout)
+
+
+def told(observed: Observed, rollout: RolloutStatus, finding: Finding, words_last: float) -> Finding:
+    """The finding with the words it had, while those are younger than `words_last` seconds: numbers in them move at every look,
+    and a condition that moves is written."""
+    before = next((c for c in observed.status.conditions if (c.type, c.reason) == (finding.type, finding.reason)), None)
+    fresh = before is not None and since(observed.now, rollout.saved_at) < words_last
+    return replace(finding, message=before.message) if before is not None and fresh else finding
+
+
+def promise(observed: Observed, rollout: RolloutStatus) -> str:
+    """What every step passed says of the candidate: no more than was shown."""
+    bounds = [f"{metric.name}: {metric.margin:g}" for metric in observed.spec.rollout.metrics if metric.margin is not None]
+    if not bounds or not margins_shown(observed, rollout):
+        return "no evidence of harm in any step"
+    return f"harm shown to be under an odds ratio of ({', '.join(bounds)}), no evidence of harm otherwise"
+
+
+def _suspicions(rollout: RolloutStatus) -> dict[str, str]:
+    found = objective.suspicions(rollout)
+    for state in rollout.metrics:
+        test = analysis.resume(state, rollout.planned_seconds)
+        if not isinstance(analysis.judge(state.name, test, state.alpha), analysis.Clear):
+            e, limit = analysis.short(analysis.e_of(analysis.log_e(test))), analysis.short(state.alpha**-0.5)
+            found[state.name] = f"in suspicion: E {e}, under {limit} is needed"
+    return found
+
+
+def _margins(observed: Observed, rollout: RolloutStatus) -> dict[str, str]:
+    states = {state.name: state for state in rollout.metrics}
+    return {
+        wish.name: words
+        for wish in observed.spec.rollout.metrics
+        if wish.margin is not None and wish.name in states and (words := _not_shown(wish, states[wish.name]))
+    }
+
+
+def _not_shown(wish: RolloutMetric, state: MetricState) -> str:
+    """How far it is to the margin; empty when it is shown."""
+    if state.margin is None or state.margin.margin != wish.margin:
+        return f"nothing is known yet about its margin of {wish.margin:g}"
+    if analysis.is_shown(analysis.resume_margin(state.margin)):
+        return ""
+    evidence = analysis.margin_evidence(state)
+    bad = state.candidate_bad + state.stable_bad
+    return f"{evidence.message if evidence else ''} after {bad} bad answers of both versions"
