@@ -60,9 +60,9 @@ def _about() -> str:
         "100 requests a second, 10 % of them to the candidate, ten minutes of rollout (which is also what the stakes are spread "
         "over), 1,000 to 2,000 rollouts a line, unless it says otherwise. All rules see the very same answers. Perennial's test "
         "is the shipped code, with one metric that has all of falseRollbackRate (5 % and 1 %), and looks every second; every "
-        "five in some healthy lines, which costs less to simulate and changes no guarantee. The other rules are told the "
-        "candidate's success rate without any delay of scraping; Flagger rolls back in the check after the one that reached its "
-        "threshold. Their sources stand in tests/benchmarks/simulate_rules.py. Intervals are exact, 99 %. Settings:\n\n"
+        "five or ten where a line has no delays, which costs less to simulate and changes no guarantee. The other rules are told "
+        "the candidate's success rate without any delay of scraping; Flagger rolls back in the check after the one that reached "
+        "its threshold. Their sources stand in tests/benchmarks/simulate_rules.py. Intervals are exact, 99 %. Settings:\n\n"
         f"{settings}"
     )
 

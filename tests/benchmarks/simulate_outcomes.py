@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def outcome(times: Shares, bad_from: float | None) -> Outcome:
     return Outcome(len(times), int(np.sum(times <= turned)), tuple(waits.tolist()))
 
 
-@lru_cache(maxsize=None)
+@cache
 def binomial_interval(hits: int, runs: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Clopper and Pearson's exact interval for a probability (Biometrika 26, 1934)."""
     tail = (1.0 - confidence) / 2.0

@@ -66,14 +66,14 @@ def _healthy() -> list[Scenario]:
     swing = swinging(0.002, 0.05, 120.0)
     one, half = constant(0.01), constant(0.005)
     return [
-        Scenario("healthy", "0.1 % bad", _equal(constant(0.001))),
+        Scenario("healthy", "0.1 % bad", _equal(constant(0.001)), look_seconds=5),
         Scenario("healthy", "0.5 % bad", _equal(half)),
-        Scenario("healthy", "1 % bad", _equal(one)),
-        Scenario("healthy", "10 % bad", _equal(TENTH), look_seconds=5),
-        Scenario("healthy", "40 % bad", _equal(constant(0.4)), look_seconds=5),
+        Scenario("healthy", "1 % bad", _equal(one), look_seconds=5),
+        Scenario("healthy", "10 % bad", _equal(TENTH), look_seconds=10),
+        Scenario("healthy", "40 % bad", _equal(constant(0.4)), look_seconds=10),
         Scenario("healthy", "swinging 0.2..5 %", _equal(swing), look_seconds=5),
         Scenario("healthy", "swinging, weight 10, then 50 %", requests(swing, swing, turning(0.1, 0.5, 120.0)), look_seconds=5),
-        Scenario("healthy", "1 %, a watch with 10 % held back", requests(one, one, constant(0.9))),
+        Scenario("healthy", "1 %, a watch with 10 % held back", requests(one, one, constant(0.9)), look_seconds=5),
         Scenario("healthy", "0.5 %, outages of both versions", outages(0.005, 0.1), look_seconds=5),
     ]
 
@@ -99,7 +99,7 @@ def _odds() -> list[Scenario]:
             requests(constant(SLOW), constant(worse(SLOW, ratio)), TENTH),
             runs=2000 if ratio <= tolerance else 1000,
             bad_from=None if ratio <= tolerance else 0.0,
-            look_seconds=5,
+            look_seconds=10,
             tolerance=tolerance,
             traffic=f"odds ratio {ratio:g}",
         )
@@ -113,7 +113,7 @@ def _harmful() -> list[Scenario]:
     late = turning(0.01, 0.1, 300.0)
     return [
         Scenario("harmful", "1 -> 10 % from the start", requests(one, tenth, TENTH), bad_from=0.0),
-        Scenario("harmful", "1 -> 10 % after 60 s", requests(one, turning(0.01, 0.1, 60.0), TENTH), bad_from=60.0),
+        Scenario("harmful", "1 -> 10 % after 60 s", requests(one, turning(0.01, 0.1, 60.0), TENTH), 1000, bad_from=60.0),
         Scenario("harmful", "1 -> 10 % after 300 s", requests(one, late, TENTH), bad_from=300.0, traffic="late"),
         Scenario(
             "harmful",
