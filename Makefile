@@ -37,8 +37,8 @@ cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and com
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
 
-bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/benchmarks.md (ONLY=detection: just that one)
-	@$(PYTHON) -m cluster up
+bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/ (ONLY=detection: that one; ONLY=simulation: no cluster)
+	@$(if $(filter-out simulation,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
 	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
 crds: .venv/.synced ## Write crds/, the CRD chart and docs/api.md from the models

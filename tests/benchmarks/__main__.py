@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME ...]`: benchmarks on the cluster that is up; shows the figures and updates docs/benchmarks.md.
 
-Ends with 1 when a target was missed or a benchmark could not be carried out. `make bench` calls it.
+`simulation` needs no cluster and updates docs/statistics.md. Ends with 1 when a target was missed or a benchmark could not be
+carried out. `make bench` calls it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import time
 
 import click
 
-from benchmarks import bench_detection, bench_reconcile, bench_scale, bench_serving
-from benchmarks.report import Report, written
+from benchmarks import bench_detection, bench_reconcile, bench_scale, bench_serving, bench_simulation
+from benchmarks.report import Report, replaced, written
 from benchmarks.stand import Stand
 from cluster.errors import ClusterError
 from demo.ground import REPOSITORY, GroundError
@@ -23,27 +24,26 @@ BENCHMARKS = {
     "serving": bench_serving.run,
     "detection": bench_detection.run,
 }
+WITHOUT_CLUSTER = ("simulation",)
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.argument("names", nargs=-1, type=click.Choice([*WITHOUT_CLUSTER, *BENCHMARKS]))
 @click.option("--date", default="", help="Date to keep beside the figures; none is kept without it.")
-@click.option("--keep/--no-keep", default=True, help="Whether docs/benchmarks.md is updated.")
+@click.option("--keep/--no-keep", default=True, help="Whether the documents are updated.")
 def main(names: tuple[str, ...], date: str, keep: bool) -> None:
     """The benchmarks of Perennial; NAMES choose some of them."""
     began = time.monotonic()
-    try:
-        stand = Stand.found()
-    except (ClusterError, GroundError, KubectlError) as error:
-        raise click.ClickException(str(error)) from error
-    machine = stand.machine() + (f" {date}." if date else "")
+    chosen = names or (*WITHOUT_CLUSTER, *BENCHMARKS)
+    stand = None if set(chosen) <= set(WITHOUT_CLUSTER) else _stand()
+    machine = "" if stand is None else stand.machine() + (f" {date}." if date else "")
     reports: list[Report] = []
     broken: list[str] = []
-    for name in names or BENCHMARKS:
+    for name in chosen:
         click.secho(f"[{time.monotonic() - began:4.0f}s] {name}", bold=True)
         try:
-            report = BENCHMARKS[name](stand)
+            report = _carried_out(name, stand, keep)
         except (AssertionError, ClusterError, GroundError, KubectlError) as error:
             broken.append(name)
             click.echo(f"{name} could not be carried out: {error}")
@@ -51,10 +51,32 @@ def main(names: tuple[str, ...], date: str, keep: bool) -> None:
         click.echo(report.text())
         reports.append(report)
         if keep:
-            written(DOCUMENT, [report], machine)
+            _kept(report, machine)
     missed = [f"{report.name}: {figure.what}" for report in reports for figure in report.missed]
-    click.echo("\n".join([machine, *(f"MISSED {text}" for text in missed), *(f"DID NOT RUN {text}" for text in broken)]))
+    said = [machine, *(f"MISSED {text}" for text in missed), *(f"DID NOT RUN {text}" for text in broken)]
+    click.echo("\n".join(words for words in said if words))
     sys.exit(1 if missed or broken else 0)
+
+
+def _stand() -> Stand:
+    try:
+        return Stand.found()
+    except (ClusterError, GroundError, KubectlError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _carried_out(name: str, stand: Stand | None, keep: bool) -> Report:
+    if name in WITHOUT_CLUSTER:
+        return bench_simulation.run(bench_simulation.IMAGES if keep else None)
+    assert stand is not None, "a cluster was looked for, because a benchmark that needs one was chosen"
+    return BENCHMARKS[name](stand)
+
+
+def _kept(report: Report, machine: str) -> None:
+    if report.name in WITHOUT_CLUSTER:
+        replaced(bench_simulation.DOCUMENT, report, bench_simulation.WORDS)
+    else:
+        written(DOCUMENT, [report], machine)
 
 
 if __name__ == "__main__":

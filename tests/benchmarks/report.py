@@ -21,6 +21,8 @@ class Figure:
     value: float
     unit: str
     most: float | None = None
+    shown: str = ""
+    """Stands in the document for `value`: an estimate with its interval, where an end of it is held against the target."""
 
     @property
     def kept(self) -> bool:
@@ -29,7 +31,7 @@ class Figure:
     def cells(self) -> tuple[str, str, str, str]:
         target = "-" if self.most is None else f"at most {self.most:g} {self.unit}"
         verdict = "" if self.most is None else ("kept" if self.kept else "MISSED")
-        return self.what, f"{self.value:.4g} {self.unit}".strip(), target, verdict
+        return self.what, self.shown or f"{self.value:.4g} {self.unit}".strip(), target, verdict
 
 
 @dataclass(slots=True)
@@ -42,26 +44,30 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
     """Distributions as text."""
+    tables: list[str] = field(default_factory=list)
+    """Markdown that stands behind the figures as it is: wider tables, and pictures with their words."""
 
     @property
     def missed(self) -> list[Figure]:
         return [figure for figure in self.figures if not figure.kept]
 
-    def add(self, what: str, value: float, unit: str, most: float | None = None) -> None:
+    def add(self, what: str, value: float, unit: str, most: float | None = None, *, shown: str = "") -> None:
         """One more figure."""
-        self.figures.append(Figure(what, value, unit, most))
+        self.figures.append(Figure(what, value, unit, most, shown))
 
     def text(self) -> str:
         """For the terminal."""
         rows = [figure.cells() for figure in self.figures]
         widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else [0] * 4
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([self.title, *(f"  {line}" for line in lines), *self.pictures])
+        return "\n".join([self.title, *(f"  {line}" for line in lines), *self.tables, *self.pictures])
 
     def markdown(self) -> str:
         """For the document."""
         lines = [f"## {self.title}", "", self.about, "", "| what | measured | target | |", "| --- | --- | --- | --- |"]
         lines += [f"| {' | '.join(figure.cells())} |" for figure in self.figures]
+        for table in self.tables:
+            lines += ["", table]
         for picture in self.pictures:
             lines += ["", "```text", picture, "```"]
         return "\n".join(lines)
@@ -109,3 +115,16 @@ def written(document: Path, reports: Sequence[Report], machine: str) -> None:
         sections[report.name] = f"{report.markdown()}\n\n{machine}"
     parts = [f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->" for name, text in sorted(sections.items())]
     document.write_text("\n".join([HEAD, "\n\n".join(parts), ""]))
+
+
+def replaced(document: Path, report: Report, words: str) -> None:
+    """Puts one section into a document that people write: between its markers, which must be there; the rest stays.
+
+    Raises ValueError when the document has no such markers.
+    """
+    begin, end = f"<!-- begin {report.name} -->\n", f"\n<!-- end {report.name} -->"
+    before, found, rest = document.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{document} needs the lines '{begin.strip()}' and '{end.strip()}' around the section to replace")
+    document.write_text(f"{before}{begin}{report.markdown()}\n\n{words}{end}{after}")

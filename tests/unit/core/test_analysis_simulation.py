@@ -1,44 +1,66 @@
-"""A small part of tests/benchmarks/simulate_analysis.py at every run; the whole of it is in docs/statistics.md."""
+"""The shipped test on small parts of the simulation suite's traffic, at every run; the whole suite is in docs/statistics.md."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 
-from benchmarks.simulate_analysis import Scenario, constant, peeking_z_test, simulate, swinging, turning
+from benchmarks.simulate_analysis import breaches, remembered
+from benchmarks.simulate_traffic import Traffic, constant, requests, swinging, turning
+
+TENTH = constant(0.1)
+
+
+def drawn(stable: float, candidate: float, *, after: float = 0.0, runs: int, seconds: int) -> Traffic:
+    draw = requests(constant(stable), turning(stable, candidate, after), TENTH)
+    return draw(np.random.default_rng(3), runs, seconds)
 
 
 def test_a_healthy_candidate_is_seldom_rolled_back_though_the_base_rate_and_the_weight_move() -> None:
     swing = swinging(0.002, 0.05, 60.0)
-    scenario = Scenario(
-        "healthy", "", swing, swing, turning(0.1, 0.5, 100.0), alpha=0.05, look_seconds=5.0, seconds=200.0, planned_seconds=200.0
-    )
-    assert simulate(scenario, runs=80, seed=3).rolled_back <= 9, "12 or more of 80 would be seen once in 1,000 at 5 %"
+    traffic = requests(swing, swing, turning(0.1, 0.5, 100.0))(np.random.default_rng(3), 80, 200)
+    with remembered():
+        found = breaches(traffic, look_seconds=5, tolerance=1.0, planned_seconds=200.0, alphas=(0.05,))
+    assert np.isfinite(found).sum() <= 9, "12 or more of 80 would be seen once in 1,000 at 5 %"
 
 
 def test_one_in_ten_bad_answers_is_found_within_seconds() -> None:
-    scenario = Scenario(
-        "harmful", "", constant(0.005), constant(0.1), constant(0.1), alpha=0.005, planned_seconds=300.0, bad_from=0.0
-    )
-    outcome = simulate(scenario, runs=60, seed=3)
-    assert outcome.rolled_back == 60
-    assert 2.0 <= outcome.median <= 8.0
+    traffic = drawn(0.005, 0.1, runs=60, seconds=100)
+    with remembered():
+        found = breaches(traffic, look_seconds=1, tolerance=1.0, planned_seconds=300.0, alphas=(0.005,))
+    assert np.isfinite(found).all()
+    assert 2.0 <= np.median(found) <= 8.0
 
 
 def test_a_candidate_that_turns_bad_after_a_good_minute_is_found_within_seconds() -> None:
-    late = Scenario(
-        "late", "", constant(0.005), turning(0.005, 0.1, 60.0), constant(0.1), alpha=0.005, seconds=200.0, planned_seconds=300.0,
-        bad_from=60.0,
-    )  # fmt: skip
-    mixture = simulate(late, runs=40, seed=3)
-    plain = simulate(replace(late, planned_seconds=0.0), runs=40, seed=3)
-    assert mixture.rolled_back + mixture.early == 40
-    assert mixture.median <= 12.0
-    assert mixture.median <= plain.median
+    traffic = drawn(0.005, 0.1, after=60.0, runs=40, seconds=200)
+    with remembered():
+        mixture, plain = (
+            breaches(traffic, look_seconds=1, tolerance=1.0, planned_seconds=planned, alphas=(0.005,)) for planned in (300.0, 0.0)
+        )
+    assert np.isfinite(mixture).all()
+    assert np.median(mixture) <= 72.0
+    assert np.median(mixture) <= np.median(plain)
 
 
-def test_a_threshold_looked_at_every_minute_rolls_back_what_is_healthy() -> None:
-    z_test, window = peeking_z_test(runs=2_000, seed=3)
-    assert z_test == pytest.approx(31.0, abs=4.0)
-    assert window > 98.0
+def test_one_course_of_e_gives_each_alpha_its_own_verdict() -> None:
+    traffic = drawn(0.01, 0.05, runs=10, seconds=100)
+    with remembered():
+        both, *each = (
+            breaches(traffic, look_seconds=1, tolerance=1.0, planned_seconds=100.0, alphas=alphas)
+            for alphas in ((0.05, 0.01), (0.05,), (0.01,))
+        )
+    assert np.array_equal(both, np.concatenate(each, axis=1))
+    assert (both[:, 0] <= both[:, 1]).all()
+
+
+@pytest.mark.parametrize("look_seconds", [1, 5])
+def test_what_is_remembered_changes_no_verdict(look_seconds: int) -> None:
+    traffic = drawn(0.01, 0.1, runs=5, seconds=60)
+    computed = breaches(traffic, look_seconds=look_seconds, tolerance=1.0, planned_seconds=60.0, alphas=(0.01,))
+    with remembered():
+        twice = [
+            breaches(traffic, look_seconds=look_seconds, tolerance=1.0, planned_seconds=60.0, alphas=(0.01,)) for _ in range(2)
+        ]
+    assert np.isfinite(computed).any()
+    assert all(np.array_equal(computed, found) for found in twice)
