@@ -98,6 +98,11 @@ STEPS = "spec.rollout.steps"
 COLUMNS = "spec.data.columns"
 GATES = "spec.evaluation.gates"
 METRICS = "spec.rollout.metrics"
+ROUTE = "spec.serving.route"
+UNMADE_STEPS = (
+    "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
+    "serving.replicas"
+)
 
 CASES = (
     Case(
@@ -235,6 +240,40 @@ CASES = (
         {METRICS: [{"name": "mixed", "errors": {}, "latency": {"slowerThan": "50ms"}}]},
         ("metric mixed has both",),
         accepted={METRICS: [{"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}]},
+    ),
+    Case(
+        "steps by default on one replica without a route",
+        UNMADE_STEPS,
+        {ROUTE: REMOVED},
+        ("rollout.steps has weight 5", "take 50, the nearest for serving.replicas 1, or serving.replicas 16", "give a route"),
+        accepted={ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
+    ),
+    Case(
+        "a weight between what pods can make",
+        UNMADE_STEPS,
+        {ROUTE: REMOVED, "spec.serving.replicas": 3, STEPS: [{"weight": 25, "hold": "1m"}, {"weight": 33, "hold": "1m"}]},
+        ("rollout.steps has weight 33", "take 25, the nearest for serving.replicas 3, or serving.replicas 2"),
+        accepted={ROUTE: REMOVED, "spec.serving.replicas": 2, STEPS: [{"weight": 33, "hold": "1m"}, {"weight": 50, "hold": "1m"}]},
+    ),
+    Case(
+        "more pods for the candidate than for stable",
+        UNMADE_STEPS,
+        {ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}, {"weight": 80, "hold": "1m"}]},
+        ("rollout.steps has weight 80", "weights end at 50"),
+        accepted={STEPS: [{"weight": 50, "hold": "1m"}, {"weight": 80, "hold": "1m"}]},
+    ),
+    Case(
+        "a hold-back that pods cannot make",
+        "rollout.watch.holdBack cannot be made of pods: without serving.route it is a share of pods; give a route, or more "
+        "serving.replicas",
+        {ROUTE: REMOVED, "spec.serving.replicas": 2, STEPS: [{"weight": 33, "hold": "1m"}], "spec.rollout.watch": {"for": "1h"}},
+        ("rollout.watch.holdBack is 10", "take 33, the nearest for serving.replicas 2, or serving.replicas 8"),
+        accepted={
+            ROUTE: REMOVED,
+            "spec.serving.replicas": 2,
+            STEPS: [{"weight": 33, "hold": "1m"}],
+            "spec.rollout.watch": {"for": "1h", "holdBack": 33},
+        },
     ),
     Case(
         "inputs that change",

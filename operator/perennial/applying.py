@@ -16,10 +16,13 @@ from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus
 from perennial.core.actions import (
     Action,
     ApplyRoute,
+    ApplyService,
     ApplyServing,
     CreateJob,
     CreateVersion,
     DeleteJob,
+    DeleteRoute,
+    DeleteService,
     DeleteVersion,
     RemoveAnnotation,
     WriteVersionStatus,
@@ -29,6 +32,7 @@ from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.manifests.jobs import job
 from perennial.manifests.route import http_route
+from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
 from perennial.ports import Cluster, Conflict, Invalid, Manifest, NotFound, Unavailable
@@ -74,7 +78,14 @@ class Applier:
             case ApplyServing():
                 return await self._serve(action, scene)
             case ApplyRoute(weights):
-                return await self._route(http_route(meta, scene.observed.spec.serving.route, weights), meta.uid)
+                route = scene.observed.spec.serving.route
+                return route is not None and await self._keep(http_route(meta, route, weights), meta.uid)
+            case ApplyService():
+                return await self._keep(model_service(meta), meta.uid)
+            case DeleteRoute():
+                return await self._delete_ours(ROUTES, meta)
+            case DeleteService():
+                return await self._delete_ours(SERVICES, meta)
             case RemoveAnnotation(key, value):
                 return await self._remove_annotation(meta, key, value)
             case WriteVersionStatus(number, status):
@@ -154,6 +165,13 @@ class Applier:
             self._cache.put(rest)
         return True
 
+    async def _delete_ours(self, kind: str, meta: Meta) -> bool:
+        """The object of this kind that has the ModelDeployment's name, if it is its own."""
+        cached = self._cache.get(kind, meta.namespace, meta.name)
+        if cached is None or not is_owned(cached, meta.uid):
+            return False
+        return await self._delete(kind, meta.namespace, meta.name, cached["metadata"]["uid"])
+
     async def _serve(self, action: ApplyServing, scene: Scene) -> bool:
         """Service first: a route that names it must find it."""
         version = scene.version(action.version)
@@ -189,9 +207,10 @@ class Applier:
         meta = live["metadata"]
         return self._generations.setdefault(meta["uid"], int(meta.get("generation", 0))) == int(meta.get("generation", 0))
 
-    async def _route(self, manifest: Manifest, owner: str) -> bool:
+    async def _keep(self, manifest: Manifest, owner: str) -> bool:
+        """A route or Service as wanted; one that is there and holds all of that is not written."""
         meta = manifest["metadata"]
-        live = self._cache.get(ROUTES, meta["namespace"], meta["name"])
+        live = self._cache.get(kind_of(manifest), meta["namespace"], meta["name"])
         if live is not None and _rendered(live) == _rendered(manifest) and _holds(live["spec"], manifest["spec"]):
             return False
         return await self._apply(manifest, owner)

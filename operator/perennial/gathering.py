@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from perennial.adapters import observe
 from perennial.adapters.cache import Cache, Key
-from perennial.adapters.kinds import JOBS, PODS, ROUTES, VERSIONS, WORKLOADS
+from perennial.adapters.kinds import JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
 from perennial.adapters.surroundings import GatewayState, Surroundings
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.core.observed import Observed, PodCounters, RouteState, ServingPod
@@ -85,6 +85,7 @@ class Gatherer:
             jobs=observe.jobs(jobs, pods, owners, await _unless(rolling_out, self._warnings(jobs, pods), {})),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
+            service=self._has_service(namespace, name, meta.uid),
             gateway_address=gateway.address,
             errors=errors,
             invalid=invalid,
@@ -104,7 +105,7 @@ class Gatherer:
         return replace(observed, now=now, counters=counters)
 
     async def _gateway(self, namespace: str, spec: ModelDeploymentSpec | str) -> GatewayState:
-        if isinstance(spec, str):
+        if isinstance(spec, str) or spec.serving.route is None:
             return GatewayState("", "")
         states = [await self._surroundings.gateway(namespace, parent) for parent in spec.serving.route.parent_refs]
         address = next((state.address for state in states if state.address), "")
@@ -115,6 +116,10 @@ class Gatherer:
         if manifest is None or not observe.is_owned(manifest, uid):
             return None
         return observe.route(manifest, name, gateway_problem)
+
+    def _has_service(self, namespace: str, name: str, uid: str) -> bool:
+        manifest = self._cache.get(SERVICES, namespace, name)
+        return manifest is not None and observe.is_owned(manifest, uid) and "deletionTimestamp" not in manifest["metadata"]
 
     async def _warnings(self, jobs: Sequence[Manifest], pods: Sequence[Manifest]) -> dict[str, str]:
         """Words of the API server for every unfinished Job that has no pod; by UID of the Job."""

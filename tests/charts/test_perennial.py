@@ -101,9 +101,13 @@ def test_rights_cover_every_kind_that_the_operator_reads() -> None:
         assert (resource.group, resource.plural, verb) in found, kind
 
 
+ROUTERS = {"services", "httproutes"}
+"""A model that gets or loses its spec.serving.route lives on, and what carried its requests before has to go."""
+
+
 def test_no_right_to_delete_what_owner_references_remove() -> None:
     deletable = {name for _, name, verb in granted(rendered()) if verb == "delete"}
-    assert deletable == {"modelversions", "jobs"}
+    assert deletable == {"modelversions", "jobs", *ROUTERS}
 
 
 def test_the_only_configmap_that_can_be_read_is_the_stores() -> None:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from perennial.api.base import Condition, Digest, Duration, Hostname, Name, SpecModel, StatusModel, Text, Timestamp, cel, rules
 from perennial.api.pods import LocalReference, PodOptions
+from perennial.api.weights import HOLD_BACK_REACHED, STEPS_REACHED
 
 Metric = Literal["roc_auc", "average_precision", "accuracy"]
 SlowerThan = Literal[
@@ -291,7 +292,9 @@ class Serving(PodOptions):
 
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
     """Pods of each version that takes traffic."""
-    route: Route
+    route: Route | None = None
+    """Not given: a Service with the ModelDeployment's name answers at /predict in the cluster, weights are shares of pods, and
+    what falseRollbackRate promises is approximate."""
     progress_deadline: Duration = "5m"
     """A version whose pods are not ready by then has failed; what serves is untouched."""
 
@@ -399,6 +402,8 @@ class Rollout(SpecModel):
 
 class ModelDeploymentSpec(SpecModel):
     """Where the data is, how to train, what a model must prove, how it is served and how it is rolled out."""
+
+    model_config = ConfigDict(json_schema_extra=rules(STEPS_REACHED, HOLD_BACK_REACHED))
 
     data: Data
     training: Training
@@ -535,8 +540,9 @@ class MetricEvidence(StatusModel):
     """This metric's share of falseRollbackRate, over all steps and the watch."""
     alpha_used: float = 0.0
     """E in parts of the threshold, at most 1."""
-    guarantee: Literal["exact", ""] = ""
-    """exact: requests are given to versions one by one, so this metric rolls back at most alpha of the healthy versions."""
+    guarantee: Literal["exact", "approximate", ""] = ""
+    """exact: requests are given to versions one by one, so this metric rolls back at most alpha of the healthy versions;
+    approximate: connections are (no route is given), and requests of one connection are not independent."""
     message: Annotated[str, Field(max_length=512)] = ""
 
 
@@ -570,6 +576,10 @@ class RouteWeight(StatusModel):
 
     version: int
     weight: int
+    """Per cent that is asked for."""
+    achieved: float | None = None
+    """Without a route: per cent of the ready pods that are this version's, which is what it really gets. None with a route, which
+    carries every weight out."""
 
 
 class MetricState(StatusModel):

@@ -61,6 +61,21 @@ class ApplyRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyService:
+    """The one Service of a ModelDeployment without a route, over the pods of all its versions. Desired state, as ApplyRoute."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoute:
+    """Remove the HTTPRoute of a ModelDeployment that has given up `serving.route`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteService:
+    """Remove the Service of a ModelDeployment that is served by a route now."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteVersion:
     """Remove a ModelVersion past `history`; its children go with it by owner reference."""
 
@@ -84,7 +99,21 @@ class WriteVersionStatus:
     status: ModelVersionStatus
 
 
-Action = CreateVersion | CreateJob | DeleteJob | ApplyServing | ApplyRoute | DeleteVersion | RemoveAnnotation | WriteVersionStatus
+Action = (
+    CreateVersion
+    | CreateJob
+    | DeleteJob
+    | ApplyServing
+    | ApplyRoute
+    | ApplyService
+    | DeleteRoute
+    | DeleteService
+    | DeleteVersion
+    | RemoveAnnotation
+    | WriteVersionStatus
+)
+MOVES_REQUESTS = (ApplyRoute, ApplyService, ApplyServing)
+"""Writes that nothing else has to wait for, once the status is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +129,8 @@ class Event:
 class Plan:
     """One pass decided: `before` is applied, then status is written (if changed), then `after`, then events.
 
-    Order matters for crashes: the e-state is in `status`, written before a change of weight, so ApplyRoute stands in `after`;
+    Order matters for crashes: the e-state is in `status`, written before a change of weight, so ApplyRoute stands in `after`
+    (and ApplyServing, where numbers of pods are the weights);
     a Job is recorded after it was created, so CreateJob stands in `before` (its fixed name makes a repeat harmless).
     """
 

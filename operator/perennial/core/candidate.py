@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import arms, measuring, rollout, training, watch, window
+from perennial.core import arms, measuring, rollout, routers, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -142,8 +142,8 @@ def _deploy(draft: Draft, number: int) -> None:
         return
     observed, version = draft.observed, draft.versions[number]
     workload = arms.workload_of(observed, number)
-    ready = arms.ready_pods(workload, observed.now, arms.READY_SECONDS)
-    if workload is not None and workload.updated and len(ready) >= observed.spec.serving.replicas:
+    needed, age = routers.pods_to_begin(draft)
+    if workload is not None and workload.updated and len(arms.ready_pods(workload, observed.now, age)) >= needed:
         if draft.status.stable is None:
             promote(draft, number, "the first version, ready after its golden requests")
         elif window.knows(draft, version):
@@ -163,6 +163,8 @@ def _enter(draft: Draft, number: int, stable: int) -> None:
     begun = rollout.begin(draft.observed, number, stable)
     draft.set(rollout=begun)
     draft.set_version(number, state="Canary", message="canary at 0 %: its pods are read first")
+    if not begun.withheld:
+        _tell_weight(draft, number, begun)
     draft.urgent = True
     draft.wake(rollout.CHANGED_SECONDS)
     draft.event("Normal", "CanaryStarted", f"v{number} is compared with v{stable} from now on")
@@ -205,7 +207,8 @@ def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Co
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)
     if course.evidence and (draft.urgent or saves(draft)):
-        draft.set_version(number, evidence=list(course.evidence))
+        guarantee = routers.guarantee_of(draft.observed.spec)
+        draft.set_version(number, evidence=[one.model_copy(update={"guarantee": guarantee}) for one in course.evidence])
     if course.rollout.breach and not before.breach:
         draft.event("Warning", "Breached", f"v{number}: {course.rollout.breach}; a person must promote or abort it")
     if course.outcome != "continue":

@@ -7,7 +7,7 @@ taken (`settled`) before evidence is gathered again. `rollout` judges what comes
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, RolloutMetric, RolloutStatus
-from perennial.core import analysis
+from perennial.core import analysis, routers
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -42,11 +42,9 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     """The rollout with what was answered since its last reading, and whether that could be read (condition Measured)."""
     if observed.counters is None:
         return rollout, unreachable(observed)
-    routed = _is_routed(observed, rollout)
-    if not routed:
-        words = observed.route.message if observed.route else "the HTTPRoute does not exist yet"
-        words = words or "the HTTPRoute has other weights than this step's; they are being written"
-        return rollout.model_copy(update={"settled": False}), Finding("Measured", False, "RouteNotAccepted", words)
+    carried = routers.carried(observed, rollout, dict(weights(rollout)))
+    if not carried.steady:
+        return rollout.model_copy(update={"settled": False}), Finding("Measured", False, carried.reason, carried.message)
     look = analysis.look(
         analysis.from_readings(rollout.pods) if rollout.measured else None,
         observed.counters,
@@ -58,16 +56,17 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     if look is None:
         return rollout, Finding("Measured", False, "PodsUnreachable", "not every pod was read")
     read = {"pods": analysis.to_readings(look.readings), "measured": True}
+    finding = Finding("Measured", True, carried.reason or "EveryPodRead", carried.message)
     if not rollout.settled:
         metrics = _advanced(observed, rollout, analysis.broken_off(look))
-        return rollout.model_copy(update={**read, "metrics": metrics, "settled": True}), Finding("Measured", True, "EveryPodRead")
+        return rollout.model_copy(update={**read, "metrics": metrics, "settled": True}), finding
     if rollout.measured and look.readings == analysis.from_readings(rollout.pods):
-        return rollout, Finding("Measured", True, "EveryPodRead")
+        return rollout, finding
     metrics = _advanced(observed, rollout, look)
-    started = rollout.step_started_at or (stamp(observed.now) if look.candidate.total else None)
+    started = rollout.step_started_at or (stamp(observed.now) if look.candidate.total and carried.reached else None)
     requests = rollout.step_candidate_requests + look.candidate.total
     update = {**read, "unsaved": True, "metrics": metrics, "step_started_at": started, "step_candidate_requests": requests}
-    return rollout.model_copy(update=update), Finding("Measured", True, "EveryPodRead")
+    return rollout.model_copy(update=update), finding
 
 
 def _older_pods(observed: Observed, rollout: RolloutStatus) -> set[str]:
@@ -81,15 +80,6 @@ def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -
     elapsed = since(observed.now, rollout.started_at)
     wishes = {metric.name: metric for metric in observed.spec.rollout.metrics}
     return [_advance(rollout, state, wishes.get(state.name), look, elapsed) for state in rollout.metrics]
-
-
-def _is_routed(observed: Observed, rollout: RolloutStatus) -> bool:
-    route = observed.route
-    if route is None or not route.accepted:
-        return False
-    return {version: weight for version, weight in route.weights if weight} == {
-        version: weight for version, weight in weights(rollout) if weight
-    }
 
 
 def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:

@@ -198,6 +198,9 @@ class Observed:
     jobs: tuple[Job, ...] = ()
     workloads: tuple[Workload, ...] = ()
     route: RouteState | None = None
+    """Our HTTPRoute, also one that is left of a spec that had a route."""
+    service: bool = False
+    """The Service over the pods of all versions is there; the spec may have got a route since."""
     gateway_address: str = ""
     """Address of the parent Gateway as its status tells, for the address in status."""
     counters: tuple[PodCounters, ...] | None = None

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
 from perennial.core import candidate, clock, lost, report, returns, serving, triggers, wishes
-from perennial.core.actions import ApplyRoute, Plan, WriteVersionStatus
+from perennial.core.actions import MOVES_REQUESTS, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
 from perennial.core.draft import Draft
@@ -72,8 +72,8 @@ def _write_versions(draft: Draft) -> None:
         for version in draft.observed.versions
         if draft.versions[version.number].status != version.status
     ]
-    routes = [action for action in draft.after if isinstance(action, ApplyRoute)]
-    draft.after = [*routes, *changed, *(action for action in draft.after if not isinstance(action, ApplyRoute))]
+    moves = [action for action in draft.after if isinstance(action, MOVES_REQUESTS)]
+    draft.after = [*moves, *changed, *(action for action in draft.after if not isinstance(action, MOVES_REQUESTS))]
 
 
 def _differs(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:

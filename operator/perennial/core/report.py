@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import RolloutStatus
-from perennial.core import requests
+from perennial.core import requests, routers
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
@@ -25,15 +25,8 @@ def conditions(draft: Draft) -> None:
         conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
         observed_generation=draft.observed.meta.generation,
         summary=summary(draft),
-        address=address(draft),
+        address=routers.address(draft.observed),
     )
-
-
-def address(draft: Draft) -> str:
-    """The URL of the predict API, as far as the Gateway's address is known."""
-    wish = draft.observed.spec.serving.route
-    host = wish.hostnames[0] if wish.hostnames else draft.observed.gateway_address
-    return f"http://{host}{wish.path.rstrip('/')}/predict" if host else ""
 
 
 def summary(draft: Draft) -> str:
@@ -67,19 +60,19 @@ def _rolling_out(current: RolloutStatus) -> str:
 
 
 def _ready(draft: Draft) -> None:
-    stable, route = draft.status.stable, draft.observed.route
+    stable, route = draft.status.stable, routers.live(draft.observed)
     if draft.observed.invalid:
         words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
         draft.find("Ready", False, "SpecUnreadable", words)
     elif stable is None:
         draft.find("Ready", False, "NoVersionServes", _why_none(draft))
     elif route is None or not (route.accepted or route.unseen):
-        words = route.message if route else "the HTTPRoute is being made"
+        words = route.message if route else f"the {routers.what_it_is(draft.observed.spec)} is being made"
         draft.find("Ready", False, "RouteNotAccepted", words)
     elif not ready_pods(workload := workload_of(draft.observed, stable), draft.observed.now):
         draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready: {why_not_ready(workload)}")
     else:
-        where = address(draft) or f"{draft.observed.spec.serving.route.path.rstrip('/')}/predict at the Gateway"
+        where = routers.where(draft.observed)
         words = (
             f"v{stable} answers at {where}; send a POST with content type application/json and "
             '{"instances": [{"<feature>": <value>, ...}]}'

@@ -12,7 +12,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
-from perennial.core import analysis
+from perennial.core import analysis, routers
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -57,7 +57,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
         started_at=now,
         saved_at=now,
         step_entered_at=now,
-        withheld=True,
+        withheld=routers.withholds(observed.spec),
         planned_seconds=planned,
         metrics=[
             analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
@@ -181,7 +181,7 @@ def _keep_stable_ready(observed: Observed, rollout: RolloutStatus) -> Course | N
 def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
     """No weight to a candidate without a ready pod; it gets some when one has been ready for READY_SECONDS and all were read."""
     workload = workload_of(observed, rollout.candidate)
-    if ready_pods(workload, observed.now, READY_SECONDS if rollout.withheld else 0.0):
+    if ready_pods(workload, observed.now, routers.settling_seconds(observed.spec) if rollout.withheld else 0.0):
         return _allow(observed, rollout) if rollout.withheld else None
     if not rollout.withheld:
         return _take_away(observed, rollout, workload)
@@ -213,7 +213,7 @@ def _going_back_helps(observed: Observed, rollout: RolloutStatus) -> bool:
 def _allow(observed: Observed, rollout: RolloutStatus) -> Course:
     """A candidate with ready pods gets its weight, but none that cannot be judged: every pod has to be read first."""
     ready = {"not_ready_since": None}
-    if observed.counters is None and rollout.phase == "Steps":
+    if observed.counters is None and rollout.phase == "Steps" and routers.withholds(observed.spec):
         waiting = rollout.model_copy(update=ready)
         return Course(waiting, findings=(unreachable(observed), *_inconclusive(observed, waiting)))
     back = _entered(observed, rollout, rollout.step).model_copy(update={**ready, "withheld": False})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import RouteWeight
-from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
+from perennial.core import replicas, routers
+from perennial.core.actions import ApplyServing, DeleteVersion
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp
@@ -49,19 +50,23 @@ def take_up(draft: Draft) -> None:
 
 
 def workloads(draft: Draft) -> None:
-    """Every version that serves, or may in this pass or the next, has its pods; others are scaled to zero."""
+    """Every version that serves, or may in this pass or the next, has its pods; others are scaled to zero.
+
+    Where numbers of pods are the weights they follow the status write, as a route does.
+    """
+    by_replicas = routers.by_replicas(draft.observed.spec)
     for number, version in draft.versions.items():
         if version.status.bento is None or version.status.identity is None:
             continue
-        replicas = _replicas(draft, version)
-        if replicas is None:
+        count = replicas.wanted(draft, version) if by_replicas else _replicas(draft, version)
+        if count is None:
             continue
         serve = ServeSpec(version.meta.name, version.spec.store.uri, version.status.bento, version.status.identity)
-        draft.before.append(ApplyServing(number, replicas, serve))
+        (draft.after if by_replicas else draft.before).append(ApplyServing(number, count, serve))
 
 
 def route(draft: Draft) -> None:
-    """The HTTPRoute with its weights; after the status write, so that evidence is never behind the traffic.
+    """The weights, and the router that carries them; after the status write, so that evidence is never behind the traffic.
 
     The weights follow from the rollout, or from which version is stable. A version that has just lost its traffic stays in the
     route with weight 0 until the next change, so that one write moves it all.
@@ -75,7 +80,7 @@ def route(draft: Draft) -> None:
     if gone or {v: w for v, w in now.items() if w} != {v: w for v, w in wanted.items() if w}:
         left = {version: 0 for version, weight in now.items() if weight and version not in wanted and version in draft.versions}
         draft.set(weights=[RouteWeight(version=version, weight=weight) for version, weight in (wanted | left).items()])
-    draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
+    routers.reconcile(draft)
 
 
 def _wanted_weights(draft: Draft, stable: int, now: dict[int, int]) -> dict[int, int]:
@@ -92,7 +97,8 @@ def history(draft: Draft) -> None:
     """Versions past `spec.history` go, but none that serves, is wanted, or still stands in the route."""
     status, spec = draft.status, draft.observed.spec
     wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
-    wanted |= {version for version, _ in (draft.observed.route.weights if draft.observed.route else ())}
+    live = routers.live(draft.observed)
+    wanted |= {version for version, _ in (live.weights if live else ())}
     if status.returning:
         wanted.add(status.returning.version)
     if status.rollout:

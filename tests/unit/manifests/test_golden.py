@@ -18,6 +18,7 @@ from perennial.core.observed import Meta, Version
 from perennial.manifests.event import event
 from perennial.manifests.jobs import job
 from perennial.manifests.route import http_route
+from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
 from perennial.ports import Manifest
@@ -101,6 +102,7 @@ def render() -> dict[str, Manifest]:
         "job-evaluate": job("delays", version(), CreateJob(2, "evaluate", 1, EVALUATE)),
         "deployment": deployment,
         "service": service,
+        "service-of-the-model": model_service(META),
         "httproute": http_route(META, wish().serving.route, ((1, 95), (2, 5))),
         "modelversion": model_version(META, version().spec),
         "event": event(META, "9", said, datetime(2026, 1, 1, tzinfo=UTC)),
@@ -202,6 +204,13 @@ def test_the_digest_changes_with_the_pod() -> None:
     changed = wish().serving.model_copy(update={"pod_labels": {"team": "other"}})
     other, _ = serving("delays", version(), changed, SERVE)
     assert other["metadata"]["annotations"] != RENDERED["deployment"]["metadata"]["annotations"]
+
+
+def test_the_models_service_covers_the_serving_pods_of_every_version_and_no_job() -> None:
+    selector = RENDERED["service-of-the-model"]["spec"]["selector"]
+    labels = {name: RENDERED[name]["spec"]["template"]["metadata"]["labels"] for name in PODS}
+    assert {name for name, found in labels.items() if selector.items() <= found.items()} == {"deployment"}
+    assert "perennial.dev/version" not in selector
 
 
 def test_an_events_name_follows_from_what_it_tells() -> None:

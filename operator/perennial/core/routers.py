@@ -1,0 +1,170 @@
+"""What gives requests to versions: an HTTPRoute of ours by weights, or, where no route is given, one Service by numbers of pods.
+
+The rest of the core knows only these verbs: `live` (what is carried out now), `reconcile` (ask for what the status wants, and
+remove the other router's object once this one serves), `replicas`, and what follows for a rollout (`carried`, `guarantee_of`).
+Which router a ModelDeployment has is decided by its spec alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from perennial.api.v1alpha1 import ModelDeploymentSpec, RolloutStatus, RouteWeight
+from perennial.core import replicas
+from perennial.core.actions import ApplyRoute, ApplyService, DeleteRoute, DeleteService
+from perennial.core.arms import READY_SECONDS, ready_pods, workload_of
+from perennial.core.draft import Draft
+from perennial.core.observed import Observed, RouteState
+
+MOST_WEIGHTS = 8
+
+
+def by_replicas(spec: ModelDeploymentSpec) -> bool:
+    """No route is given: pods take requests as soon as they are ready, and connections are what is given to them."""
+    return spec.serving.route is None
+
+
+def guarantee_of(spec: ModelDeploymentSpec) -> Literal["exact", "approximate"]:
+    """What falseRollbackRate is worth: exact where each request is given to a version by itself.
+
+    A Service gives connections to pods, and the requests of one connection are not independent.
+    """
+    return "approximate" if by_replicas(spec) else "exact"
+
+
+def live(observed: Observed) -> RouteState | None:
+    """The shares that are carried out now, in whole per cent, by whichever router the spec has; None: it is not there yet."""
+    if not by_replicas(observed.spec):
+        return observed.route
+    if not observed.service:
+        return None
+    shares = replicas.shares(replicas.ready(observed))
+    return RouteState(tuple((version, max(1, round(share))) for version, share in shares.items()), True)
+
+
+def what_it_is(spec: ModelDeploymentSpec) -> str:
+    """The router's object, in a word."""
+    return "Service" if by_replicas(spec) else "HTTPRoute"
+
+
+def address(observed: Observed) -> str:
+    """The URL of the predict API, as far as it is known."""
+    route = observed.spec.serving.route
+    if route is None:
+        return f"http://{observed.meta.name}.{observed.meta.namespace}.svc/predict"
+    host = route.hostnames[0] if route.hostnames else observed.gateway_address
+    return f"http://{host}{route.path.rstrip('/')}/predict" if host else ""
+
+
+def where(observed: Observed) -> str:
+    """Where predictions are answered, in words."""
+    route = observed.spec.serving.route
+    if route is None:
+        return f"{address(observed)} in the cluster (no route is given)"
+    return address(observed) or f"{route.path.rstrip('/')}/predict at the Gateway"
+
+
+# ---- what follows for a rollout ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How far the weights that a rollout wants are carried out."""
+
+    steady: bool
+    """The shares have not moved since the last pass: what is answered may be compared."""
+    reached: bool
+    """They are what is wanted: a step's hold runs."""
+    reason: str = ""
+    message: str = ""
+
+
+def carried(observed: Observed, rollout: RolloutStatus, weights: Mapping[int, int]) -> Carried:
+    """Whether `weights` (by version) of both arms are carried out."""
+    if by_replicas(observed.spec):
+        return _carried_by_pods(observed, rollout)
+    route = observed.route
+    nonzero = {version: weight for version, weight in weights.items() if weight}
+    if route is not None and route.accepted and {v: w for v, w in route.weights if w} == nonzero:
+        return Carried(steady=True, reached=True)
+    words = route.message if route else "the HTTPRoute does not exist yet"
+    words = words or "the HTTPRoute has other weights than this step's; they are being written"
+    return Carried(steady=False, reached=False, reason="RouteNotAccepted", message=words)
+
+
+def _carried_by_pods(observed: Observed, rollout: RolloutStatus) -> Carried:
+    counts = replicas.ready(observed)
+    wanted = replicas.of_arms(rollout, observed.spec.serving.replicas)
+    told = {entry.version: entry.achieved for entry in observed.status.weights if entry.achieved}
+    words = "; ".join(f"v{version} has {counts.get(version, 0)} of {pods} pods ready" for version, pods in sorted(wanted.items()))
+    if not observed.service:
+        return Carried(steady=False, reached=False, reason="ServiceMissing", message="the Service does not exist yet")
+    if replicas.shares(counts) != told:
+        return Carried(steady=False, reached=False, reason="SharesMove", message=f"{words}; shares moved just now")
+    if counts != wanted:
+        return Carried(steady=True, reached=False, reason="WeightNotReached", message=f"{words}; the hold runs when all are")
+    return Carried(steady=True, reached=True)
+
+
+def withholds(spec: ModelDeploymentSpec) -> bool:
+    """Whether a ready candidate can be kept without requests: not by a Service, which sends them to every ready pod."""
+    return not by_replicas(spec)
+
+
+def settling_seconds(spec: ModelDeploymentSpec) -> float:
+    """How long a pod has been ready when it is given requests."""
+    return READY_SECONDS if withholds(spec) else 0.0
+
+
+def pods_to_begin(draft: Draft) -> tuple[int, float]:
+    """(number, seconds since they turned ready) of a version's pods with which it is promoted or its canary begins.
+
+    Pods that take requests from their first moment are measured from it: the first ready one begins the canary.
+    """
+    if by_replicas(draft.observed.spec) and draft.status.stable is not None:
+        return 1, 0.0
+    return draft.observed.spec.serving.replicas, READY_SECONDS
+
+
+# ---- carrying it out ---------------------------------------------------------------------------------------------------------
+
+
+def reconcile(draft: Draft) -> None:
+    """Asks for the router's object with what the status wants; the other's object goes once this one serves."""
+    if by_replicas(draft.observed.spec):
+        _reconcile_service(draft)
+    else:
+        _reconcile_route(draft)
+
+
+def _reconcile_route(draft: Draft) -> None:
+    if any(entry.achieved is not None for entry in draft.status.weights):
+        draft.set(weights=[entry.model_copy(update={"achieved": None}) for entry in draft.status.weights])
+    weights = tuple((entry.version, entry.weight) for entry in draft.status.weights)
+    draft.after.append(ApplyRoute(weights))
+    route = draft.observed.route
+    if draft.observed.service and route is not None and route.accepted and route.weights == weights and _serves(draft):
+        draft.after.append(DeleteService())
+
+
+def _reconcile_service(draft: Draft) -> None:
+    """The status tells beside each weight what the ready pods make of it, also for a version that no weight is meant for."""
+    shares = replicas.shares(replicas.ready(draft.observed))
+    asked = {entry.version: entry.weight for entry in draft.status.weights}
+    weights = [
+        RouteWeight(version=version, weight=asked.get(version, 0), achieved=shares.get(version, 0.0))
+        for version in (*asked, *(version for version in shares if version not in asked))
+        if asked.get(version) or version in shares
+    ]
+    if weights[:MOST_WEIGHTS] != draft.status.weights:
+        draft.set(weights=weights[:MOST_WEIGHTS])
+    draft.after.append(ApplyService())
+    if draft.observed.route is not None and draft.observed.service and _serves(draft):
+        draft.after.append(DeleteRoute())
+
+
+def _serves(draft: Draft) -> bool:
+    stable = draft.status.stable
+    return stable is not None and bool(ready_pods(workload_of(draft.observed, stable), draft.observed.now))
