@@ -253,7 +253,11 @@ CASES = (
         UNMADE_STEPS,
         {ROUTE: REMOVED, "spec.serving.replicas": 3, STEPS: [{"weight": 25, "hold": "1m"}, {"weight": 33, "hold": "1m"}]},
         ("rollout.steps has weight 33", "take 25, the nearest for serving.replicas 3, or serving.replicas 2"),
-        accepted={ROUTE: REMOVED, "spec.serving.replicas": 2, STEPS: [{"weight": 33, "hold": "1m"}, {"weight": 50, "hold": "1m"}]},
+        accepted={
+            ROUTE: REMOVED,
+            "spec.serving.replicas": 2,
+            STEPS: [{"weight": 33, "hold": "1m"}, {"weight": 50, "hold": "1m"}],
+        },
     ),
     Case(
         "more pods for the candidate than for stable",

@@ -60,15 +60,14 @@ def _rolling_out(current: RolloutStatus) -> str:
 
 
 def _ready(draft: Draft) -> None:
-    stable, route = draft.status.stable, routers.live(draft.observed)
+    stable = draft.status.stable
     if draft.observed.invalid:
         words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
         draft.find("Ready", False, "SpecUnreadable", words)
     elif stable is None:
         draft.find("Ready", False, "NoVersionServes", _why_none(draft))
-    elif route is None or not (route.accepted or route.unseen):
-        words = route.message if route else f"the {routers.what_it_is(draft.observed.spec)} is being made"
-        draft.find("Ready", False, "RouteNotAccepted", words)
+    elif problem := routers.why_not_carried(draft.observed):
+        draft.find("Ready", False, *problem)
     elif not ready_pods(workload := workload_of(draft.observed, stable), draft.observed.now):
         draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready: {why_not_ready(workload)}")
     else:

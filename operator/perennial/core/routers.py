@@ -44,9 +44,13 @@ def live(observed: Observed) -> RouteState | None:
     return RouteState(tuple((version, max(1, round(share))) for version, share in shares.items()), True)
 
 
-def what_it_is(spec: ModelDeploymentSpec) -> str:
-    """The router's object, in a word."""
-    return "Service" if by_replicas(spec) else "HTTPRoute"
+def why_not_carried(observed: Observed) -> tuple[str, str] | None:
+    """(reason, message) while no request can be answered by the router, whatever the pods are."""
+    found = live(observed)
+    if found is None:
+        by_pods = by_replicas(observed.spec)
+        return ("ServiceMissing", "the Service is being made") if by_pods else ("RouteNotAccepted", "the HTTPRoute is being made")
+    return None if found.accepted or found.unseen else ("RouteNotAccepted", found.message)
 
 
 def address(observed: Observed) -> str:
