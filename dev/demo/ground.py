@@ -157,12 +157,15 @@ class Ground:
         here = f"PYTHONPATH={REPOSITORY / 'dev'}"
         self.cluster.run("env", *keys, here, sys.executable, "-m", "demo.upload", "--empty", bucket, prefix, timeout=120)
 
-    def client(self, url: str, bodies: Path, folder: Path, *, rate: float, seconds: float = LOADED_SECONDS) -> Client:
-        """A load generator on the cluster's network, not yet started."""
+    def client(
+        self, url: str, bodies: Path, folder: Path, *, rate: float, seconds: float = LOADED_SECONDS, headers: Sequence[str] = ()
+    ) -> Client:
+        """A load generator on the cluster's network, not yet started; each of `headers` is NAME:VALUE."""
         results, log = folder / "answers.jsonl", folder / "loadgen.log"
         generator = [
             "env", f"PYTHONPATH={REPOSITORY / 'dev'}", sys.executable, "-m", "loadgen", "--url", url, "--rate", f"{rate:g}",
             "--duration", f"{seconds:g}", "--body-file", str(bodies), "--out", str(results),
+            *(word for header in headers for word in ("--header", header)),
         ]  # fmt: skip
         return Client([*self.cluster.inside(), *generator], results, log)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,18 +128,22 @@ class Place:
             never=never,
         )
 
-    def client(self, url: str, bodies: Iterable[str], *, rate: float = 100, seconds: float = 600) -> Client:
+    def client(
+        self, url: str, bodies: Iterable[str], *, rate: float = 100, seconds: float = 600, headers: Sequence[str] = ()
+    ) -> Client:
         """An open-loop client at `rate` requests a second; use it in a `with`."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         file = folder / "requests.jsonl"
         file.write_text("\n".join(bodies) + "\n")
-        return self.ground.client(url, file, folder, rate=rate, seconds=seconds)
+        return self.ground.client(url, file, folder, rate=rate, seconds=seconds, headers=headers)
 
     @contextmanager
-    def load(self, bodies: Iterable[str], *, name: str = "shop", rate: float = 100) -> Iterator[Load]:
+    def load(
+        self, bodies: Iterable[str], *, name: str = "shop", rate: float = 100, headers: Sequence[str] = ()
+    ) -> Iterator[Load]:
         """Requests on a model for as long as the block lasts, from before its first line on."""
         address = str(self.state(name).status["address"])
-        with self.client(address, bodies, rate=rate, seconds=LOAD_SECONDS) as client:
+        with self.client(address, bodies, rate=rate, seconds=LOAD_SECONDS, headers=headers) as client:
             self.until(
                 "the first answers",
                 lambda state: client.look().requests > rate / 2,

@@ -23,7 +23,8 @@ def _is_reached(weight: str) -> str:
 
 def _advice(weight: str) -> str:
     """What to write instead: the nearest weight at these replicas, or the fewest replicas that reach this one."""
-    nearest = f"[{_pods(weight)}].map(k, k < 1 ? 100 / ({_REPLICAS} + 1) : 100 * k / ({_REPLICAS} + k))[0]"
+    pods = f"[{_pods(weight)}].map(k, k < 1 ? 1 : k)[0]"
+    nearest = f"[{pods}].map(k, (200 * k + {_REPLICAS} + k) / (2 * ({_REPLICAS} + k)))[0]"
     replicas = f"(1000 + 12 * {weight} - 1) / (12 * {weight}) - 1"
     return (
         f"({weight} > 50 ? 'weights end at 50, where the candidate has as many pods as stable, and a promotion follows'"
