@@ -28,6 +28,8 @@ class ServiceWorld(World):
 
     wish: Any = field(default_factory=unrouted)
     service: bool = False
+    frozen_service: bool = False
+    """Writes of the Service are refused."""
     stuck: set[str] = field(default_factory=set)
     """Pods that do not get ready."""
     room: int = 1000
@@ -46,6 +48,8 @@ class ServiceWorld(World):
     def apply(self, action: actions.Action) -> None:
         """One write."""
         match action:
+            case actions.ApplyService() if self.frozen_service:
+                pass
             case actions.ApplyService():
                 self.service = True
             case actions.DeleteService():

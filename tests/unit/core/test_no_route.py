@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perennial.core import actions
+from perennial.core.observed import RouteState
 from perennial.core.plan import plan
 from perennial.core.routers import guarantee_of
 from unit.core.service_world import ROUTE, ServiceWorld, unrouted
@@ -177,8 +178,10 @@ def test_taken_back_in_a_full_cluster_the_harmful_pods_make_room_for_the_good_on
     world.until(lambda w: w.status.stable == 2, rate=100, limit=60)
     world.live(10, rate=100)
     world.room = 5
+    before = len(world.scaled)
     world.until(lambda w: w.versions[2].status.state == "RolledBack", rate=100, bad={2: 0.3}, limit=30)
     world.until(lambda w: world.ready() == {1: 4}, rate=100, limit=60)
+    assert [pods for version, pods in world.scaled[before:] if version == 2] == [3, 0]
     assert world.lost == 0
 
 
@@ -217,6 +220,10 @@ def test_route_taken_away_the_service_is_there_before_the_route_goes(rolling_out
         world.annotations["perennial.dev/retrain"] = "now"
         world.until(lambda w: w.route is not None and dict(w.route.weights).get(2, 0) > 0, rate=100)
     world.wish = unrouted()
+    world.frozen_service = True
+    world.live(5, rate=100)
+    assert world.route is not None
+    world.frozen_service = False
     seen = []
     for _ in range(6):
         world.live(1, rate=100)
@@ -237,6 +244,11 @@ def test_route_given_the_service_goes_when_the_route_is_accepted(rolling_out: bo
     world.frozen_route = True
     world.live(5, rate=100)
     assert world.service
+    weights = tuple((entry.version, entry.weight) for entry in world.status.weights)
+    world.route = RouteState(weights, accepted=False, message="no Gateway")
+    world.live(3, rate=100)
+    assert world.service
+    assert condition(world, "Ready")[1] == "RouteNotAccepted"
     world.frozen_route = False
     world.live(5, rate=100)
     assert (world.service, world.route is not None) == (False, True)
