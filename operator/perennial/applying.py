@@ -73,8 +73,8 @@ class Applier:
                 return await self._delete(VERSIONS, meta.namespace, name, uid)
             case ApplyServing():
                 return await self._serve(action, scene)
-            case ApplyRoute(weights):
-                return await self._route(http_route(meta, scene.observed.spec.serving.route, weights), meta.uid)
+            case ApplyRoute(weights, mirror):
+                return await self._route(http_route(meta, scene.observed.spec.serving.route, weights, mirror), meta.uid)
             case RemoveAnnotation(key, value):
                 return await self._remove_annotation(meta, key, value)
             case WriteVersionStatus(number, status):

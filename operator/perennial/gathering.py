@@ -86,6 +86,7 @@ class Gatherer:
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
             gateway_address=gateway.address,
+            mirror_problem=await _unless(rolling_out, self._mirror_problem(namespace, wish), ""),
             errors=errors,
             invalid=invalid,
             remembered=invalid != "" and not broken and known is not None,
@@ -109,6 +110,12 @@ class Gatherer:
         states = [await self._surroundings.gateway(namespace, parent) for parent in spec.serving.route.parent_refs]
         address = next((state.address for state in states if state.address), "")
         return GatewayState(address, next((state.problem for state in states if state.problem), ""))
+
+    async def _mirror_problem(self, namespace: str, wish: ModelDeploymentSpec) -> str:
+        shadow, problems = wish.rollout.shadow, ""
+        for parent in wish.serving.route.parent_refs if shadow else ():
+            problems = problems or await self._surroundings.mirror_problem(namespace, parent, shadow.percent if shadow else 100)
+        return problems
 
     def _route(self, namespace: str, name: str, uid: str, gateway_problem: str) -> RouteState | None:
         manifest = self._cache.get(ROUTES, namespace, name)

@@ -6,12 +6,14 @@ taken (`settled`) before evidence is gathered again. `rollout` judges what comes
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, RolloutMetric, RolloutStatus
 from perennial.core import analysis
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
-from perennial.core.observed import Observed
+from perennial.core.observed import Mirror, MirrorCounters, Observed, PodCounters
 from perennial_runtime.contract import LATENCY_BOUNDS_MS
 
 ERRORS_TOLERANCE = 1.0
@@ -27,7 +29,7 @@ def tolerance_of(metric: RolloutMetric) -> float:
 
 def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
     """The test of each metric in numbers and words, as it stands."""
-    share = rollout.weight / 100
+    share = None if rollout.phase == "Shadow" else rollout.weight / 100
     return tuple(
         analysis.shown(state.name, analysis.evidence(resumed(rollout, state), state.alpha, share)) for state in rollout.metrics
     )
@@ -40,16 +42,17 @@ def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
 
 def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, Finding]:
     """The rollout with what was answered since its last reading, and whether that could be read (condition Measured)."""
-    if observed.counters is None:
+    counters = _counted(observed, rollout)
+    if counters is None:
         return rollout, unreachable(observed)
     routed = _is_routed(observed, rollout)
     if not routed:
         words = observed.route.message if observed.route else "the HTTPRoute does not exist yet"
-        words = words or "the HTTPRoute has other weights than this step's; they are being written"
+        words = words or "the HTTPRoute has other weights or another mirror than this stage's; it is being written"
         return rollout.model_copy(update={"settled": False}), Finding("Measured", False, "RouteNotAccepted", words)
     look = analysis.look(
         analysis.from_readings(rollout.pods) if rollout.measured else None,
-        observed.counters,
+        counters,
         candidate=rollout.candidate,
         stable=rollout.stable,
         existing={pod.uid for workload in observed.workloads for pod in workload.pods},
@@ -70,6 +73,26 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     return rollout.model_copy(update=update), Finding("Measured", True, "EveryPodRead")
 
 
+def _counted(observed: Observed, rollout: RolloutStatus) -> tuple[PodCounters, ...] | None:
+    """What is compared: live requests of both arms; in the shadow the candidate's mirrored ones."""
+    if observed.counters is None or rollout.phase != "Shadow":
+        return observed.counters
+    return tuple(_mirrored(pod) if pod.version == rollout.candidate else pod for pod in observed.counters)
+
+
+def _mirrored(pod: PodCounters) -> PodCounters:
+    seen = pod.mirror
+    return replace(
+        pod,
+        total=seen.total,
+        bad=seen.bad,
+        timed=seen.timed,
+        buckets=seen.buckets,
+        in_flight=seen.in_flight,
+        mirror=MirrorCounters(),
+    )
+
+
 def _older_pods(observed: Observed, rollout: RolloutStatus) -> set[str]:
     """UIDs of pods that were made before this rollout began."""
     return {
@@ -85,7 +108,7 @@ def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -
 
 def _is_routed(observed: Observed, rollout: RolloutStatus) -> bool:
     route = observed.route
-    if route is None or not route.accepted:
+    if route is None or not route.accepted or route.mirror != mirror(observed, rollout):
         return False
     return {version: weight for version, weight in route.weights if weight} == {
         version: weight for version, weight in weights(rollout) if weight
@@ -96,6 +119,14 @@ def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
     """(version, weight) of both arms as this rollout wants them."""
     weight = 100 if rollout.stable_away else 0 if rollout.withheld else rollout.weight
     return ((rollout.stable, 100 - weight), (rollout.candidate, weight))
+
+
+def mirror(observed: Observed, rollout: RolloutStatus) -> Mirror | None:
+    """Whom live requests are mirrored to as this rollout wants it: the candidate, in its shadow, while it may get requests."""
+    wish = observed.spec.rollout.shadow
+    if rollout.phase != "Shadow" or rollout.withheld or wish is None:
+        return None
+    return Mirror(rollout.candidate, wish.percent)
 
 
 def _advance(

@@ -7,7 +7,7 @@ from perennial.core.actions import ApplyRoute, ApplyServing, DeleteVersion
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp
-from perennial.core.measuring import weights
+from perennial.core.measuring import mirror, weights
 from perennial.core.observed import Version
 from perennial_runtime.contract import ServeSpec
 
@@ -75,7 +75,9 @@ def route(draft: Draft) -> None:
     if gone or {v: w for v, w in now.items() if w} != {v: w for v, w in wanted.items() if w}:
         left = {version: 0 for version, weight in now.items() if weight and version not in wanted and version in draft.versions}
         draft.set(weights=[RouteWeight(version=version, weight=weight) for version, weight in (wanted | left).items()])
-    draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights)))
+    under_way = draft.status.rollout
+    mirrored = mirror(draft.observed, under_way) if under_way is not None else None
+    draft.after.append(ApplyRoute(tuple((entry.version, entry.weight) for entry in draft.status.weights), mirrored))
 
 
 def _wanted_weights(draft: Draft, stable: int, now: dict[int, int]) -> dict[int, int]:
@@ -93,6 +95,8 @@ def history(draft: Draft) -> None:
     status, spec = draft.status, draft.observed.spec
     wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
     wanted |= {version for version, _ in (draft.observed.route.weights if draft.observed.route else ())}
+    if draft.observed.route and draft.observed.route.mirror:
+        wanted.add(draft.observed.route.mirror.version)
     if status.returning:
         wanted.add(status.returning.version)
     if status.rollout:
@@ -106,6 +110,8 @@ def history(draft: Draft) -> None:
 def _may_get_requests(draft: Draft, number: int) -> bool:
     """By the wish, by the live route (a write of it may have been refused), or while no one knows which route the gateway has."""
     route = draft.observed.route
+    if route is not None and route.mirror is not None and route.mirror.version == number:
+        return True
     wished = {entry.version for entry in draft.status.weights if entry.weight}
     live = {version for version, weight in (route.weights if route else ()) if weight or not (route and route.accepted)}
     return number in wished | live

@@ -18,6 +18,7 @@ from perennial.core.analysis.evidence import (
     evidence,
     judge,
     judge_crashes,
+    shadow_alpha,
     split_alpha,
 )
 from perennial.core.analysis.saved import resume, save, shown
@@ -44,6 +45,7 @@ __all__ = [
     "look",
     "resume",
     "save",
+    "shadow_alpha",
     "shown",
     "slow",
     "split_alpha",
