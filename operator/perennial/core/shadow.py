@@ -60,7 +60,7 @@ def step(observed: Observed, current: RolloutStatus, waits: bool = False) -> Cou
         return blocked
     looked = rollout.look(observed, current)
     if isinstance(looked, Course):
-        return _in_words(looked, current)
+        return _in_words(observed, wish, looked, current)
     current, finding, clear = looked
     if finding.status is True and current.settled and may_pass and clear:
         held = current.step_started_at is not None and since(observed.now, current.step_started_at) >= seconds(wish.hold)
@@ -123,8 +123,10 @@ def _blocked(observed: Observed, current: RolloutStatus) -> Course | None:
     return Course(away, findings=(finding,), changed=not current.withheld)
 
 
-def _in_words(course: Course, before: RolloutStatus) -> Course:
-    """A breach of the shadow says that no client was harmed."""
+def _in_words(observed: Observed, wish: Shadow, course: Course, before: RolloutStatus) -> Course:
+    """What the passes of a step said, in the shadow's words: a breach of it says that no client was harmed."""
+    found = [finding for finding in course.findings if finding.type != "Inconclusive"]
+    course = replace(course, findings=(*found, *_inconclusive(observed, wish, course.rollout)))
     if course.outcome == "breach":
         return replace(course, reason=_reason(course.reason), message=f"{course.message}; {UNMET}")
     if course.rollout.breach and not before.breach:

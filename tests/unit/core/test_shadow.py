@@ -122,6 +122,13 @@ def test_mirror_waits_until_every_pod_was_read() -> None:
     assert world.mirrors == [Mirror(2, 100)]
 
 
+def test_shadow_whose_pods_are_never_read_is_inconclusive_in_its_own_words() -> None:
+    world = deployed()
+    world.unreachable = True
+    world.live(60, rate=100)
+    assert condition(world, "Inconclusive")[:2] == ("True", "ShadowDeadline")
+
+
 def test_unread_pods_in_the_shadow_stop_it_and_lose_nothing() -> None:
     world = shadowed()
     world.live(3, rate=100)
