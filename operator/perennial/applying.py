@@ -77,9 +77,9 @@ class Applier:
                 return await self._delete(VERSIONS, meta.namespace, name, uid)
             case ApplyServing():
                 return await self._serve(action, scene)
-            case ApplyRoute(weights):
+            case ApplyRoute(weights, mirror):
                 route = scene.observed.spec.serving.route
-                return route is not None and await self._keep(http_route(meta, route, weights), meta.uid)
+                return route is not None and await self._keep(http_route(meta, route, weights, mirror), meta.uid)
             case ApplyService():
                 return await self._keep(model_service(meta), meta.uid)
             case DeleteRoute():

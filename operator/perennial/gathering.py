@@ -87,6 +87,7 @@ class Gatherer:
             route=self._route(namespace, name, meta.uid, gateway.problem),
             service=self._has_service(namespace, name, meta.uid),
             gateway_address=gateway.address,
+            mirror_problem=await _unless(rolling_out, self._mirror_problem(namespace, wish), ""),
             errors=errors,
             invalid=invalid,
             remembered=invalid != "" and not broken and known is not None,
@@ -110,6 +111,13 @@ class Gatherer:
         states = [await self._surroundings.gateway(namespace, parent) for parent in spec.serving.route.parent_refs]
         address = next((state.address for state in states if state.address), "")
         return GatewayState(address, next((state.problem for state in states if state.problem), ""))
+
+    async def _mirror_problem(self, namespace: str, wish: ModelDeploymentSpec) -> str:
+        shadow, route, problem = wish.rollout.shadow, wish.serving.route, ""
+        if shadow is not None and route is not None:
+            for parent in route.parent_refs:
+                problem = problem or await self._surroundings.mirror_problem(namespace, parent, shadow.percent)
+        return problem
 
     def _route(self, namespace: str, name: str, uid: str, gateway_problem: str) -> RouteState | None:
         manifest = self._cache.get(ROUTES, namespace, name)

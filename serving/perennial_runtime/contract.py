@@ -34,6 +34,11 @@ STEP_VARIABLE = "PERENNIAL_STEP"
 """Environment variable that carries the `*Spec` of a command as JSON."""
 
 SERVING_PORT = 3000
+MIRROR_PORT = 3001
+"""Serves as SERVING_PORT does, and counts what comes as mirrored: gateways do not mark mirrored requests (Envoy Gateway leaves
+even their host as it is), and what is no mirror is not routed here."""
+MIRROR_SERVICE_PORT = 81
+"""Of a version's Service; a route mirrors to it."""
 MANAGEMENT_PORT = 9090
 """Port of /livez, /readyz and /metrics in a serving pod; never routed."""
 PROGRESS_PORT = 9091

@@ -2,6 +2,7 @@
 
 `server` wraps the service in `Counting` and serves `management_app` on MANAGEMENT_PORT. The operator reads /metrics every second
 and decides rollouts by it, so the rules of counting are here and nowhere else: each POST /predict once, its first attempt only;
+what comes on MIRROR_PORT as mirrored, everything else as live;
 bad is any answer that is no 2xx but 429; a client that hung up counts as bad and slow; durations count from WARM_SECONDS after
 the pod turned ready. The counters are plain numbers: prometheus_client's own would turn into files if BentoML's
 PROMETHEUS_MULTIPROC_DIR were set when they are made.
@@ -44,8 +45,9 @@ _BOUNDS = tuple(bound / 1000 for bound in LATENCY_BOUNDS_MS)
 _SCORE_BOUNDS = tuple((index + 1) / SCORE_BINS for index in range(SCORE_BINS))
 
 LIVE = "live"
+MIRROR = "mirror"
 GOLDEN = "golden"
-_KINDS = (LIVE, GOLDEN)
+_KINDS = (LIVE, MIRROR, GOLDEN)
 
 
 @dataclass(slots=True)
@@ -143,13 +145,17 @@ class Health:
 
 
 class Counting:
-    """ASGI, outermost on the serving port: counts POST /predict, and asks clients to leave while the pod drains."""
+    """ASGI, outermost on a serving port: counts POST /predict, and asks clients to leave while the pod drains.
 
-    def __init__(self, app: App, counters: Counters, health: Health, golden_token: str) -> None:
+    `kind` is what is counted of requests that are not golden: the port that they came in by says it, nothing in them does.
+    """
+
+    def __init__(self, app: App, counters: Counters, health: Health, golden_token: str, kind: str = LIVE) -> None:
         self._app = app
         self._counters = counters
         self._health = health
         self._token = golden_token.encode()
+        self._port_kind = kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -165,13 +171,13 @@ class Counting:
         await self._count(kind, scope, receive, send)
 
     def _kind(self, scope: Scope) -> str | None:
-        """live or golden; None for what is not counted."""
+        """live, mirror or golden; None for what is not counted."""
         if scope["path"] != PREDICT_PATH or scope["method"] != "POST":
             return None
         headers = dict(scope["headers"])
         if headers.get(_ATTEMPT_HEADER, b"1").strip() != b"1":
             return None
-        return GOLDEN if hmac.compare_digest(headers.get(GOLDEN_HEADER.encode(), b""), self._token) else LIVE
+        return GOLDEN if hmac.compare_digest(headers.get(GOLDEN_HEADER.encode(), b""), self._token) else self._port_kind
 
     async def _count(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._health.clock()

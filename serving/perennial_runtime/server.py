@@ -1,9 +1,9 @@
 """The command `serve`: the process of a serving pod.
 
 Loads the Bento that `fetch_bento` unpacked, refuses one that is not the version that was judged, and runs BentoML's ASGI app in
-this process under uvicorn (half the memory and time to start of BentoML's supervisor and worker), with the management port
-beside it on the same event loop. Order of a pod's life: identity -> model loaded -> both ports listen -> golden requests and warm
-calls over loopback -> ready -> SIGTERM -> drain -> exit 0.
+this process under uvicorn (half the memory and time to start of BentoML's supervisor and worker), with the port for mirrored
+requests and the management port beside it on the same event loop. Order of a pod's life: identity -> model loaded -> the ports
+listen -> golden requests and warm calls over loopback -> ready -> SIGTERM -> drain -> exit 0.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import uvloop
 
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.bento import SOURCE
-from perennial_runtime.contract import BENTO_PATH, MANAGEMENT_PORT, SERVING_PORT, ServeSpec
+from perennial_runtime.contract import BENTO_PATH, MANAGEMENT_PORT, MIRROR_PORT, SERVING_PORT, ServeSpec
 from perennial_runtime.drain import DRAIN_SECONDS, FINISH_SECONDS, Drain
 from perennial_runtime.golden_run import WARM_CALL_SECONDS, Golden, GoldenMismatch, golden_run, read_golden
 from perennial_runtime.identity import verify
-from perennial_runtime.management import Counters, Counting, Health, management_app
+from perennial_runtime.management import MIRROR, Counters, Counting, Health, management_app
 from perennial_runtime.onnx_model import ModelBroken
 from perennial_runtime.predict import SchemaBroken
 from perennial_runtime.service import App, make_app
@@ -43,6 +43,7 @@ class Process:
 
     host: str = "0.0.0.0"  # noqa: S104 - a pod's own network namespace
     port: int = SERVING_PORT
+    mirror_port: int = MIRROR_PORT
     management_port: int = MANAGEMENT_PORT
     warm_seconds: float = WARM_CALL_SECONDS
     drain_seconds: float = DRAIN_SECONDS
@@ -86,7 +87,7 @@ class _Server(uvicorn.Server):
 
 
 class _Pod:
-    """Both ports and the life of the process between them."""
+    """The ports and the life of the process between them."""
 
     def __init__(self, spec: ServeSpec, app: App, process: Process) -> None:
         self._process = process
@@ -95,13 +96,16 @@ class _Pod:
         self._health = Health()
         counters = Counters(spec.version)
         counting = Counting(app, counters, self._health, self._token)
+        mirrored = Counting(app, counters, self._health, self._token, MIRROR)
         self._public = _Server(_config(counting, process.host, process.port, "on"))
+        self._mirror = _Server(_config(mirrored, process.host, process.mirror_port, "off"))
         self._management = _Server(_config(management_app(counters, self._health), process.host, process.management_port, "off"))
 
     async def live(self, golden: Golden) -> None:
         """From listening to the end of the drain. Raises GoldenMismatch."""
         Drain(self._health, self._stop, self._process.drain_seconds).listen()
         public = asyncio.ensure_future(self._public.serve())
+        mirror = asyncio.ensure_future(self._mirror.serve())
         management = asyncio.ensure_future(self._management.serve())
         preparing = asyncio.ensure_future(self._prepare(golden))
         try:
@@ -113,12 +117,13 @@ class _Pod:
             preparing.cancel()
             self._stop()
             self._management.should_exit = True
-            await asyncio.gather(public, management, preparing, return_exceptions=True)
+            await asyncio.gather(public, mirror, management, preparing, return_exceptions=True)
         say("served", version=self._version)
 
     async def _prepare(self, golden: Golden) -> None:
         started = time.monotonic()
         await self._public.listening.wait()
+        await self._mirror.listening.wait()
         sent = await golden_run(self._process.port, self._token, golden, self._process.warm_seconds)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no collection walks it again (it made the tail of the latencies)
@@ -127,6 +132,7 @@ class _Pod:
 
     def _stop(self) -> None:
         self._public.should_exit = True
+        self._mirror.should_exit = True
 
 
 def _config(app: App, host: str, port: int, lifespan: Literal["on", "off"]) -> uvicorn.Config:

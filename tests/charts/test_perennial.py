@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from chart_support import CHARTS, VALUES, HelmError, helm, one, rendered, template
-from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAYS, RESOURCES
+from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAY_CLASSES, GATEWAYS, RESOURCES
 from perennial.settings import PREFIX, VARIABLES, from_environment
 from perennial.telemetry import Telemetry
 
@@ -97,12 +97,21 @@ def test_rights_have_no_wildcard_and_no_secret(namespaces: list[str]) -> None:
 def test_rights_cover_every_kind_that_the_operator_reads() -> None:
     found = granted(rendered())
     for kind, resource in RESOURCES.items():
-        verb = {CONFIG_MAPS: "get", GATEWAYS: "get", EVENTS: "list"}.get(kind, "watch")
+        verb = {CONFIG_MAPS: "get", GATEWAYS: "get", GATEWAY_CLASSES: "get", EVENTS: "list"}.get(kind, "watch")
         assert (resource.group, resource.plural, verb) in found, kind
 
 
 ROUTERS = {"services", "httproutes"}
 """A model that gets or loses its spec.serving.route lives on, and what carried its requests before has to go."""
+
+
+@pytest.mark.parametrize("namespaces", [[], ["a"]], ids=["cluster-wide", "named namespaces"])
+def test_gateways_and_their_classes_can_be_read_and_no_more(namespaces: list[str]) -> None:
+    found = granted([one(rendered(watchNamespaces=namespaces), "ClusterRole")])
+    assert {(name, verb) for _, name, verb in found if name.startswith("gateway")} == {
+        ("gateways", "get"),
+        ("gatewayclasses", "get"),
+    }
 
 
 def test_no_right_to_delete_what_owner_references_remove() -> None:
@@ -121,7 +130,7 @@ def test_named_namespaces_get_roles_of_their_own_and_the_cluster_none_over_model
     bindings = {document["metadata"]["namespace"] for document in documents if document["kind"] == "RoleBinding"}
     cluster = {(name, verb) for _, name, verb in granted([one(documents, "ClusterRole")])}
     assert roles == bindings == {"a", "b"}
-    assert {name for name, _ in cluster} == {"customresourcedefinitions", "gateways", "namespaces"}
+    assert {name for name, _ in cluster} == {"customresourcedefinitions", "gateways", "gatewayclasses", "namespaces"}
     assert {verb for _, verb in cluster} == {"get", "list", "watch"}
 
 

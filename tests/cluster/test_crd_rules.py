@@ -90,8 +90,8 @@ def test_kubectl_refuses_an_unknown_field_by_its_name(kubectl: Kubectl) -> None:
 
 @pytest.mark.refusal(1)
 def test_a_field_of_a_later_version_is_unknown_and_so_is_one_deep_inside(kubectl: Kubectl) -> None:
-    words = refusal(kubectl, edited(deployment(), {"spec.rollout": {"shadow": {}}, "spec.data.holdout": {"groups": 1}}))
-    assert 'unknown field "spec.rollout.shadow"' in words
+    words = refusal(kubectl, edited(deployment(), {"spec.rollout": {"sticky": {}}, "spec.data.holdout": {"groups": 1}}))
+    assert 'unknown field "spec.rollout.sticky"' in words
     assert 'unknown field "spec.data.holdout.groups"' in words
 
 

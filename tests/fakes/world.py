@@ -15,7 +15,7 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
-from perennial.core.observed import Defaults, PodCounters, ServingPod, StoreSettings
+from perennial.core.observed import Defaults, MirrorCounters, PodCounters, ServingPod, StoreSettings
 from perennial.core.plan import plan, wanted_counters
 from perennial.gathering import Gatherer
 from perennial.ports import Manifest
@@ -65,7 +65,8 @@ def model(**spec: Any) -> Manifest:
 
 
 class CountingPods:
-    """Implements `perennial.ports.PodMetrics`: every pod has answered 200 requests a second, all of them well."""
+    """Implements `perennial.ports.PodMetrics`: every pod has answered 200 requests a second, all of them well; as
+    many were mirrored."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
@@ -81,7 +82,8 @@ class CountingPods:
     def _counters(self, version: int, pod: ServingPod) -> PodCounters:
         total = int(self._clock.seconds * 200)
         bad = total // 2 if version in self.bad_versions else 0
-        return PodCounters(pod.uid, version, total, bad, total, tuple(total for _ in LATENCY_BOUNDS_MS))
+        buckets = tuple(total for _ in LATENCY_BOUNDS_MS)
+        return PodCounters(pod.uid, version, total, bad, total, buckets, mirror=MirrorCounters(total, bad, total, buckets))
 
 
 class World:

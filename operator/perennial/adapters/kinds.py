@@ -14,6 +14,7 @@ WORKLOADS = "apps/v1/Deployment"
 SERVICES = "v1/Service"
 ROUTES = "gateway.networking.k8s.io/v1/HTTPRoute"
 GATEWAYS = "gateway.networking.k8s.io/v1/Gateway"
+GATEWAY_CLASSES = "gateway.networking.k8s.io/v1/GatewayClass"
 CONFIG_MAPS = "v1/ConfigMap"
 EVENTS = "v1/Event"
 
@@ -41,6 +42,7 @@ RESOURCES: dict[str, Resource] = {
     SERVICES: Resource("", "v1", "services"),
     ROUTES: Resource("gateway.networking.k8s.io", "v1", "httproutes"),
     GATEWAYS: Resource("gateway.networking.k8s.io", "v1", "gateways"),
+    GATEWAY_CLASSES: Resource("gateway.networking.k8s.io", "v1", "gatewayclasses"),
     CONFIG_MAPS: Resource("", "v1", "configmaps"),
     EVENTS: Resource("", "v1", "events"),
 }

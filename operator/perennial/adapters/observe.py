@@ -20,7 +20,7 @@ from perennial.api.v1alpha1 import (
     ModelVersionStatus,
     ParentReference,
 )
-from perennial.core.observed import ContainerState, Job, JobPod, Meta, RouteState, ServingPod, Version, Workload
+from perennial.core.observed import ContainerState, Job, JobPod, Meta, Mirror, RouteState, ServingPod, Version, Workload
 from perennial.manifests.common import STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest
 
@@ -143,7 +143,19 @@ def route(manifest: Manifest, model: str, gateway_problem: str) -> RouteState:
         accepted=not problem,
         message=(gateway_problem or problem) if problem else "",
         unseen=problem.endswith(NOT_SEEN),
+        mirror=_mirror(spec, prefix),
     )
+
+
+def _mirror(spec: Mapping[str, Any], prefix: str) -> Mirror | None:
+    """Our own mirror; a filter that is no such thing is none."""
+    for rule in spec.get("rules") or ():
+        for one in rule.get("filters") or ():
+            wanted = one.get("requestMirror") or {}
+            number = str((wanted.get("backendRef") or {}).get("name", "")).removeprefix(prefix)
+            if one.get("type") == "RequestMirror" and number.isdigit():
+                return Mirror(int(number), int(wanted.get("percent", 100)))
+    return None
 
 
 def gateway(manifest: Manifest, parent: ParentReference) -> tuple[str, str]:

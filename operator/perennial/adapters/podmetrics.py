@@ -1,7 +1,7 @@
 """Counters of serving pods, read straight from their management ports: the port `perennial.ports.PodMetrics`.
 
-Only series of kind=live count; golden and warm-up requests are the pod's own. What a pod does not answer in time is no
-measurement, never a bad one.
+Series of kind=live and, apart, of kind=mirror count; golden and warm-up requests are the pod's own. What a pod does not
+answer in time is no measurement, never a bad one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from perennial.core.observed import PodCounters, ServingPod
+from perennial.core.observed import MirrorCounters, PodCounters, ServingPod
 from perennial_runtime.contract import (
     DURATION_SERIES,
     IN_FLIGHT_SERIES,
@@ -33,6 +33,10 @@ class _Sums:
     timed: int = 0
     in_flight: int = 0
     buckets: dict[int, int] = field(default_factory=dict)
+
+    def bucket_counts(self) -> tuple[int, ...]:
+        """In the order of the bounds."""
+        return tuple(self.buckets.get(bound, 0) for bound in LATENCY_BOUNDS_MS)
 
 
 class PodPorts:
@@ -74,21 +78,24 @@ class PodPorts:
 
 def counters(text: str, version: int, pod: ServingPod) -> PodCounters:
     """The counters in a pod's Prometheus text. Raises ValueError or KeyError when it is none."""
-    sums = _Sums()
+    kinds = {"live": _Sums(), "mirror": _Sums()}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.labels.get("kind", "live") == "live":
+            sums = kinds.get(sample.labels.get("kind", "live"))
+            if sums is not None:
                 _add(sums, sample.name, sample.labels, sample.value)
+    live, mirror = kinds["live"], kinds["mirror"]
     restarts = next((container.restarts for container in pod.containers if container.name == Container.SERVER), 0)
     return PodCounters(
         uid=pod.uid,
         version=version,
-        total=sums.total,
-        bad=sums.bad,
-        timed=sums.timed,
-        buckets=tuple(sums.buckets.get(bound, 0) for bound in LATENCY_BOUNDS_MS),
-        in_flight=sums.in_flight,
+        total=live.total,
+        bad=live.bad,
+        timed=live.timed,
+        buckets=live.bucket_counts(),
+        in_flight=live.in_flight,
         restarts=restarts,
+        mirror=MirrorCounters(mirror.total, mirror.bad, mirror.timed, mirror.bucket_counts(), mirror.in_flight),
     )
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from perennial.adapters import observe
-from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAYS
+from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAY_CLASSES, GATEWAYS
+from perennial.adapters.mirrors import mirror_problem
 from perennial.api.v1alpha1 import ParentReference
 from perennial.core.observed import Defaults, StoreSettings
 from perennial.ports import Cluster, ClusterError, Invalid, Manifest, NotFound, Unavailable
@@ -54,6 +55,7 @@ class GatewayState:
 
     address: str
     problem: str
+    class_name: str = ""
 
 
 class Surroundings:
@@ -64,6 +66,7 @@ class Surroundings:
         self._defaults = defaults
         self._stores: _Kept[StoreSettings] = _Kept(time)
         self._gateways: _Kept[GatewayState] = _Kept(time)
+        self._mirrors: _Kept[str] = _Kept(time)
         self._warnings: _Kept[Mapping[str, str]] = _Kept(time)
         self._seen: dict[tuple[str, str], GatewayState] = {}
         self._said: dict[str, Mapping[str, str]] = {}
@@ -91,6 +94,18 @@ class Surroundings:
             return self._gateways.put(key, self._seen[key], KEEP_PROBLEM_SECONDS)
         self._seen[key] = state
         return self._gateways.put(key, state, KEEP_PROBLEM_SECONDS if state.problem else KEEP_SECONDS)
+
+    async def mirror_problem(self, namespace: str, parent: ParentReference, percent: int) -> str:
+        """Why a Gateway cannot mirror this share of requests; empty when it can, or is not there (which is told elsewhere)."""
+        name = (await self.gateway(namespace, parent)).class_name
+        if not name:
+            return ""
+        key = (name, str(percent < 100))
+        known = self._mirrors.get(key)
+        if known is not None:
+            return known
+        problem = await self._class_problem(name, percent)
+        return self._mirrors.put(key, problem, KEEP_PROBLEM_SECONDS if problem else KEEP_SECONDS)
 
     async def warnings(self, namespace: str) -> Mapping[str, str]:
         """Why Jobs have no pods, by UID: the newest FailedCreate event on each (a quota's or a LimitRange's words).
@@ -136,7 +151,18 @@ class Surroundings:
         except Invalid as error:
             return GatewayState("", f"{where} cannot be read: {error}")
         address, problem = observe.gateway(manifest, parent)
-        return GatewayState(address, problem)
+        return GatewayState(address, problem, str((manifest.get("spec") or {}).get("gatewayClassName", "")))
+
+    async def _class_problem(self, name: str, percent: int) -> str:
+        try:
+            manifest = await self._cluster.get(GATEWAY_CLASSES, "", name)
+        except NotFound:
+            return f"rollout.shadow: GatewayClass {name} does not exist: create it, or remove spec.rollout.shadow"
+        except Invalid as error:
+            return (
+                f"rollout.shadow: GatewayClass {name} cannot be read: {error}; upgrade the chart, or remove spec.rollout.shadow"
+            )
+        return mirror_problem(manifest, percent)
 
 
 def _steady(event: Manifest) -> str:

@@ -409,6 +409,15 @@ class Watch(SpecModel):
     """Per cent of the requests that the version before it goes on to answer; less finds harm later."""
 
 
+class Shadow(SpecModel):
+    """Before its first step a candidate is sent copies of live requests; its answers are counted and thrown away."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Per cent of the live requests that are mirrored; less than 100 needs a gateway that knows shares (Gateway API 1.3)."""
+    hold: Duration
+    """How long the shadow lasts at least."""
+
+
 class Rollout(SpecModel):
     """How a candidate takes over."""
 
@@ -424,14 +433,16 @@ class Rollout(SpecModel):
         )
     )
 
+    shadow: Shadow | None = None
+    """Not given: the first requests that a candidate answers are clients'."""
     steps: Annotated[list[RolloutStep], Field(min_length=1, max_length=16)] = DEFAULT_STEPS
     """From one to the next while nothing speaks against it; after the last comes 100 %."""
     false_rollback_rate: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.01
     """How often at most a candidate as good as stable may be taken back by chance, over the whole rollout."""
     minimum_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 200
-    """Answers of the candidate that a step needs before it passes."""
+    """Answers of the candidate that a step, and the shadow, needs before it passes."""
     deadline: Duration | None = None
-    """Per step; 4 x hold when not given."""
+    """Per step, and of the shadow; 4 x hold when not given."""
     watch: Watch | None = None
     """Not given: the version before gets no more requests once a candidate is promoted."""
     window: Annotated[int, Field(ge=0, le=100)] = 0
@@ -454,7 +465,16 @@ class Rollout(SpecModel):
 class ModelDeploymentSpec(SpecModel):
     """Where the data is, how to train, what a model must prove, how it is served and how it is rolled out."""
 
-    model_config = ConfigDict(json_schema_extra=rules(STEPS_REACHED, HOLD_BACK_REACHED))
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            STEPS_REACHED,
+            HOLD_BACK_REACHED,
+            cel(
+                "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
+                "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",
+            ),
+        )
+    )
 
     data: Data
     training: Training
@@ -618,7 +638,7 @@ class MetricEvidence(StatusModel):
     threshold: float = 0.0
     """E from which on it is rolled back: 1 / alpha."""
     alpha: float = 0.0
-    """This metric's share of falseRollbackRate, over all steps and the watch."""
+    """This metric's share of falseRollbackRate: over all steps and the watch, or over the shadow."""
     alpha_used: float = 0.0
     """E in parts of the threshold, at most 1."""
     guarantee: Literal["exact", "approximate", ""] = ""
@@ -641,6 +661,9 @@ class ModelVersionStatus(StatusModel):
     bento: Digest | None = None
     gates: Annotated[list[GateVerdict], Field(max_length=8)] = []
     evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
+    """Of the steps and the watch."""
+    shadow_evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
+    """Of the shadow before them, by mirrored requests."""
     rows: int | None = None
     holdout_rows: int | None = None
     cutoff: Timestamp | None = None
@@ -753,8 +776,9 @@ class RolloutStatus(StatusModel):
     """When this was last written to the API server."""
     unsaved: bool = False
     """Measurements moved since then; never true in what is written."""
-    phase: Literal["Steps", "Watch"] = "Steps"
-    """Steps: the candidate is on its way; Watch: it serves, and the version before it keeps a share to be compared with."""
+    phase: Literal["Shadow", "Steps", "Watch"] = "Steps"
+    """Shadow: the candidate gets copies of live requests and no others; Steps: it is on its way;
+    Watch: it serves, and the version before it keeps a share to be compared with."""
     breach: Annotated[str, Field(max_length=1024)] = ""
     """A breach that was found, and left to a person by onBreach: pause."""
     watch_started_at: Timestamp | None = None
@@ -771,6 +795,10 @@ class RolloutStatus(StatusModel):
     """Null until the route is accepted for this weight and requests were seen."""
     step_entered_at: Timestamp | None = None
     step_candidate_requests: int = 0
+    shadowed: bool = False
+    """It had a shadow, which spent its share of falseRollbackRate; the rest is for steps and watch."""
+    mirror_refused: Annotated[str, Field(max_length=1024)] = ""
+    """In the shadow: the gateway's words when it refused the route because of the mirror, which is left out since."""
     planned_seconds: float = 0.0
     metrics: Annotated[list[MetricState], Field(max_length=8)] = []
     pods: Annotated[list[PodReading], Field(max_length=MOST_PODS)] = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
+from perennial.core.observed import Mirror
 from perennial_runtime.contract import EvaluateSpec, PrepareSpec, ServeSpec, TrainSpec
 
 
@@ -52,12 +53,13 @@ class ApplyServing:
 
 @dataclass(frozen=True, slots=True)
 class ApplyRoute:
-    """The HTTPRoute of the ModelDeployment with these weights (version, weight), by server-side apply.
+    """The HTTPRoute of the ModelDeployment with these weights (version, weight) and this mirror, by server-side apply.
 
     Desired state, as ApplyServing: an unchanged route is not written.
     """
 
     weights: tuple[tuple[int, int], ...]
+    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True, slots=True)

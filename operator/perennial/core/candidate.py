@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import arms, measuring, objective, rollout, routers, training, watch, window
+from perennial.core import arms, measuring, objective, rollout, routers, shadow, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -60,6 +60,8 @@ def promote(draft: Draft, number: int, message: str) -> None:
     draft.set(stable=number, candidate=None, rollout=None)
     draft.set_version(number, state="Serving", message=message[:2048], served_at=stamp(draft.observed.now))
     draft.urgent = True
+    if under_way is not None and under_way.phase == "Shadow":
+        under_way = shadow.steps_after(draft.observed, under_way)
     if under_way is not None and wish is not None and previous in draft.versions and not under_way.breach:
         draft.set(rollout=rollout.watched(draft.observed, under_way, wish.hold_back))
         words = f"v{number} serves {100 - wish.hold_back} % and is watched for {wish.for_} beside v{previous}: {message}"
@@ -104,6 +106,11 @@ def why_waiting(draft: Draft) -> str:
     return "spec.paused is true" if observed.spec.paused else ""
 
 
+def why_not_begun(draft: Draft) -> str:
+    """Why no rollout may begin now: besides what stops one, a wish that the cluster cannot carry out."""
+    return why_waiting(draft) or shadow.refused(draft.observed, None)
+
+
 def _train(draft: Draft, number: int) -> None:
     if draft.observed.spec.paused:
         return
@@ -131,13 +138,13 @@ def _accepted(draft: Draft, version: Version) -> None:
         draft.set(candidate=None)
         draft.finish(number, "Retired", f"it is the model that v{stable.number} serves already: nothing to roll out")
         draft.event("Normal", "Identical", draft.versions[number].status.message)
-    elif not why_waiting(draft):
+    elif not why_not_begun(draft):
         draft.set_version(number, state="Deploying", deployed_at=stamp(draft.observed.now))
         draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}")
 
 
 def _deploy(draft: Draft, number: int) -> None:
-    if why_waiting(draft):
+    if why_not_begun(draft):
         draft.set_version(number, state="Accepted", deployed_at=None)
         return
     observed, version = draft.observed, draft.versions[number]
@@ -160,9 +167,10 @@ def _deploy(draft: Draft, number: int) -> None:
 
 
 def _enter(draft: Draft, number: int, stable: int) -> None:
-    begun = rollout.begin(draft.observed, number, stable)
+    begun = shadow.begin(draft.observed, number, stable)
     draft.set(rollout=begun)
-    draft.set_version(number, state="Canary", message="canary at 0 %: its pods are read first")
+    stage = "shadow" if begun.phase == "Shadow" else "canary at 0 %"
+    draft.set_version(number, state="Canary", message=f"{stage}: its pods are read first")
     if not begun.withheld:
         _tell_weight(draft, number, begun)
     draft.urgent = True
@@ -177,7 +185,8 @@ def _canary(draft: Draft, number: int) -> None:
         draft.set(rollout=None)
         draft.wake(0.1)
         return
-    course = rollout.step(draft.observed, before, waits=bool(why_waiting(draft)))
+    stage = shadow.step if before.phase == "Shadow" else rollout.step
+    course = stage(draft.observed, before, waits=bool(why_waiting(draft)))
     _follow(draft, number, before, course)
     match course.outcome:
         case "promote":
@@ -186,6 +195,8 @@ def _canary(draft: Draft, number: int) -> None:
             draft.set(candidate=None, rollout=None, ended=number)
             draft.finish(number, "Superseded", f"{course.reason}: {course.message}")
             draft.event("Warning", "Aborted", f"v{number} is taken back: {course.message}")
+        case "continue" if before.phase == "Shadow":
+            shadow.tell(draft, number, before, course)
         case "continue" if measuring.weights(course.rollout) != measuring.weights(before):
             _tell_weight(draft, number, course.rollout)
         case _:
@@ -209,12 +220,13 @@ def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Co
     draft.set(rollout=course.rollout)
     if course.evidence and (draft.urgent or saves(draft)):
         worth = {} if routers.guarantee_of(draft.observed.spec) == "exact" else {"guarantee": "approximate"}
-        draft.set_version(number, evidence=[one.model_copy(update=worth) for one in course.evidence])
+        part = "shadow_evidence" if before.phase == "Shadow" else "evidence"
+        draft.set_version(number, **{part: [one.model_copy(update=worth) for one in course.evidence]})
     for kind, reason, words in objective.events(before, course.rollout) if course.outcome == "continue" else ():
         draft.event(kind, reason, words)
     if course.rollout.breach and not before.breach:
         draft.event("Warning", "Breached", f"v{number}: {course.rollout.breach}; a person must promote or abort it")
-    if course.outcome != "continue":
+    if course.outcome != "continue" or course.rollout.phase != before.phase:
         _keep_evidence(draft, number, course)
     if course.outcome == "breach":
         roll_back(draft, number, course.reason, course.message)

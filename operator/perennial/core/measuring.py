@@ -6,12 +6,14 @@ taken (`settled`) before evidence is gathered again. `rollout` judges what comes
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, RolloutMetric, RolloutStatus
 from perennial.core import analysis, metrics, routers
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
-from perennial.core.observed import Observed
+from perennial.core.observed import MirrorCounters, Observed, PodCounters
 from perennial_runtime.contract import LATENCY_BOUNDS_MS
 
 ERRORS_TOLERANCE = 1.0
@@ -27,7 +29,7 @@ def tolerance_of(metric: RolloutMetric) -> float:
 
 def evidence_of(rollout: RolloutStatus, guarantee: analysis.Guarantee = "exact") -> tuple[MetricEvidence, ...]:
     """The tests of each metric in numbers and words, as they stand."""
-    share = rollout.weight / 100
+    share = None if rollout.phase == "Shadow" else rollout.weight / 100
     return tuple(analysis.report(state, rollout.planned_seconds, share, guarantee) for state in rollout.metrics)
 
 
@@ -38,14 +40,15 @@ def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
 
 def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, Finding]:
     """The rollout with what was answered since its last reading, and whether that could be read (condition Measured)."""
-    if observed.counters is None:
+    counters = _counted(observed, rollout)
+    if counters is None:
         return rollout, unreachable(observed)
     carried = routers.carried(observed, rollout, dict(weights(rollout)))
     if not carried.steady:
         return rollout.model_copy(update={"settled": False}), Finding("Measured", False, carried.reason, carried.message)
     look = analysis.look(
         analysis.from_readings(rollout.pods) if rollout.measured else None,
-        observed.counters,
+        counters,
         candidate=rollout.candidate,
         stable=rollout.stable,
         existing={pod.uid for workload in observed.workloads for pod in workload.pods},
@@ -65,6 +68,26 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     requests = rollout.step_candidate_requests + look.candidate.total
     update = {**read, "unsaved": True, "metrics": tests, "step_started_at": started, "step_candidate_requests": requests}
     return rollout.model_copy(update=update), finding
+
+
+def _counted(observed: Observed, rollout: RolloutStatus) -> tuple[PodCounters, ...] | None:
+    """What is compared: live requests of both arms; in the shadow the candidate's mirrored ones."""
+    if observed.counters is None or rollout.phase != "Shadow":
+        return observed.counters
+    return tuple(_mirrored(pod) if pod.version == rollout.candidate else pod for pod in observed.counters)
+
+
+def _mirrored(pod: PodCounters) -> PodCounters:
+    seen = pod.mirror
+    return replace(
+        pod,
+        total=seen.total,
+        bad=seen.bad,
+        timed=seen.timed,
+        buckets=seen.buckets,
+        in_flight=seen.in_flight,
+        mirror=MirrorCounters(),
+    )
 
 
 def _older_pods(observed: Observed, rollout: RolloutStatus) -> set[str]:
@@ -90,6 +113,8 @@ def _advance(
 ) -> MetricState:
     if wish is None:
         return state.model_copy(update={"margin": None, "objective": None})
+    if rollout.phase == "Shadow":
+        wish = wish.model_copy(update={"margin": None, "objective": None})
     block = analysis.errors(look) if wish.latency is None else analysis.slow(look, bound_index(wish.latency.slower_than))
     return metrics.advanced(observed, rollout, state, wish, block, guarantee=routers.guarantee_of(observed.spec))
 

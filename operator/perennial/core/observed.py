@@ -154,6 +154,15 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """A version that gets copies of live requests, and nobody its answers."""
+
+    version: int
+    percent: int
+    """Of the live requests."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteState:
     """Our HTTPRoute as the API server has it."""
 
@@ -165,11 +174,24 @@ class RouteState:
     """What is wrong, in the Gateway controller's words (or that no controller answered)."""
     unseen: bool = False
     """All that is missing is the controller's look at the newest generation, a moment after each change of weight."""
+    mirror: Mirror | None = None
+    """Whom the live route mirrors requests to."""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorCounters:
+    """Cumulative counters of the mirrored requests of one serving pod; the fields are those of PodCounters."""
+
+    total: int = 0
+    bad: int = 0
+    timed: int = 0
+    buckets: tuple[int, ...] = ()
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PodCounters:
-    """Cumulative counters of one serving pod, read from its management port. Live first attempts only."""
+    """Cumulative counters of one serving pod, read from its management port. Live first attempts; mirrored ones are apart."""
 
     uid: str
     version: int
@@ -182,6 +204,7 @@ class PodCounters:
     in_flight: int = 0
     restarts: int = 0
     """Container restarts, from the pod's status; a restart sets the counters back to zero."""
+    mirror: MirrorCounters = MirrorCounters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +230,8 @@ class Observed:
     """Of every ready pod of both arms, read in this pass; None when any could not be read (then no block closes)."""
     unreachable: str = ""
     """Which pod could not be read, and why."""
+    mirror_problem: str = ""
+    """Why the Gateways cannot mirror requests as `rollout.shadow` asks for; empty when they can, or nobody asks."""
     errors: tuple[tuple[str, str], ...] = ()
     """(action name, API server's words) of writes that were refused in the last pass: quota, missing namespace, webhook."""
     invalid: str = ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import RolloutStatus
-from perennial.core import requests, routers
+from perennial.core import requests, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
-from perennial.core.candidate import why_waiting
+from perennial.core.candidate import why_not_begun
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest
@@ -13,12 +13,16 @@ from perennial.core.jobs import QUOTA_FIX
 from perennial.core.observed import Version
 from perennial_runtime.contract import GROUP
 
+CLASS_SECONDS = 10.0
+"""How soon to look again at a GatewayClass that cannot do what is asked for: nobody tells when it has changed."""
+
 
 def conditions(draft: Draft) -> None:
     """All conditions of this pass; those without a finding are gone."""
     _ready(draft)
     _up_to_date(draft)
     _progressing(draft)
+    _refused_shadow(draft)
     _refused_writes(draft)
     _misspelled(draft)
     draft.set(
@@ -34,8 +38,8 @@ def summary(draft: Draft) -> str:
     status = draft.status
     if status.returning is not None and status.returning.version != status.stable:
         return f"Returning to v{status.returning.version}"
-    if status.rollout is not None and (status.rollout.phase == "Steps" or status.candidate is None):
-        return _rolling_out(status.rollout)
+    if status.rollout is not None and (status.rollout.phase != "Watch" or status.candidate is None):
+        return _rolling_out(draft, status.rollout)
     state = draft.state(status.candidate)
     if status.candidate is not None:
         return state if state else "Pending"
@@ -51,11 +55,14 @@ def summary(draft: Draft) -> str:
     return f"Serving (v{status.latest} {last})" if last in ("Failed", "Rejected", "RolledBack") else "Serving"
 
 
-def _rolling_out(current: RolloutStatus) -> str:
+def _rolling_out(draft: Draft, current: RolloutStatus) -> str:
     if current.breach:
         return f"Breached v{current.candidate}"
     if current.phase == "Watch":
         return f"Watching v{current.candidate}"
+    if current.phase == "Shadow":
+        mirrored = routers.mirror(draft.observed, current)
+        return f"Shadow {mirrored.percent if mirrored else 0} %"
     return f"Canary {0 if current.withheld else current.weight} %"
 
 
@@ -82,6 +89,8 @@ def _ready(draft: Draft) -> None:
 def _why_none(draft: Draft) -> str:
     latest = draft.versions.get(draft.status.latest)
     if latest is None:
+        if refused := shadow.refused(draft.observed, draft.status.rollout):
+            return refused
         if draft.status.latest and draft.status.candidate is None:
             name = draft.observed.meta.name
             return f"v{draft.status.latest} was deleted; make another: kubectl annotate mdep {name} perennial.dev/retrain=again"
@@ -102,7 +111,7 @@ def _up_to_date(draft: Draft) -> None:
     elif _is_same_model(draft, latest):
         draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
     else:
-        waits = why_waiting(draft) if latest.status.state in ("Accepted", "Retired") else ""
+        waits = why_not_begun(draft) if latest.status.state in ("Accepted", "Retired") else ""
         words = f"v{latest.number}: {waits or latest.status.message}"
         draft.find("UpToDate", False, latest.status.state, words)
 
@@ -139,6 +148,13 @@ def _misspelled(draft: Draft) -> None:
     if found:
         known = ", ".join(f"{GROUP}/{verb}" for verb in requests.VERBS)
         draft.find("RequestUnknown", True, "UnknownAnnotation", f"{', '.join(found)[:500]}: known are {known}; remove it with -")
+
+
+def _refused_shadow(draft: Draft) -> None:
+    """A wish that the Gateways cannot carry out is told before anything starts."""
+    if words := shadow.refused(draft.observed, draft.status.rollout):
+        draft.find("Accepted", False, shadow.REFUSED, words)
+        draft.wake(CLASS_SECONDS)
 
 
 def _refused_writes(draft: Draft) -> None:

@@ -43,11 +43,15 @@ class Course:
     wake_after: float = LOOK_SECONDS
 
 
-def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
-    """The first step, without any traffic yet: that comes when every pod of both arms was read."""
+def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = False) -> RolloutStatus:
+    """The first step, without any traffic yet: that comes when every pod of both arms was read.
+
+    `shadowed`: it comes out of a shadow, which had its own part of the account.
+    """
     wish = observed.spec.rollout
     planned = sum(seconds(step.hold) for step in wish.steps) + (seconds(wish.watch.for_) if wish.watch else 0.0)
-    alphas = analysis.split_alpha(wish.false_rollback_rate, {metric.name: float(metric.weight) for metric in wish.metrics})
+    weights = {metric.name: float(metric.weight) for metric in wish.metrics}
+    alphas = analysis.split_alpha(wish.false_rollback_rate, weights, shadow=shadowed)
     now = stamp(observed.now)
     return RolloutStatus(
         candidate=candidate,
@@ -58,6 +62,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
         saved_at=now,
         step_entered_at=now,
         withheld=routers.withholds(observed.spec),
+        shadowed=shadowed,
         planned_seconds=planned,
         metrics=[
             analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
@@ -69,7 +74,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
 
 def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Course:
     """One pass: crashes, readiness, measurement, verdict, and the next weight, which is not taken while the rollout `waits`."""
-    looked = _look(observed, rollout)
+    looked = look(observed, rollout)
     if isinstance(looked, Course):
         return looked
     rollout, finding, clear = looked
@@ -90,7 +95,7 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     moved = _keep_stable_ready(observed, rollout)
     if moved is not None:
         return moved
-    looked = _look(observed, rollout)
+    looked = look(observed, rollout)
     if isinstance(looked, Course):
         return looked
     rollout, finding, _ = looked
@@ -127,7 +132,7 @@ def watched(observed: Observed, rollout: RolloutStatus, hold_back: int) -> Rollo
     )
 
 
-def _look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutStatus, Finding, bool]:
+def look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutStatus, Finding, bool]:
     """Crashes, readiness, measurement and verdict; what was measured and whether every metric is clear, unless that ends it."""
     rollout = with_crashes(observed, rollout)
     crashing = analysis.judge_crashes(rollout.crashes_candidate, rollout.crashes_stable)
@@ -198,7 +203,7 @@ def _withhold(observed: Observed, rollout: RolloutStatus) -> Course | None:
 
 def _take_away(observed: Observed, rollout: RolloutStatus, workload: Workload | None) -> Course:
     """The candidate lost its last ready pod. One that does so again and again will never pass a step, and harms each time."""
-    flaps = rollout.flaps + (rollout.phase == "Steps")
+    flaps = rollout.flaps + (rollout.phase != "Watch")
     update = {"withheld": True, "settled": False, "step_started_at": None, "not_ready_since": stamp(observed.now), "flaps": flaps}
     away = rollout.model_copy(update=update)
     if flaps >= FLAPS and not rollout.breach:
@@ -209,13 +214,13 @@ def _take_away(observed: Observed, rollout: RolloutStatus, workload: Workload | 
 
 def _going_back_helps(observed: Observed, rollout: RolloutStatus) -> bool:
     """A watched version that is away together with the one before is somebody else's outage."""
-    return rollout.phase == "Steps" or bool(ready_pods(workload_of(observed, rollout.stable), observed.now))
+    return rollout.phase != "Watch" or bool(ready_pods(workload_of(observed, rollout.stable), observed.now))
 
 
 def _allow(observed: Observed, rollout: RolloutStatus) -> Course:
     """A candidate with ready pods gets its weight, but none that cannot be judged: every pod has to be read first."""
     ready = {"not_ready_since": None}
-    if observed.counters is None and rollout.phase == "Steps" and routers.withholds(observed.spec):
+    if observed.counters is None and rollout.phase != "Watch" and routers.withholds(observed.spec):
         waiting = rollout.model_copy(update=ready)
         return Course(waiting, findings=(unreachable(observed), *_inconclusive(observed, waiting)))
     back = _entered(observed, rollout, rollout.step).model_copy(update={**ready, "withheld": False})
@@ -248,7 +253,7 @@ def _entered(observed: Observed, rollout: RolloutStatus, index: int) -> RolloutS
     return rollout.model_copy(
         update={
             "step": index,
-            "weight": rollout.weight if rollout.phase == "Watch" else steps[min(index, len(steps) - 1)].weight,
+            "weight": rollout.weight if rollout.phase != "Steps" else steps[min(index, len(steps) - 1)].weight,
             "settled": False,
             "step_entered_at": stamp(observed.now),
             "step_started_at": None,

@@ -16,7 +16,7 @@ from perennial.core import replicas
 from perennial.core.actions import ApplyRoute, ApplyService, DeleteRoute, DeleteService
 from perennial.core.arms import READY_SECONDS, ready_pods, workload_of
 from perennial.core.draft import Draft
-from perennial.core.observed import Observed, RouteState
+from perennial.core.observed import Mirror, Observed, RouteState
 
 MOST_WEIGHTS = 8
 
@@ -70,6 +70,14 @@ def where(observed: Observed) -> str:
     return address(observed) or f"{route.path.rstrip('/')}/predict at the Gateway"
 
 
+def mirror(observed: Observed, rollout: RolloutStatus) -> Mirror | None:
+    """Whom live requests are mirrored to as this rollout wants it: the candidate, in its shadow, while it may get requests."""
+    wish = observed.spec.rollout.shadow
+    if rollout.phase != "Shadow" or rollout.withheld or wish is None:
+        return None
+    return Mirror(rollout.candidate, wish.percent)
+
+
 # ---- what follows for a rollout ----------------------------------------------------------------------------------------------
 
 
@@ -90,11 +98,12 @@ def carried(observed: Observed, rollout: RolloutStatus, weights: Mapping[int, in
     if by_replicas(observed.spec):
         return _carried_by_pods(observed, rollout)
     route = observed.route
+    mirrored = route is not None and route.mirror == mirror(observed, rollout)
     nonzero = {version: weight for version, weight in weights.items() if weight}
-    if route is not None and route.accepted and {v: w for v, w in route.weights if w} == nonzero:
+    if route is not None and route.accepted and mirrored and {v: w for v, w in route.weights if w} == nonzero:
         return Carried(steady=True, reached=True)
     words = route.message if route else "the HTTPRoute does not exist yet"
-    words = words or "the HTTPRoute has other weights than this step's; they are being written"
+    words = words or "the HTTPRoute has other weights or another mirror than this stage's; it is being written"
     return Carried(steady=False, reached=False, reason="RouteNotAccepted", message=words)
 
 
@@ -147,7 +156,8 @@ def _reconcile_route(draft: Draft) -> None:
     if any(entry.achieved is not None for entry in draft.status.weights):
         draft.set(weights=[entry.model_copy(update={"achieved": None}) for entry in draft.status.weights])
     weights = tuple((entry.version, entry.weight) for entry in draft.status.weights)
-    draft.after.append(ApplyRoute(weights))
+    under_way = draft.status.rollout
+    draft.after.append(ApplyRoute(weights, mirror(draft.observed, under_way) if under_way is not None else None))
     route = draft.observed.route
     if draft.observed.service and route is not None and route.accepted and route.weights == weights and _serves(draft):
         draft.after.append(DeleteService())

@@ -99,6 +99,8 @@ def history(draft: Draft) -> None:
     wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
     live = routers.live(draft.observed)
     wanted |= {version for version, _ in (live.weights if live else ())}
+    if live and live.mirror:
+        wanted.add(live.mirror.version)
     if status.returning:
         wanted.add(status.returning.version)
     if status.rollout:
@@ -112,6 +114,8 @@ def history(draft: Draft) -> None:
 def _may_get_requests(draft: Draft, number: int) -> bool:
     """By the wish, by the live route (a write of it may have been refused), or while no one knows which route the gateway has."""
     route = draft.observed.route
+    if route is not None and route.mirror is not None and route.mirror.version == number:
+        return True
     wished = {entry.version for entry in draft.status.weights if entry.weight}
     live = {version for version, weight in (route.weights if route else ()) if weight or not (route and route.accepted)}
     return number in wished | live

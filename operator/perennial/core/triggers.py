@@ -44,7 +44,7 @@ def on_spec(draft: Draft) -> None:
             f"{draft.observed.meta.name} perennial.dev/retrain=again"
         )
         draft.find("Quarantined", True, "InputsQuarantined", words)
-    elif not draft.observed.spec.paused and not window.go_back(draft, digest):
+    elif not draft.observed.spec.paused and not window.go_back(draft, digest) and not draft.observed.mirror_problem:
         reason = "SpecChanged" if draft.status.latest else "Created"
         create(draft, Trigger.model_validate({"reason": reason, "message": ""}))
 

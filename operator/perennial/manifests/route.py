@@ -1,6 +1,7 @@
 """The HTTPRoute of a ModelDeployment: <path>/predict, and nothing else, to the Services of its versions by weight.
 
 `backendRefs` is an atomic list, so every apply names all backends; weight 0 entries stay, so that a version keeps its place.
+A mirror is a filter of the same rule: the gateway sends it what stable gets, at the rewritten path, and throws its answers away.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from collections.abc import Sequence
 
 from perennial.api.v1alpha1 import Route
 from perennial.core.inputs import version_name
-from perennial.core.observed import Meta
+from perennial.core.observed import Meta, Mirror
 from perennial.manifests.common import MANAGED_BY, MODEL_LABEL, RENDERED_ANNOTATION, Manifest, deployment_owner, digest, metadata
+from perennial_runtime.contract import MIRROR_SERVICE_PORT
 
 KIND = "gateway.networking.k8s.io/v1"
 
 
-def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]]) -> Manifest:
-    """The route with these weights (version, weight)."""
+def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mirror: Mirror | None = None) -> Manifest:
+    """The route with these weights (version, weight), and the version that requests are mirrored to."""
     spec: Manifest = {
         "parentRefs": [parent.model_dump(by_alias=True, exclude_none=True) for parent in route.parent_refs],
         "rules": [
@@ -41,7 +43,17 @@ def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]]) -> 
     spec["rules"][0]["backendRefs"] = [
         {"kind": "Service", "name": version_name(meta.name, version), "port": 80, "weight": weight} for version, weight in weights
     ]
+    if mirror is not None:
+        spec["rules"][0]["filters"].append(_mirrored(version_name(meta.name, mirror.version), mirror.percent))
     return manifest
+
+
+def _mirrored(service: str, percent: int) -> Manifest:
+    """Without a percentage where it is all of them: gateways may mirror without knowing shares."""
+    mirror: Manifest = {"backendRef": {"kind": "Service", "name": service, "port": MIRROR_SERVICE_PORT}}
+    if percent < 100:
+        mirror["percent"] = percent
+    return {"type": "RequestMirror", "requestMirror": mirror}
 
 
 def predict_path(path: str) -> str:

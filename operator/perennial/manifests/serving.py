@@ -30,7 +30,17 @@ from perennial.manifests.common import (
     version_owner,
     with_step,
 )
-from perennial_runtime.contract import BENTO_PATH, MANAGEMENT_PORT, SERVING_PORT, STORE_SECRET_PATH, Command, Container, encode
+from perennial_runtime.contract import (
+    BENTO_PATH,
+    MANAGEMENT_PORT,
+    MIRROR_PORT,
+    MIRROR_SERVICE_PORT,
+    SERVING_PORT,
+    STORE_SECRET_PATH,
+    Command,
+    Container,
+    encode,
+)
 
 GRACE_SECONDS = 30
 """Drain of 5 s, then requests under way."""
@@ -52,7 +62,11 @@ def serving(model: str, version: Version, wish: Serving, action: ApplyServing) -
         "spec": {
             "type": "ClusterIP",
             "selector": selector,
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"},
+                # by number: a port that is named in the pod would restart every pod that an older operator made
+                {"name": "mirror", "port": MIRROR_SERVICE_PORT, "targetPort": MIRROR_PORT, "protocol": "TCP"},
+            ],
         },
     }
     spec: Manifest = {

@@ -24,8 +24,8 @@ from pathlib import Path
 from perennial_runtime.answers import conclude
 from perennial_runtime.contract import STEP_VARIABLE, ServeSpec, decode
 from perennial_runtime.server import Process, serve
-port, management, warm, drain, bento = sys.argv[1:]
-process = Process("127.0.0.1", int(port), int(management), float(warm), float(drain), Path(bento))
+port, mirror, management, warm, drain, bento = sys.argv[1:]
+process = Process("127.0.0.1", int(port), int(mirror), int(management), float(warm), float(drain), Path(bento))
 sys.exit(conclude(lambda: serve(decode(ServeSpec, os.environ[STEP_VARIABLE]), process)))
 """
 
@@ -35,6 +35,7 @@ class Pod:
     """Where it listens, and the process."""
 
     port: int
+    mirror_port: int
     management_port: int
     process: subprocess.Popen[bytes]
     log: Path
@@ -43,6 +44,10 @@ class Pod:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def mirror(self) -> str:
+        return f"http://127.0.0.1:{self.mirror_port}"
 
     @property
     def management(self) -> str:
@@ -86,7 +91,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def running(spec: ServeSpec, bento: Path, work: Path, warm: float = 0.05, drain: float = 0.5) -> Iterator[Pod]:
     """A started server; killed at the end if it still runs."""
-    port, management = free_port(), free_port()
+    port, mirror, management = free_port(), free_port(), free_port()
     log, answer = work / "server.log", work / "termination.log"
     environment = {
         "PATH": os.environ["PATH"],
@@ -100,11 +105,11 @@ def running(spec: ServeSpec, bento: Path, work: Path, warm: float = 0.05, drain:
         "PROMETHEUS_MULTIPROC_DIR": str(work),
         STEP_VARIABLE: encode(spec),
     }
-    command = [sys.executable, "-c", SCRIPT, str(port), str(management), str(warm), str(drain), str(bento)]
+    command = [sys.executable, "-c", SCRIPT, str(port), str(mirror), str(management), str(warm), str(drain), str(bento)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=work)
     try:
-        yield Pod(port, management, process, log, answer)
+        yield Pod(port, mirror, management, process, log, answer)
     finally:
         process.kill()
         process.wait()

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from perennial_runtime.contract import DURATION_SERIES, IN_FLIGHT_SERIES, LATENCY_BOUNDS_MS, REQUESTS_SERIES, SCORES_SERIES
-from perennial_runtime.management import Counters, Counting, Health, management_app
+from perennial_runtime.management import MIRROR, Counters, Counting, Health, management_app
 from perennial_runtime.service import SCORED
 
 VERSION = "delays-v2"
@@ -28,6 +28,7 @@ class World:
         self.health = Health(clock=lambda: self.now)
         self.counters = Counters(VERSION)
         self.app = Counting(self._answer, self.counters, self.health, TOKEN)
+        self.mirrored = Counting(self._answer, self.counters, self.health, TOKEN, MIRROR)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         self.now += self.takes
@@ -39,6 +40,11 @@ class World:
     async def ask(self, path: str = "/predict", method: str = "POST", **headers: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self.app), base_url="http://pod") as client:
             return await client.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    async def copy(self, **headers: str) -> httpx.Response:
+        """A mirrored request."""
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=self.mirrored), base_url="http://pod") as client:
+            return await client.post("/predict", headers=headers)
 
     async def managed(self, path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app=management_app(self.counters, self.health))
@@ -93,6 +99,25 @@ async def test_golden_requests_are_counted_apart() -> None:
     await world.ask(x_perennial_golden=TOKEN)
     assert await world.counted() == (0, 0, 0)
     assert await world.counted("golden") == (1, 0, 0)
+
+
+async def test_mirrored_requests_are_counted_apart() -> None:
+    world = World()
+    world.warm()
+    await world.copy()
+    world.status = 500
+    await world.copy()
+    assert await world.counted() == (0, 0, 0)
+    assert await world.counted("mirror") == (1, 1, 2)
+
+
+@pytest.mark.parametrize("headers", [{"host": "models.example.com-shadow"}, {"x_envoy_is_shadow": "true"}, {"kind": "mirror"}])
+async def test_a_client_cannot_pass_a_live_request_for_a_mirrored_one(headers: dict[str, str]) -> None:
+    world = World()
+    world.status = 500
+    await world.ask(**headers)
+    assert await world.counted() == (0, 1, 0)
+    assert await world.counted("mirror") == (0, 0, 0)
 
 
 async def test_a_client_cannot_pass_for_golden() -> None:

@@ -54,6 +54,14 @@ def test_counts_good_and_bad_answers_of_clients(pod: Pod) -> None:
     assert _metric(pod, f'perennial_scores_count{{kind="live",version="{VERSION}"}}') == scores + len(BODY["instances"])
 
 
+def test_what_comes_on_the_mirror_port_is_answered_alike_and_counted_as_mirrored(pod: Pod) -> None:
+    live = _requests(pod, "live", "good"), _requests(pod, "live", "bad")
+    assert httpx.post(f"{pod.mirror}/predict", json=BODY).json() == httpx.post(f"{pod.url}/predict", json=BODY).json()
+    assert httpx.post(f"{pod.mirror}/predict", json={"instances": [{**ROW, "carrier": "?"}]}).status_code == 500
+    assert (_requests(pod, "mirror", "good"), _requests(pod, "mirror", "bad")) == (1, 1)
+    assert (_requests(pod, "live", "good"), _requests(pod, "live", "bad")) == (live[0] + 1, live[1])
+
+
 def test_shows_an_openapi_page_with_a_filled_in_example(pod: Pod) -> None:
     assert "html" in httpx.get(f"{pod.url}/").text
     document = httpx.get(f"{pod.url}/docs.json").json()

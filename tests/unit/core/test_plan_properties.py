@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perennial.api.v1alpha1 import Shadow
 from perennial.core.observed import ContainerState
 from perennial.core.plan import plan
 from unit.core.world import World, evaluated, failed, spec
@@ -20,6 +21,9 @@ ACTS = st.one_of(
     st.tuples(st.just("paused"), st.booleans()),
     st.tuples(st.just("inputs"), st.integers(1, 3)),
     st.tuples(st.just("unreachable"), st.booleans()),
+    st.tuples(st.just("shadow"), st.sampled_from([None, 10, 100])),
+    st.tuples(st.just("mirror_problem"), st.sampled_from(["", "no mirrors"])),
+    st.tuples(st.just("refuses_mirrors"), st.booleans()),
     st.tuples(st.just("never_ready"), st.integers(1, 3)),
     st.tuples(st.just("lose_workload"), st.integers(1, 3)),
     st.tuples(st.just("lose_version"), st.integers(1, 3)),
@@ -29,7 +33,7 @@ ACTS = st.one_of(
 )
 
 
-def act(world: World, name: str, *arguments: Any) -> None:
+def act(world: World, name: str, *arguments: Any) -> None:  # noqa: C901 - one case for each act
     value = arguments[0]
     match name:
         case "live":
@@ -40,14 +44,21 @@ def act(world: World, name: str, *arguments: Any) -> None:
             world.wish = world.wish.model_copy(update={name: value})
         case "inputs":
             world.wish = world.wish.model_copy(update={"data": spec().data.model_copy(update={"minimum_rows": value})})
-        case "unreachable":
-            world.unreachable = value
+        case "unreachable" | "mirror_problem" | "refuses_mirrors":
+            setattr(world, name, value)
+        case "shadow":
+            set_shadow(world, value)
         case "never_ready":
             world.never_ready.add(value)
         case "trainer":
             set_trainer(world, value)
         case _:
             lose(world, name, value)
+
+
+def set_shadow(world: World, percent: int | None) -> None:
+    shadow = Shadow(percent=percent, hold="10s") if percent else None
+    world.wish = world.wish.model_copy(update={"rollout": world.wish.rollout.model_copy(update={"shadow": shadow})})
 
 
 def set_trainer(world: World, kind: str) -> None:
@@ -95,6 +106,22 @@ def test_weights_always_sum_to_a_hundred_and_rest_on_known_versions(sequence: li
         for weights in world.route_writes:
             assert sum(weight for _, weight in weights) == 100
             assert all(weight >= 0 for _, weight in weights)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ACTS, min_size=1, max_size=8))
+def test_mirror_is_there_in_a_shadow_alone_and_no_client_meets_its_candidate(sequence: list[tuple[Any, ...]]) -> None:
+    world = World()
+    act(world, "shadow", 100)
+    for name, *arguments in sequence:
+        act(world, name, *arguments)
+        world.live(3, rate=50)
+        current = world.status.rollout
+        if world.route is not None and world.route.mirror is not None:
+            assert current is not None
+            assert (current.phase, current.candidate) == ("Shadow", world.route.mirror.version)
+        if world.route is not None and current is not None and current.phase == "Shadow":
+            assert dict(world.route.weights).get(current.candidate, 0) == 0
 
 
 def test_pass_over_an_object_that_is_not_readable_says_so_and_leaves_everything() -> None:

@@ -16,6 +16,8 @@ from perennial.core.observed import (
     Job,
     JobPod,
     Meta,
+    Mirror,
+    MirrorCounters,
     Observed,
     PodCounters,
     RouteState,
@@ -89,6 +91,11 @@ class World:
     deleted: list[str] = field(default_factory=list)
     events: list[actions.Event] = field(default_factory=list)
     route_writes: list[tuple[tuple[int, int], ...]] = field(default_factory=list)
+    mirrors: list[Mirror | None] = field(default_factory=list)
+    """Every change of the route's mirror."""
+    mirror_problem: str = ""
+    refuses_mirrors: bool = False
+    """The gateway does not accept a route with a mirror."""
     status_writes: int = 0
     generation: int = 1
     unreachable: bool = False
@@ -125,6 +132,7 @@ class World:
             workloads=tuple(self._aged(w) for w in self.workloads.values()),
             route=self.route,
             gateway_address="198.18.0.9",
+            mirror_problem=self.mirror_problem if self.wish.rollout.shadow else "",
             invalid=self.invalid,
             remembered=bool(self.invalid),
         )
@@ -193,6 +201,21 @@ class World:
                     old, total=old.total + count, bad=old.bad + wrong, timed=old.timed + count, buckets=buckets
                 )
 
+        if self.route is not None and self.route.mirror is not None and self.route.accepted:
+            self._mirrored(self.route.mirror, rate, bad)
+
+    def _mirrored(self, mirror: Mirror, rate: float, bad: dict[int, float]) -> None:
+        """Copies of one second's requests."""
+        pods = [pod for pod in self.workloads[mirror.version].pods if pod.ready]
+        for pod in pods:
+            count = round(rate * mirror.percent / 100 / len(pods))
+            wrong = round(count * bad.get(mirror.version, 0.0))
+            old = self._counters(mirror.version, pod)
+            before = old.mirror
+            buckets = tuple(bucket + count for bucket in before.buckets or (0,) * len(LATENCY_BOUNDS_MS))
+            seen = MirrorCounters(before.total + count, before.bad + wrong, before.timed + count, buckets)
+            self.totals[pod.uid] = replace(old, mirror=seen)
+
     def apply(self, action: actions.Action) -> None:  # noqa: C901 - one case for each action
         """One write, idempotent as the real ones are."""
         match action:
@@ -209,10 +232,8 @@ class World:
                 self.deleted.append(name)
             case actions.ApplyServing(version=version, replicas=replicas):
                 self._scale(version, replicas)
-            case actions.ApplyRoute(weights=weights):
-                if self.route is None or self.route.weights != weights:
-                    self.route_writes.append(weights)
-                self.route = RouteState(weights, True)
+            case actions.ApplyRoute():
+                self._apply_route(action)
             case actions.DeleteVersion(name=name):
                 self.versions = {n: v for n, v in self.versions.items() if v.meta.name != name}
                 self.deleted.append(name)
@@ -221,6 +242,16 @@ class World:
                     del self.annotations[key]
             case actions.WriteVersionStatus(version=version, status=status):
                 self.versions[version] = replace(self.versions[version], status=status)
+
+    def _apply_route(self, action: actions.ApplyRoute) -> None:
+        if self.route is None or self.route.weights != action.weights:
+            self.route_writes.append(action.weights)
+        if action.mirror != (self.route.mirror if self.route else None):
+            self.mirrors.append(action.mirror)
+        refused = action.mirror is not None and self.refuses_mirrors
+        self.route = RouteState(
+            action.weights, not refused, "Accepted: UnsupportedValue" if refused else "", mirror=action.mirror
+        )
 
     def _create_version(self, action: actions.CreateVersion) -> None:
         number = action.spec.number

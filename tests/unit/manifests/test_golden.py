@@ -14,7 +14,7 @@ import yaml
 
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
 from perennial.core.actions import ApplyServing, CreateJob, Event
-from perennial.core.observed import Meta, Version
+from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.event import event
 from perennial.manifests.jobs import job
 from perennial.manifests.route import http_route
@@ -104,6 +104,7 @@ def render() -> dict[str, Manifest]:
         "service": service,
         "service-of-the-model": model_service(META),
         "httproute": http_route(META, wish().serving.route, ((1, 95), (2, 5))),
+        "httproute-shadow": http_route(META, wish().serving.route, ((1, 100),), Mirror(2, 20)),
         "modelversion": model_version(META, version().spec),
         "event": event(META, "9", said, datetime(2026, 1, 1, tzinfo=UTC)),
     }
@@ -121,7 +122,7 @@ def test_a_manifest_is_what_it_was(name: str, request: pytest.FixtureRequest) ->
     assert plain == yaml.safe_load(path.read_text())
 
 
-@pytest.mark.parametrize("name", sorted(set(RENDERED) - {"httproute", "modelversion"}))
+@pytest.mark.parametrize("name", sorted(set(RENDERED) - {"httproute", "httproute-shadow", "modelversion"}))
 def test_a_manifest_fits_kubernetes_schema(name: str) -> None:
     kubernetes_validate.validate(json.loads(json.dumps(RENDERED[name])), "1.31", strict=True)
 
@@ -198,6 +199,12 @@ def test_the_digest_says_nothing_of_replicas_and_weights() -> None:
     assert more["metadata"]["annotations"] == RENDERED["deployment"]["metadata"]["annotations"]
     moved = http_route(META, wish().serving.route, ((2, 100),))
     assert moved["metadata"]["annotations"] == RENDERED["httproute"]["metadata"]["annotations"]
+
+
+def test_a_mirror_of_everything_names_no_share() -> None:
+    """Gateways may mirror without knowing shares."""
+    route = http_route(META, wish().serving.route, ((1, 100),), Mirror(2, 100))
+    assert "percent" not in route["spec"]["rules"][0]["filters"][1]["requestMirror"]
 
 
 def test_the_digest_changes_with_the_pod() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from perennial.adapters import observe
 from perennial.api.v1alpha1 import ParentReference
+from perennial.core.observed import Mirror
 from perennial.ports import Manifest
 
 OWNER = [{"kind": "ModelVersion", "name": "m-v1", "uid": "v1", "controller": True}]
@@ -179,6 +180,19 @@ def test_a_route_tells_the_weights_of_our_versions() -> None:
     state = observe.route(the_route(parent()), "m", "")
     assert state.accepted
     assert state.weights == ((1, 0), (2, 100))
+
+
+def test_a_route_tells_whom_it_mirrors_to() -> None:
+    manifest = the_route(parent())
+    assert observe.route(manifest, "m", "").mirror is None
+    rule = manifest["spec"]["rules"][0]
+    rewrite = {"type": "URLRewrite", "urlRewrite": {}}
+    rule["filters"] = [rewrite, {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "m-v3", "port": 81}}}]
+    assert observe.route(manifest, "m", "").mirror == Mirror(3, 100)
+    rule["filters"][1]["requestMirror"]["percent"] = 20
+    assert observe.route(manifest, "m", "").mirror == Mirror(3, 20)
+    rule["filters"][1]["requestMirror"]["backendRef"]["name"] = "somebody-elses"
+    assert observe.route(manifest, "m", "").mirror is None
 
 
 @pytest.mark.parametrize(

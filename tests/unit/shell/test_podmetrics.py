@@ -22,28 +22,44 @@ def pod(ip: str = "127.0.0.1") -> ServingPod:
 
 
 def exposition() -> str:
-    """As a serving pod writes it: three live requests, one of them bad and slow, and a golden one."""
+    """As a serving pod writes it: three live requests, one of them bad and slow, two mirrored, and a golden one."""
     registry = CollectorRegistry()
     requests = Counter(REQUESTS_SERIES.removesuffix("_total"), "r", ["version", "kind", "outcome"], registry=registry)
     seconds = Histogram(
         DURATION_SERIES, "s", ["version", "kind"], buckets=[bound / 1000 for bound in LATENCY_BOUNDS_MS], registry=registry
     )
-    flight = Gauge(IN_FLIGHT_SERIES, "f", ["version"], registry=registry)
+    flight = Gauge(IN_FLIGHT_SERIES, "f", ["version", "kind"], registry=registry)
     for kind, outcome, took in (
         ("live", "good", 0.003),
         ("live", "good", 0.004),
         ("live", "bad", 0.3),
+        ("mirror", "bad", 0.3),
+        ("mirror", "good", 0.003),
         ("golden", "good", 0.001),
     ):
         requests.labels("m-v1", kind, outcome).inc()
         seconds.labels("m-v1", kind).observe(took)
-    flight.labels("m-v1").set(2)
+    flight.labels("m-v1", "live").set(2)
+    flight.labels("m-v1", "mirror").set(1)
     return generate_latest(registry).decode()
 
 
 def test_only_live_requests_count() -> None:
     read = counters(exposition(), 1, pod())
     assert (read.total, read.bad, read.timed, read.in_flight, read.restarts) == (3, 1, 3, 2, 3)
+
+
+def test_mirrored_requests_are_read_apart() -> None:
+    seen = counters(exposition(), 1, pod()).mirror
+    assert (seen.total, seen.bad, seen.timed, seen.in_flight) == (2, 1, 2, 1)
+    buckets = dict(zip(LATENCY_BOUNDS_MS, seen.buckets, strict=True))
+    assert (buckets[2], buckets[5], buckets[300]) == (0, 1, 2)
+
+
+def test_a_pod_of_a_runtime_before_shadows_has_no_mirrored_request() -> None:
+    lines = [line for line in exposition().splitlines() if 'kind="mirror"' not in line]
+    read = counters("\n".join(lines) + "\n", 1, pod())
+    assert (read.total, read.mirror.total, read.mirror.timed) == (3, 0, 0)
 
 
 def test_buckets_are_cumulative_in_the_order_of_the_bounds() -> None:

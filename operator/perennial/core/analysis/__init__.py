@@ -21,6 +21,7 @@ from perennial.core.analysis.evidence import (
     evidence,
     judge,
     judge_crashes,
+    shadow_alpha,
     short,
     split_alpha,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "save_dispersion",
     "save_margin",
     "save_rate",
+    "shadow_alpha",
     "short",
     "shown",
     "slow",

@@ -106,6 +106,11 @@ def split_alpha(false_rollback_rate: float, weights: Mapping[str, float], *, sha
     return {name: share * weight / total for name, weight in weights.items()}
 
 
+def shadow_alpha(false_rollback_rate: float, weights: Mapping[str, float]) -> dict[str, float]:
+    """Each metric's share in the shadow stage: what `split_alpha` leaves out where there is one. Raises as it does."""
+    return split_alpha(false_rollback_rate * SHADOW_SHARE, weights)
+
+
 def judge(metric: str, state: EProcess, alpha: float) -> Verdict:
     """Breach from E >= 1 / alpha on, Clear under 1 / sqrt(alpha), Continue between."""
     value, threshold = log_e(state), -math.log(alpha)

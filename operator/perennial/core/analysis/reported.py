@@ -33,7 +33,9 @@ def shown(name: str, evidence: Evidence, guarantee: Guarantee = "exact") -> Metr
     )
 
 
-def report(state: MetricState, planned_seconds: float, candidate_share: float, guarantee: Guarantee = "exact") -> MetricEvidence:
+def report(
+    state: MetricState, planned_seconds: float, candidate_share: float | None, guarantee: Guarantee = "exact"
+) -> MetricEvidence:
     """Everything that is known of one metric: the comparison and, where they are wished for, its margin and its objective."""
     factor = variance_factor(resume_dispersion(state.dispersion))
     found = evidence(resume(state, planned_seconds), state.alpha, candidate_share, factor)
