@@ -30,7 +30,7 @@ def advanced(
     elapsed = since(observed.now, rollout.started_at)
     guarded = is_guarded(observed.spec.rollout, guarantee)
     dispersion = analysis.resume_dispersion(state.dispersion) if guarded else analysis.Dispersion()
-    factor = analysis.variance_factor(dispersion)
+    factor = analysis.variance_factor(dispersion) if guarded else 1.0
     test = analysis.advance(analysis.resume(state, rollout.planned_seconds), block, elapsed, factor)
     counted = analysis.counted(dispersion, block.stable_total, block.stable_bad, elapsed)
     return analysis.save(state.name, state.alpha, test).model_copy(

@@ -4,12 +4,12 @@
 suspicion, a comparison begun afresh. Nothing in here counts; each pass of a rollout asks `judged` what follows:
 
     candidate misses it, stable in suspicion          outage: somebody else's, nothing is taken back; both tests begin again
-    candidate misses it, afresh shown to be worse     breach ObjectiveMissed
+    candidate misses it, afresh shown to be worse     breach ObjectiveMissed, unless stable's answers speak for its missing it too
     candidate misses it, neither yet                  stable is asked for ASKING_SECONDS; then the stronger of the two decides
     candidate misses it, stable has no ready pod      nobody to ask and nobody to go back to: waits
 
 The comparison begun afresh is shown at E >= 1 / alpha: an outage that fails both alike is taken for the candidate's fault with
-probability at most alpha. The metric's own comparison goes on deciding throughout, whatever is found here.
+probability at most alpha. One that recovers while stable is asked is not asked about any more. The metric's own comparison goes on deciding throughout, whatever is found here.
 """
 
 from __future__ import annotations
@@ -149,13 +149,16 @@ def _judge(
         return None, None
     tests = _tests(objective, state)
     stable_ready = bool(ready_pods(workload_of(observed, rollout.stable), observed.now)) and not rollout.stable_away
-    if tests.has_missed and not stable_ready:
+    misses = tests.has_missed or (objective.missed_at is not None and tests.candidate >= tests.suspicion)
+    if misses and not stable_ready:
         lonely = objective.model_copy(update={"missed_at": None})
         return (_outage(observed, rollout, objective) if objective.outage_since else lonely), None
-    if tests.has_missed and tests.stable >= tests.suspicion:
+    if misses and tests.stable >= tests.suspicion:
         return _outage(observed, rollout, objective), None
-    if tests.has_missed:
+    if misses:
         return _asking(observed, rollout, state, objective, tests, measured=measured)
+    if objective.missed_at is not None:
+        objective = _asked(observed, objective, rollout.planned_seconds).model_copy(update={"missed_at": None})
     return _quiet(observed, rollout, _confirmed(state, objective, tests), tests), None
 
 
@@ -165,11 +168,12 @@ def _asking(
     """The candidate misses its objective and nothing is known of stable yet."""
     if objective.missed_at is None:
         asked = _confirmed(state, objective, tests).model_copy(update={"missed_at": stamp(observed.now)})
-        return (_asked_afresh(observed, asked) if tests.stable < 0.0 else asked), None
+        return (_asked(observed, asked, 0.0) if tests.stable < 0.0 else asked), None
+    confirmed = tests.confirming >= tests.missed and tests.stable < 0.0
     late = measured and since(observed.now, objective.missed_at) >= ASKING_SECONDS
-    if tests.confirming < tests.missed and not late:
+    if not confirmed and not late:
         return objective, None
-    if tests.confirming < tests.missed and tests.stable > max(0.0, tests.confirming):
+    if not confirmed and tests.stable > max(0.0, tests.confirming):
         return _outage(observed, rollout, objective), None
     evidence = analysis.objective_evidence(objective)
     words = f"{state.name}: {evidence.message}; stable does not miss it as far as it was asked"
@@ -206,9 +210,10 @@ def _confirmed(state: MetricState, objective: ObjectiveState, tests: _Tests) -> 
     return objective
 
 
-def _asked_afresh(observed: Observed, objective: ObjectiveState) -> ObjectiveState:
-    """The question is whether stable is bad now: the good answers that its test has banked must not hide it."""
-    fresh = analysis.save_rate(analysis.start_rate(objective.max_rate, 0.0), stamp(observed.now))
+def _asked(observed: Observed, objective: ObjectiveState, planned_seconds: float) -> ObjectiveState:
+    """Stable's test begins again. Without planned seconds the question is whether it is bad now, and the good answers that its
+    test has banked must not hide it."""
+    fresh = analysis.save_rate(analysis.start_rate(objective.max_rate, planned_seconds), stamp(observed.now))
     return objective.model_copy(update={"stable": fresh})
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from perennial.api.v1alpha1 import MarginState, RateState
 from perennial.core import analysis
 from perennial.core.analysis import Block, Dispersion, EProcess, RateTest
-from perennial.core.analysis.dispersion import LARGEST_FACTOR
+from perennial.core.analysis.dispersion import LARGEST_FACTOR, PRIOR, PRIOR_BATCHES
 from perennial.core.analysis.margin import ERROR, bets
 from unit.core.test_analysis import SLACK, binomial_law, conditional_law, e_value, odds_times
 
@@ -137,15 +137,17 @@ def test_the_variance_factor_is_pearsons_over_closed_batches() -> None:
     batches = [(100, 0), (100, 20), (200, 5), (100, 0), (50, 15), (100, 10)]
     n, s = sum(t for t, _ in batches), sum(b for _, b in batches)
     p = s / n
-    pearson = sum((bad - total * p) ** 2 / (total * p * (1.0 - p)) for total, bad in batches) / (len(batches) - 1)
-    assert analysis.variance_factor(dispersion_of(*batches)) == pytest.approx(pearson)
-    assert pearson > 5.0
+    pearson = sum((bad - total * p) ** 2 / (total * p * (1.0 - p)) for total, bad in batches)
+    drawn = (pearson + PRIOR_BATCHES * PRIOR) / (len(batches) - 1 + PRIOR_BATCHES)
+    assert analysis.variance_factor(dispersion_of(*batches)) == pytest.approx(drawn)
+    assert pearson / 5 > drawn > PRIOR
 
 
-def test_the_variance_factor_is_one_without_enough_batches_or_dispersion_and_is_capped() -> None:
-    assert analysis.variance_factor(dispersion_of(*[(100, 0), (100, 50)] * 2)) == 1.0
-    assert analysis.variance_factor(dispersion_of(*[(100, 5)] * 9)) == 1.0
-    assert analysis.variance_factor(dispersion_of(*[(100, 0)] * 9)) == 1.0
+def test_the_variance_factor_is_the_prior_while_nothing_is_known_falls_without_dispersion_and_is_capped() -> None:
+    assert analysis.variance_factor(Dispersion()) == PRIOR
+    assert analysis.variance_factor(dispersion_of((100, 5))) == PRIOR
+    assert analysis.variance_factor(dispersion_of(*[(100, 0)] * 9)) == PRIOR
+    assert analysis.variance_factor(dispersion_of(*[(100, 5)] * 90)) == 1.0
     assert analysis.variance_factor(dispersion_of(*[(10_000, 0), (10_000, 9_000)] * 9)) == LARGEST_FACTOR
 
 

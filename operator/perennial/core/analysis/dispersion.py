@@ -5,7 +5,8 @@ coins sees harm in them. Pearson's dispersion of stable's bad answers over batch
 
     phi = sum_b (s_b - n_b p)^2 / (n_b p (1 - p)) / (B - 1),      p = sum s_b / sum n_b
 
-divides the logarithm of every factor of the test (quasi-likelihood: Wedderburn 1974). Only batches that were closed before the
+divides the logarithm of every factor of the test (quasi-likelihood: Wedderburn 1974), drawn towards a prior while there are few
+batches. Only batches that were closed before the
 block enter, and only stable's, so phi >= 1 is known before the block and L^(1/phi) keeps a mean of at most 1: where the guarantee
 was exact it stays so, and where answers come in bursts it is much nearer to the truth. A base rate that moves counts as
 dispersion too; that costs power, never validity.
@@ -16,8 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BATCH_SECONDS = 10.0
-FEWEST_BATCHES = 6
-"""Before that there is no estimate, and phi is 1."""
+PRIOR = 5.0
+"""What phi is taken for while nothing is known. Whoever wants the guard has bursts, and 1 would let the first of them through:
+half of all healthy versions were rolled back in the first minute of a simulation."""
+PRIOR_BATCHES = 3
+"""How many batches that counts for."""
 LARGEST_FACTOR = 50.0
 DECIMALS = 9
 
@@ -48,9 +52,10 @@ def counted(state: Dispersion, total: int, bad: int, elapsed_seconds: float) -> 
 
 
 def variance_factor(state: Dispersion) -> float:
-    """phi, between 1 and LARGEST_FACTOR; 1 while there are too few batches or no bad answer."""
-    if state.batches < FEWEST_BATCHES or not 0 < state.bad < state.total:
-        return 1.0
+    """phi, between 1 and LARGEST_FACTOR: the estimate, drawn towards PRIOR while there are few batches."""
+    degrees = max(0, state.batches - 1)
+    if not degrees or not 0 < state.bad < state.total:
+        return PRIOR
     p = state.bad / state.total
     pearson = (state.squares - state.bad * p) / (p * (1.0 - p))
-    return min(LARGEST_FACTOR, max(1.0, pearson / (state.batches - 1)))
+    return min(LARGEST_FACTOR, max(1.0, (pearson + PRIOR_BATCHES * PRIOR) / (degrees + PRIOR_BATCHES)))

@@ -37,7 +37,7 @@ def report(
     state: MetricState, planned_seconds: float, candidate_share: float | None, guarantee: Guarantee = "exact"
 ) -> MetricEvidence:
     """Everything that is known of one metric: the comparison and, where they are wished for, its margin and its objective."""
-    factor = variance_factor(resume_dispersion(state.dispersion))
+    factor = variance_factor(resume_dispersion(state.dispersion)) if state.dispersion else 1.0
     found = evidence(resume(state, planned_seconds), state.alpha, candidate_share, factor)
     margin = margin_evidence(state) if state.margin else None
     objective = objective_evidence(state.objective) if state.objective else None
