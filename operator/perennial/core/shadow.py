@@ -44,7 +44,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
 
 
 def steps_after(observed: Observed, current: RolloutStatus) -> RolloutStatus:
-    """The first step after the shadow: tests, readings and the clock begin anew; crashes, lost pods and a breach are not forgotten."""
+    """The first step after the shadow: tests, readings and clock begin anew; crashes, lost pods and a breach are kept."""
     kept = {name: getattr(current, name) for name in ("crashes_candidate", "crashes_stable", "flaps", "breach")}
     return rollout.begin(observed, current.candidate, current.stable, shadowed=True).model_copy(update=kept)
 
