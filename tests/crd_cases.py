@@ -98,6 +98,11 @@ STEPS = "spec.rollout.steps"
 COLUMNS = "spec.data.columns"
 GATES = "spec.evaluation.gates"
 METRICS = "spec.rollout.metrics"
+ORDERS = {
+    "source": "shop",
+    "good": 'sum(orders_total{v="$(version)",outcome="good"})',
+    "total": 'sum(orders_total{v="$(version)"})',
+}
 
 CASES = (
     Case(
@@ -231,10 +236,26 @@ CASES = (
     ),
     Case(
         "a metric of two kinds",
-        "a rollout metric needs exactly one of errors and latency",
+        "a rollout metric needs exactly one of errors, latency and prometheus",
         {METRICS: [{"name": "mixed", "errors": {}, "latency": {"slowerThan": "50ms"}}]},
-        ("metric mixed has both",),
+        ("metric mixed has more than one of errors, latency and prometheus",),
         accepted={METRICS: [{"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}]},
+    ),
+    Case(
+        "a query that selects no version",
+        "the expression must select one version by $(version), which stands for <name>-v<number>",
+        {METRICS: [{"name": "orders", "prometheus": {**ORDERS, "good": "sum(good_total)"}}]},
+        ("rollout.metrics[0].prometheus.good", "sum(good_total) does not select one version", "use $(version)"),
+        accepted={METRICS: [{"name": "orders", "prometheus": ORDERS}]},
+    ),
+    Case(
+        "a query with a placeholder that is unknown",
+        "the expression has a placeholder that is unknown: $(version), $(name) and $(namespace) are known",
+        {METRICS: [{"name": "orders", "prometheus": {**ORDERS, "total": 'sum(all_total{v="$(version)",n="$(number)"})'}}]},
+        ("rollout.metrics[0].prometheus.total", "a placeholder that is unknown", "$(version), $(name) and $(namespace)"),
+        accepted={
+            METRICS: [{"name": "a", "prometheus": {**ORDERS, "total": 'sum(all_total{v="$(version)",m="$(namespace)/$(name)"})'}}]
+        },
     ),
     Case(
         "inputs that change",
@@ -262,6 +283,12 @@ BOUNDS = (
     ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),
     ("a step of all traffic", {STEPS: [{"weight": 100, "hold": "1m"}]}, "spec.rollout.steps[0].weight"),
     ("no step", {STEPS: []}, "spec.rollout.steps"),
+    (
+        "an address in place of a source's name",
+        {METRICS: [{"name": "a", "prometheus": {**ORDERS, "source": "http://prometheus:9090"}}]},
+        "spec.rollout.metrics[0].prometheus.source",
+    ),
+    ("a metric of no kind", {METRICS: [{"name": "a"}]}, "metric a has none of errors, latency and prometheus"),
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),

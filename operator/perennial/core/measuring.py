@@ -19,18 +19,20 @@ LATENCY_TOLERANCE = 1.25
 
 
 def tolerance_of(metric: RolloutMetric) -> float:
-    """The tolerated odds ratio: as given, else 1 for errors and 1.25 for latency, whose null is never exactly true."""
+    """The tolerated odds ratio: as given, else 1.25 for latency, whose null is never exactly true, and 1 for all others."""
     if metric.tolerance is not None:
         return metric.tolerance
-    return ERRORS_TOLERANCE if metric.errors is not None else LATENCY_TOLERANCE
+    return ERRORS_TOLERANCE if metric.latency is None else LATENCY_TOLERANCE
 
 
 def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
     """The test of each metric in numbers and words, as it stands."""
     share = rollout.weight / 100
-    return tuple(
+    shown = (
         analysis.shown(state.name, analysis.evidence(resumed(rollout, state), state.alpha, share)) for state in rollout.metrics
     )
+    elsewhere = {entry.name for entry in rollout.provided}
+    return tuple(one.model_copy(update={"guarantee": "approximate"}) if one.name in elsewhere else one for one in shown)
 
 
 def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
@@ -42,7 +44,7 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     """The rollout with what was answered since its last reading, and whether that could be read (condition Measured)."""
     if observed.counters is None:
         return rollout, unreachable(observed)
-    routed = _is_routed(observed, rollout)
+    routed = is_routed(observed, rollout)
     if not routed:
         words = observed.route.message if observed.route else "the HTTPRoute does not exist yet"
         words = words or "the HTTPRoute has other weights than this step's; they are being written"
@@ -60,7 +62,8 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     read = {"pods": analysis.to_readings(look.readings), "measured": True}
     if not rollout.settled:
         metrics = _advanced(observed, rollout, analysis.broken_off(look))
-        return rollout.model_copy(update={**read, "metrics": metrics, "settled": True}), Finding("Measured", True, "EveryPodRead")
+        settled = {"settled": True, "settled_at": stamp(observed.now)}
+        return rollout.model_copy(update={**read, **settled, "metrics": metrics}), Finding("Measured", True, "EveryPodRead")
     if rollout.measured and look.readings == analysis.from_readings(rollout.pods):
         return rollout, Finding("Measured", True, "EveryPodRead")
     metrics = _advanced(observed, rollout, look)
@@ -83,7 +86,8 @@ def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -
     return [_advance(rollout, state, wishes.get(state.name), look, elapsed) for state in rollout.metrics]
 
 
-def _is_routed(observed: Observed, rollout: RolloutStatus) -> bool:
+def is_routed(observed: Observed, rollout: RolloutStatus) -> bool:
+    """Whether the route is accepted with the weights that this rollout wants."""
     route = observed.route
     if route is None or not route.accepted:
         return False
@@ -101,7 +105,7 @@ def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
 def _advance(
     rollout: RolloutStatus, state: MetricState, wish: RolloutMetric | None, look: analysis.Look, elapsed: float
 ) -> MetricState:
-    if wish is None:
+    if wish is None or wish.prometheus is not None:  # `perennial.core.providers` counts the latter
         return state
     block = analysis.errors(look) if wish.latency is None else analysis.slow(look, bound_index(wish.latency.slower_than))
     return analysis.save(state.name, state.alpha, analysis.advance(resumed(rollout, state), block, elapsed))

@@ -35,6 +35,8 @@ class Defaults:
     training_image: str
     manifest_revision: int
     store: StoreSettings
+    metric_sources: tuple[str, ...] = ()
+    """Names of the sources that a metric may be read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,39 @@ class PodCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """What a provider is asked for one metric: four numbers, of the same time."""
+
+    metric: str
+    source: str
+    candidate_good: str
+    candidate_total: str
+    stable_good: str
+    stable_total: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricReading:
+    """What a provider answered: cumulative counters of both arms, as they stood at a time."""
+
+    at: datetime
+    candidate_good: int
+    candidate_total: int
+    stable_good: int
+    stable_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricProblem:
+    """Why a provider gave no reading. It says nothing about the candidate."""
+
+    reason: str
+    """A word for a condition."""
+    message: str
+    """What was asked, what was found, what to do; the same words for the same problem."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything a pass knows."""
 
@@ -204,6 +239,8 @@ class Observed:
     """Of every ready pod of both arms, read in this pass; None when any could not be read (then no block closes)."""
     unreachable: str = ""
     """Which pod could not be read, and why."""
+    readings: Mapping[str, MetricReading | MetricProblem] = field(default_factory=dict)
+    """By name of the metric, the last answer of its provider; none while it was not asked yet."""
     errors: tuple[tuple[str, str], ...] = ()
     """(action name, API server's words) of writes that were refused in the last pass: quota, missing namespace, webhook."""
     invalid: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import RolloutStatus
-from perennial.core import requests
+from perennial.core import providers, requests
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_waiting
 from perennial.core.conditions import with_findings
@@ -21,6 +21,7 @@ def conditions(draft: Draft) -> None:
     _progressing(draft)
     _refused_writes(draft)
     _misspelled(draft)
+    _accepted(draft)
     draft.set(
         conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
         observed_generation=draft.observed.meta.generation,
@@ -147,6 +148,12 @@ def _misspelled(draft: Draft) -> None:
     if found:
         known = ", ".join(f"{GROUP}/{verb}" for verb in requests.VERBS)
         draft.find("RequestUnknown", True, "UnknownAnnotation", f"{', '.join(found)[:500]}: known are {known}; remove it with -")
+
+
+def _accepted(draft: Draft) -> None:
+    """What the API server could not know to be wrong; told as soon as it is applied, before anything is rolled out."""
+    if not draft.observed.invalid and (words := providers.unknown_sources(draft.observed)):
+        draft.find("Accepted", False, "MetricSourceUnknown", words)
 
 
 def _refused_writes(draft: Draft) -> None:

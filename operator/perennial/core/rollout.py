@@ -12,7 +12,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
-from perennial.core import analysis
+from perennial.core import analysis, providers
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -63,6 +63,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
             analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
             for metric in wish.metrics
         ],
+        provided=providers.begin(wish.metrics),
         restarts={**restarts_of(workload_of(observed, candidate)), **restarts_of(workload_of(observed, stable))},
     )
 
@@ -73,13 +74,14 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
     if isinstance(looked, Course):
         return looked
     rollout, finding, clear = looked
+    lacking = providers.lacking(observed, rollout)
     if finding.status is True and rollout.settled and not waits and not rollout.breach:
-        if _may_pass(observed, rollout, clear):
+        if _may_pass(observed, rollout, clear and not lacking):
             return _pass(observed, rollout, finding)
-        if late := _at_deadline(observed, rollout, finding, clear):
+        if late := _at_deadline(observed, rollout, finding, clear, lacking):
             return late
     findings = (_waiting_for_requests(observed, rollout, finding), *_inconclusive(observed, rollout))
-    return Course(rollout, findings=findings, evidence=evidence_of(rollout))
+    return Course(rollout, findings=(*findings, *providers.findings(observed, rollout)), evidence=evidence_of(rollout))
 
 
 def watch(observed: Observed, rollout: RolloutStatus) -> Course:
@@ -97,17 +99,17 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     wish = observed.spec.rollout.watch
     over = wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_)
     if over and not rollout.breach and not observed.spec.paused:
-        words = _watch_words(wish, rollout)
+        words = _watch_words(wish, rollout, providers.lacking(observed, rollout))
         return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(rollout), True)
-    return Course(rollout, findings=(finding,), evidence=evidence_of(rollout))
+    return Course(rollout, findings=(finding, *providers.findings(observed, rollout)), evidence=evidence_of(rollout))
 
 
-def _watch_words(wish: Watch | None, rollout: RolloutStatus) -> str:
+def _watch_words(wish: Watch | None, rollout: RolloutStatus, lacking: str) -> str:
     if wish is None:
         return "the watch was taken out of the spec"
     if not rollout.step_candidate_requests:
         return f"in the {wish.for_} after it nothing could be measured"
-    return f"no evidence of harm in the {wish.for_} after it"
+    return f"no evidence of harm in the {wish.for_} after it{lacking and f'; {lacking}'}"
 
 
 def watched(observed: Observed, rollout: RolloutStatus, hold_back: int) -> RolloutStatus:
@@ -138,6 +140,7 @@ def _look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutS
         return unready
     settled_before = rollout.settled
     rollout, finding = measure(observed, rollout)
+    rollout = providers.measure(observed, rollout)
     verdicts = [analysis.judge(state.name, resumed(rollout, state), state.alpha) for state in rollout.metrics]
     breach = next((verdict for verdict in verdicts if isinstance(verdict, analysis.Breach)), None)
     if breach and not rollout.breach:
@@ -266,14 +269,15 @@ def _entered(observed: Observed, rollout: RolloutStatus, index: int) -> RolloutS
     )
 
 
-def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, clear: bool) -> Course | None:
+def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, clear: bool, lacking: str) -> Course | None:
     """Too little data at the step's deadline: what the wish says. Suspicion is no lack of data, and waits."""
     wish = observed.spec.rollout
     limit = deadline_seconds(wish, rollout.step)
     little = rollout.step_candidate_requests < wish.minimum_requests
-    if not little or not clear or observed.spec.paused or since(observed.now, rollout.step_entered_at) <= limit:
+    if not (little or lacking) or not clear or observed.spec.paused or since(observed.now, rollout.step_entered_at) <= limit:
         return None
     words = f"step {rollout.step + 1}: {rollout.step_candidate_requests} of {wish.minimum_requests} requests within {limit:.0f} s"
+    words = f"{words}; {lacking}"[:1500] if lacking else words
     match wish.on_too_little_data:
         case "wait":
             return None
