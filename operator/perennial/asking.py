@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -64,8 +64,7 @@ class Asking:
         return {name: one.answer for name, one in self._asked.get(key, {}).items() if one.answer is not None}
 
     def _asking(self, query: MetricQuery, now: datetime, before: MetricReading | MetricProblem | None) -> _Asked:
-        reading = self._provider.read(query, now - timedelta(seconds=AGO_SECONDS))
-        task = asyncio.get_running_loop().create_task(_only(reading), name=f"metric {query.metric}")
+        task = asyncio.get_running_loop().create_task(self._answer(query, now), name=f"metric {query.metric}")
         one = _Asked(query, now, task, before)
 
         def keep(done: asyncio.Task[MetricReading | MetricProblem]) -> None:
@@ -75,9 +74,8 @@ class Asking:
         task.add_done_callback(keep)
         return one
 
-
-async def _only(reading: Awaitable[MetricReading | MetricProblem]) -> MetricReading | MetricProblem:
-    return await reading
+    async def _answer(self, query: MetricQuery, now: datetime) -> MetricReading | MetricProblem:
+        return await self._provider.read(query, now - timedelta(seconds=AGO_SECONDS))
 
 
 def _failed(query: MetricQuery, error: BaseException) -> MetricProblem:

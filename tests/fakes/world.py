@@ -62,6 +62,8 @@ SPEC: Manifest = {
 }
 STORE = StoreSettings("s3://bucket/store", "perennial-store", "perennial-store-read")
 DEFAULTS = Defaults("registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE, metric_sources=("shop",))
+ROUNDS = 4
+"""Of the event loop: enough for a source that answers at once."""
 _SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate"}
 
 
@@ -166,6 +168,8 @@ class World:
         end = self.clock.seconds + seconds
         for _ in range(20_000):
             self.controllers()
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)  # what goes on beside the passes
             wait = self.queue.release_due()
             if self.queue.depth():
                 key = await self.queue.take()
