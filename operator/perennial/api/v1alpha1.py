@@ -655,6 +655,8 @@ class ProvidedCounts(StatusModel):
     stable_total: int = 0
     since: Timestamp | None = None
     """When counting began at this weight."""
+    latest: Annotated[list[int], Field(max_length=4)] = []
+    """The four counters as last seen; those above are from when a block last closed."""
     candidate_requests: int = 0
     """Requests of the candidate that were counted since then."""
     fell_at: Timestamp | None = None

@@ -2,7 +2,8 @@
 
     wanted (what to ask) -> the shell asks now and then -> measure (differences of readings are blocks) -> judged as every metric
 
-A reading holds cumulative counters of both arms, all of one time. The difference of two readings at one weight is a block.
+A reading holds cumulative counters of both arms, all of one time. The difference of two readings at one weight is a block; it
+closes when both arms have moved, because the source reads them at different times, and one arm alone compares with nothing.
 After a change of weight nothing is counted for one scrape interval, because what the source shows then may be from before; the
 block that spans the change is dropped. Counters that fall, or that do not fit together, drop the block too, and for two scrape
 intervals nothing is compared: a series that was lost for one scrape is back by then, and what it had counted is not new.
@@ -27,9 +28,12 @@ from perennial.core.measuring import is_routed, resumed
 from perennial.core.observed import MetricProblem, MetricQuery, MetricReading, Observed
 
 COUNTERS = ("candidate_good", "candidate_total", "stable_good", "stable_total")
-FELL, DISAGREE = "CountersFell", "CountersDisagree"
+FELL, DISAGREE, TOO_MANY = "CountersFell", "CountersDisagree", "TooManyCounted"
 BLIND_INTERVALS = 2.0
 """Scrape intervals after a fall of the counters in which nothing is compared."""
+
+LARGEST_BAD = 1_000_000
+"""Bad ones in a block, of both arms: more would keep the operator busy for a second, and no rollout needs them."""
 
 
 def begin(metrics: Iterable[RolloutMetric]) -> list[ProvidedCounts]:
@@ -115,7 +119,7 @@ def _finding(observed: Observed, rollout: RolloutStatus, entry: ProvidedCounts) 
     if entry.name not in observed.readings:
         return Finding("MetricsAnswered", None, "Asked", f"metric {entry.name}: its source has not answered yet")
     if not rollout.settled or not entry.candidate_requests or not _is_of_this_weight(rollout, entry):
-        words = f"metric {entry.name}: no request of the candidate was counted at this weight yet"
+        words = f"metric {entry.name}: requests of both versions were not counted at this weight yet"
         return Finding("MetricsAnswered", None, "NothingCounted", words)
     return Finding("MetricsAnswered", True, "EveryMetricAnswered")
 
@@ -177,15 +181,16 @@ def _compared(
     if stamp(reading.at) == entry.at:
         return entry, None
     gained = {name: getattr(reading, name) - getattr(entry, name) for name in COUNTERS}
-    fell = [name.replace("_", "'s ") for name, count in gained.items() if count < 0]
+    seen = zip(COUNTERS, entry.latest, strict=False)
+    fell = [name.replace("_", "'s ") for name, count in seen if getattr(reading, name) < count]
     if fell:
         words = f"{_about(query)}: {', '.join(fell)} fell (a restart, or series that went away): {_DROPPED}"
         return _dropped(entry, reading, FELL, words), None
     if gained["candidate_good"] > gained["candidate_total"] or gained["stable_good"] > gained["stable_total"]:
         words = f"{_about(query)}: good grew by more than total: good must be a part of total, counted with it; {_DROPPED}"
         return _dropped(entry, reading, DISAGREE, words), None
-    if not any(gained.values()):
-        return _answered(entry), None
+    if not gained["candidate_total"] or not gained["stable_total"]:
+        return _answered(_seen(entry, reading)), None
     block = analysis.Block(
         gained["candidate_total"],
         gained["candidate_total"] - gained["candidate_good"],
@@ -193,6 +198,9 @@ def _compared(
         gained["stable_total"] - gained["stable_good"],
     )
     counted = {"candidate_requests": entry.candidate_requests + block.candidate_total}
+    if block.candidate_bad + block.stable_bad > LARGEST_BAD:
+        words = f"{_about(query)}: more than {LARGEST_BAD:,} bad ones between two readings: are these requests? {_DROPPED}"
+        return _dropped(entry, reading, TOO_MANY, words), None
     return _answered(_read(entry, reading)).model_copy(update=counted), block
 
 
@@ -218,12 +226,16 @@ def _about(query: MetricQuery) -> str:
 
 def _read(entry: ProvidedCounts, reading: MetricReading) -> ProvidedCounts:
     counters = {name: getattr(reading, name) for name in COUNTERS}
-    return entry.model_copy(update={**counters, "at": stamp(reading.at)})
+    return _seen(entry, reading).model_copy(update={**counters, "at": stamp(reading.at)})
+
+
+def _seen(entry: ProvidedCounts, reading: MetricReading) -> ProvidedCounts:
+    return entry.model_copy(update={"latest": [getattr(reading, name) for name in COUNTERS]})
 
 
 def _answered(entry: ProvidedCounts) -> ProvidedCounts:
     """An answer that can be used ends a problem; after a fall that lasts until counters are compared again."""
-    if entry.fell_at and entry.reason in (FELL, DISAGREE):
+    if entry.fell_at and entry.reason in (FELL, DISAGREE, TOO_MANY):
         return entry
     return entry.model_copy(update={"reason": "", "problem": ""})
 

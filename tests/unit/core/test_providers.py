@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus, RolloutStatus
-from perennial.core import providers
+from perennial.core import analysis, providers
 from perennial.core.inputs import stamp
 from perennial.core.observed import MetricProblem, MetricReading, Observed, RouteState
 from unit.core.world import START, World, served, spec
@@ -260,6 +260,20 @@ def test_the_difference_of_two_readings_is_a_block() -> None:
     assert rollout.unsaved
 
 
+def test_arms_that_the_source_reads_at_different_times_are_compared_all_the_same() -> None:
+    rollout = after(begun(), (3, 100, 100, 1000, 1000), (8, 150, 200, 1000, 1000))
+    assert counted(rollout) == (0, 0, 0, 0)
+    rollout = after(rollout, (13, 150, 200, 1990, 2000), (18, 200, 300, 1990, 2000), (23, 200, 300, 2980, 3000))
+    assert counted(rollout) == (100, 200, 20, 2000)
+    assert analysis.judge("orders", analysis.resume(rollout.metrics[0], rollout.planned_seconds), 0.01) != analysis.Clear()
+
+
+def test_a_fall_is_seen_also_while_only_one_arm_has_moved() -> None:
+    rollout = after(begun(), (3, 100, 100, 1000, 1000), (8, 150, 150, 1000, 1000), (13, 120, 120, 2000, 2000))
+    assert counted(rollout) == (0, 0, 0, 0)
+    assert rollout.provided[0].reason == "CountersFell"
+
+
 def test_the_same_reading_counts_once_however_often_it_is_seen() -> None:
     rollout = after(begun(), (3, 90, 100, 1000, 1000), (8, 185, 200, 1990, 2000))
     for second in (9, 10):
@@ -315,6 +329,14 @@ def test_good_that_grows_by_more_than_total_is_a_problem_and_no_measurement() ->
     assert counted(rollout) == (0, 0, 0, 0)
     assert rollout.provided[0].reason == "CountersDisagree"
     assert "good grew by more than total" in rollout.provided[0].problem
+
+
+def test_counters_of_something_else_than_requests_cannot_keep_the_operator_busy() -> None:
+    many = 10**12
+    rollout = after(begun(), (3, 100, 100, 1000, 1000), (8, 100, many, 2000, many))
+    assert counted(rollout) == (0, 0, 0, 0)
+    assert rollout.provided[0].reason == "TooManyCounted"
+    assert "more than 1,000,000 bad ones" in rollout.provided[0].problem
 
 
 def test_another_question_under_the_same_name_is_not_compared_with_the_old_answer() -> None:
