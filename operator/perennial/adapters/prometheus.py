@@ -62,15 +62,15 @@ class PrometheusSources:
     async def read(self, query: MetricQuery, at: datetime) -> MetricReading | MetricProblem:
         """The four counters as they stood at `at`, or the first problem among them."""
         source = self._sources.get(query.source)
-        about = f"metric {query.metric}, source {query.source}"
         if source is None:
             known = ", ".join(sorted(self._sources)) or "none"
-            return MetricProblem("MetricSourceUnknown", f"{about}: the operator has no source of that name; known: {known}")
+            words = f"the operator has no source {query.source}"
+            return MetricProblem("MetricSourceUnknown", f"metric {query.metric}: {words}; known: {known}")
         expressions = (query.candidate_good, query.candidate_total, query.stable_good, query.stable_total)
         answers = await asyncio.gather(*(self._count(source, each, at) for each in expressions), return_exceptions=True)
         for expression, answer in zip(expressions, answers, strict=True):
             if isinstance(answer, _Unanswered):
-                return MetricProblem(answer.problem.reason, f"{about}, query {expression}: {answer.problem.message}")
+                return MetricProblem(answer.problem.reason, f"{query.about(expression)}: {answer.problem.message}")
             if isinstance(answer, BaseException):
                 raise answer
         candidate_good, candidate_total, stable_good, stable_total = (

@@ -186,6 +186,9 @@ class PodCounters:
     """Container restarts, from the pod's status; a restart sets the counters back to zero."""
 
 
+LONGEST_QUOTE = 256
+
+
 @dataclass(frozen=True, slots=True)
 class MetricQuery:
     """What a provider is asked for one metric: four numbers, of the same time."""
@@ -196,6 +199,11 @@ class MetricQuery:
     candidate_total: str
     stable_good: str
     stable_total: str
+
+    def about(self, *expressions: str) -> str:
+        """Metric, source and query, as a message about it begins; a long query is cut, what to do comes behind it."""
+        quoted = " and ".join(one if len(one) <= LONGEST_QUOTE else f"{one[:LONGEST_QUOTE]}..." for one in expressions)
+        return f"metric {self.metric}, source {self.source}, query {quoted}"
 
 
 @dataclass(frozen=True, slots=True)

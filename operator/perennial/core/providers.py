@@ -221,7 +221,7 @@ def _why_impossible(reading: MetricReading) -> str:
 
 
 def _about(query: MetricQuery) -> str:
-    return f"metric {query.metric}, source {query.source}, queries {query.candidate_good} and {query.candidate_total}"
+    return query.about(query.candidate_good, query.candidate_total)
 
 
 def _read(entry: ProvidedCounts, reading: MetricReading) -> ProvidedCounts:

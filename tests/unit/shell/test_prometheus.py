@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,8 +88,16 @@ async def test_a_server_that_is_not_there_is_told() -> None:
 async def test_a_source_that_is_unknown_is_told_with_those_that_are_known() -> None:
     async with PrometheusSources([MetricSource("b", "http://b"), MetricSource("a", "http://a")]) as sources:
         answer = await sources.read(QUERY, NOW)
-    words = "metric orders, source shop: the operator has no source of that name; known: a, b"
+    words = "metric orders: the operator has no source shop; known: a, b"
     assert answer == MetricProblem("MetricSourceUnknown", words)
+
+
+async def test_a_long_query_leaves_room_for_what_to_do() -> None:
+    async with FakePrometheus(answering(status=500)) as server, server.sources() as sources:
+        answer = await sources.read(replace(QUERY, candidate_good="x" * 1024), NOW)
+    assert isinstance(answer, MetricProblem)
+    assert len(answer.message) < 400
+    assert "x" * 256 + "...: HTTP 500" in answer.message
 
 
 async def test_all_four_are_asked_for_the_same_time_in_a_form() -> None:
