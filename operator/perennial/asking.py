@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from perennial.core.observed import MetricProblem, MetricQuery, MetricReading
 from perennial.ports import Clock, MetricProvider
@@ -40,9 +40,11 @@ class _Asked:
 class Asking:
     """The last answers, and the questions under way. Lives in one event loop."""
 
-    def __init__(self, provider: MetricProvider, clock: Clock) -> None:
+    def __init__(self, provider: MetricProvider, clock: Clock, wall: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """`wall` gives the machine's time, which sources keep too; the operator's own follows a jump of it slowly."""
         self._provider = provider
         self._clock = clock
+        self._wall = wall
         self._asked: dict[Key, dict[str, _Asked]] = {}
 
     def ask(self, key: Key, queries: Sequence[MetricQuery]) -> None:
@@ -75,7 +77,9 @@ class Asking:
         return one
 
     async def _answer(self, query: MetricQuery, now: datetime) -> MetricReading | MetricProblem:
-        return await self._provider.read(query, now - timedelta(seconds=AGO_SECONDS))
+        ago = timedelta(seconds=AGO_SECONDS)
+        answer = await self._provider.read(query, self._wall() - ago)
+        return answer if isinstance(answer, MetricProblem) else replace(answer, at=now - ago)
 
 
 def _failed(query: MetricQuery, error: BaseException) -> MetricProblem:

@@ -145,7 +145,7 @@ class World:
         self.reconciler = Reconciler(
             cluster=self.cluster,
             cache=self.cache,
-            gatherer=Gatherer(self.cache, surroundings, self.pods, Asking(self.shop, self.clock), self.clock),
+            gatherer=Gatherer(self.cache, surroundings, self.pods, Asking(self.shop, self.clock, self.clock.now), self.clock),
             clock=self.clock,
             queue=self.queue,
             telemetry=self.telemetry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 from fakes.time import FakeClock
 from fakes.world import CountingSource
@@ -20,7 +21,8 @@ class Stand:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.source = CountingSource()
-        self.asking = Asking(self.source, self.clock)
+        self.ahead = timedelta()
+        self.asking = Asking(self.source, self.clock, lambda: self.clock.now() + self.ahead)
 
     async def passed(self, *queries: MetricQuery) -> MetricReading | MetricProblem | None:
         """One pass that wants these; what is known right afterwards of the first."""
@@ -35,6 +37,16 @@ async def test_the_counters_of_a_moment_ago_are_asked_for() -> None:
     answer = await stand.passed()
     assert isinstance(answer, MetricReading)
     assert (stand.clock.now() - answer.at).total_seconds() == AGO_SECONDS
+
+
+async def test_a_source_is_asked_by_the_machines_time_and_the_answer_is_of_the_operators() -> None:
+    stand = Stand()
+    stand.ahead = timedelta(hours=1)
+    answer = await stand.passed()
+    ago = timedelta(seconds=AGO_SECONDS)
+    assert [at for _, at in stand.source.asked] == [stand.clock.now() + stand.ahead - ago]
+    assert isinstance(answer, MetricReading)
+    assert answer.at == stand.clock.now() - ago
 
 
 async def test_passes_every_second_ask_every_five() -> None:
