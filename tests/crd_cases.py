@@ -103,6 +103,11 @@ UNMADE_STEPS = (
     "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
     "serving.replicas"
 )
+ORDERS = {
+    "source": "shop",
+    "good": 'sum(orders_total{v="$(version)",outcome="good"})',
+    "total": 'sum(orders_total{v="$(version)"})',
+}
 
 CASES = (
     Case(
@@ -236,9 +241,9 @@ CASES = (
     ),
     Case(
         "a metric of two kinds",
-        "a rollout metric needs exactly one of errors and latency",
+        "a rollout metric needs exactly one of errors, latency and prometheus",
         {METRICS: [{"name": "mixed", "errors": {}, "latency": {"slowerThan": "50ms"}}]},
-        ("metric mixed has both",),
+        ("metric mixed has more than one of errors, latency and prometheus",),
         accepted={METRICS: [{"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}]},
     ),
     Case(
@@ -288,7 +293,7 @@ CASES = (
     ),
     Case(
         "a margin within the tolerance",
-        "a metric's margin must be more than its tolerance (1 for errors and 1.25 for latency when not given)",
+        "a metric's margin must be more than its tolerance (1.25 for latency and 1 for others when not given)",
         {METRICS: [{"name": "slow", "latency": {"slowerThan": "50ms"}, "margin": 1.2}]},
         ("metric slow has margin 1.2", "more than the tolerance", "raise margin or lower tolerance"),
         accepted={METRICS: [{"name": "slow", "latency": {"slowerThan": "50ms"}, "margin": 1.2, "tolerance": 1.1}]},
@@ -306,6 +311,22 @@ CASES = (
         {"spec.rollout.shadow": {"hold": "1m"}, "spec.serving.route": REMOVED},
         ("serving.route",),
         accepted={"spec.rollout.shadow": {"hold": "1m", "percent": 50}},
+    ),
+    Case(
+        "a query that selects no version",
+        "the expression must select one version by $(version), which stands for <name>-v<number>",
+        {METRICS: [{"name": "orders", "prometheus": {**ORDERS, "good": "sum(good_total)"}}]},
+        ("rollout.metrics[0].prometheus.good", "sum(good_total) does not select one version", "use $(version)"),
+        accepted={METRICS: [{"name": "orders", "prometheus": ORDERS}]},
+    ),
+    Case(
+        "a query with a placeholder that is unknown",
+        "the expression has a placeholder that is unknown: $(version), $(name) and $(namespace) are known",
+        {METRICS: [{"name": "orders", "prometheus": {**ORDERS, "total": 'sum(all_total{v="$(version)",n="$(number)"})'}}]},
+        ("rollout.metrics[0].prometheus.total", "a placeholder that is unknown", "$(version), $(name) and $(namespace)"),
+        accepted={
+            METRICS: [{"name": "a", "prometheus": {**ORDERS, "total": 'sum(all_total{v="$(version)",m="$(namespace)/$(name)"})'}}]
+        },
     ),
     Case(
         "inputs that change",
@@ -340,6 +361,12 @@ BOUNDS = (
     ("a shadow without a hold", {"spec.rollout.shadow": {}}, "spec.rollout.shadow.hold"),
     ("a shadow of no time", {"spec.rollout.shadow": {"hold": "0s"}}, "spec.rollout.shadow.hold"),
     ("no step", {STEPS: []}, "spec.rollout.steps"),
+    (
+        "an address in place of a source's name",
+        {METRICS: [{"name": "a", "prometheus": {**ORDERS, "source": "http://prometheus:9090"}}]},
+        "spec.rollout.metrics[0].prometheus.source",
+    ),
+    ("a metric of no kind", {METRICS: [{"name": "a"}]}, "metric a has none of errors, latency and prometheus"),
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ PACKAGES: Mapping[str, str] = {
     "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
     "curl": "curl",  # what `up`, the README and the demo tell people to type
 }
+PROMETHEUS = "prometheus"
+"""A Debian package that is unpacked and not installed: installed, it would start a server of its own on every boot."""
 SEARCH = ":".join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
 
 
@@ -96,3 +99,27 @@ def install_packages(settings: Settings, progress: Progress) -> None:
         # waits for another package manager, for instance one that a killed `up` left behind
         install = ["apt-get", "install", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", *missing]
         shell.retried(lambda: shell.run(install, log=log, env=quiet, interruptible=False))
+
+
+def prometheus(settings: Settings, progress: Progress) -> Path:
+    """The Prometheus server that tests ask: the machine's own, else Debian's, unpacked into the cache."""
+    if own := shutil.which(PROMETHEUS, path=SEARCH):
+        return Path(own)
+    unpacked = settings.cache / "debian" / PROMETHEUS
+    program = unpacked / "usr" / "bin" / PROMETHEUS
+    if program.exists():
+        return program
+    log = settings.build_logs / "apt.log"
+    with progress.step("Prometheus", "unpacking Debian's package", about=10), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # apt downloads as a user of its own
+        shell.retried(lambda: shell.run(["apt-get", "update", "-q"], log=log))
+        shell.retried(lambda: shell.run(["apt-get", "download", "-q", PROMETHEUS], log=log, cwd=folder))
+        (package,) = folder.glob("*.deb")
+        draft = unpacked.with_name(f".{PROMETHEUS}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        shell.run(["dpkg", "-x", package, draft], log=log)
+        shutil.rmtree(unpacked, ignore_errors=True)
+        draft.rename(unpacked)
+    return program

@@ -21,15 +21,17 @@ from perennial.adapters.cluster import ApiServer
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, kind_of
 from perennial.adapters.podmetrics import PodPorts
+from perennial.adapters.prometheus import PrometheusSources
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
+from perennial.asking import Asking
 from perennial.core.observed import Defaults, StoreSettings
 from perennial.core.plan import plan, wanted_counters
 from perennial.door import Door
 from perennial.gathering import Gatherer
 from perennial.manifests import REVISION
 from perennial.manifests.common import OPERATOR_LABEL
-from perennial.ports import Cluster, ClusterError, Manifest, NotFound
+from perennial.ports import Cluster, ClusterError, Manifest, MetricProvider, NotFound, PodMetrics
 from perennial.reconciler import Reconciler
 from perennial.settings import Settings
 from perennial.telemetry import Telemetry
@@ -49,7 +51,16 @@ log = logging.getLogger("perennial.bootstrap")
 class Operator:
     """The running operator."""
 
-    def __init__(self, settings: Settings, cluster: Cluster, metrics: PodPorts, telemetry: Telemetry, chance: Random) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        metrics: PodMetrics,
+        provider: MetricProvider,
+        *,
+        telemetry: Telemetry,
+        chance: Random,
+    ) -> None:
         self._settings = settings
         self._cluster = cluster
         self._telemetry = telemetry
@@ -63,7 +74,7 @@ class Operator:
         self._reconciler = Reconciler(
             cluster=cluster,
             cache=self._cache,
-            gatherer=Gatherer(self._cache, surroundings, metrics, clock),
+            gatherer=Gatherer(self._cache, surroundings, metrics, Asking(provider, clock), clock),
             clock=clock,
             queue=self._queue,
             telemetry=telemetry,
@@ -157,9 +168,13 @@ async def run(settings: Settings) -> None:
     """The whole process: ends cleanly on SIGTERM and SIGINT."""
     credentials = Credentials.from_environment()
     telemetry = Telemetry(time.monotonic)
-    async with ApiServer(credentials, telemetry.request) as cluster, PodPorts() as metrics:
+    async with (
+        ApiServer(credentials, telemetry.request) as cluster,
+        PodPorts() as metrics,
+        PrometheusSources(settings.metric_sources) as provider,
+    ):
         server = await telemetry.serve(settings.metrics_port)
-        operator = Operator(settings, cluster, metrics, telemetry, Random())  # noqa: S311 - jitter
+        operator = Operator(settings, cluster, metrics, provider, telemetry=telemetry, chance=Random())  # noqa: S311 - jitter
         running = asyncio.create_task(operator.run(credentials), name="operator")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -178,4 +193,5 @@ def _defaults(settings: Settings) -> Defaults:
         training_image=settings.training_image,
         manifest_revision=REVISION,
         store=StoreSettings(settings.store_uri, settings.store_secret, settings.store_serving_secret),
+        metric_sources=tuple(source.name for source in settings.metric_sources),
     )

@@ -14,6 +14,8 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
 from perennial.adapters.surroundings import GatewayState, Surroundings
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
+from perennial.asking import Asking
+from perennial.core import providers
 from perennial.core.observed import Observed, PodCounters, RouteState, ServingPod
 from perennial.manifests.common import ROLE_LABEL
 from perennial.ports import Clock, ClusterError, Manifest, PodMetrics
@@ -47,10 +49,11 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
 class Gatherer:
     """Reads the cache and, seldom, the API server."""
 
-    def __init__(self, cache: Cache, surroundings: Surroundings, metrics: PodMetrics, clock: Clock) -> None:
+    def __init__(self, cache: Cache, surroundings: Surroundings, metrics: PodMetrics, asking: Asking, clock: Clock) -> None:
         self._cache = cache
         self._surroundings = surroundings
         self._metrics = metrics
+        self._asking = asking
         self._clock = clock
 
     async def observe(
@@ -94,16 +97,24 @@ class Gatherer:
         )
 
     async def with_counters(self, observed: Observed, wanted: Sequence[tuple[int, ServingPod]]) -> Observed:
-        """The counters of these pods, or who could not be read. The time is that of the reading."""
+        """The counters of these pods, or who could not be read, and what providers last answered; the time is that of the
+        reading. Providers are asked beside it and never waited for."""
+        key, queries = (observed.meta.namespace, observed.meta.name), providers.wanted(observed)
+        self._asking.ask(key, queries)
         if not wanted:
-            return observed
+            return replace(observed, readings=self._asking.answers(key)) if queries else observed
         answers = await self._metrics.read(wanted)
         counters = tuple(answer for answer in answers if isinstance(answer, PodCounters))
         silent = [answer for answer in answers if isinstance(answer, str)]
         now = self._clock.now()
+        observed = replace(observed, readings=self._asking.answers(key))
         if silent:
             return replace(observed, now=now, counters=None, unreachable="; ".join(silent)[:1000])
         return replace(observed, now=now, counters=counters)
+
+    def forget(self, key: Key) -> None:
+        """The model is gone: nothing is asked for it any more."""
+        self._asking.ask(key, ())
 
     async def _gateway(self, namespace: str, spec: ModelDeploymentSpec | str) -> GatewayState:
         if isinstance(spec, str) or spec.serving.route is None:

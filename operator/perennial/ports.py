@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from perennial.core.observed import PodCounters, ServingPod
+from perennial.core.observed import MetricProblem, MetricQuery, MetricReading, PodCounters, ServingPod
 
 Manifest = dict[str, Any]
 Keep = Callable[[Manifest], Manifest]
@@ -88,4 +88,12 @@ class PodMetrics(Protocol):
 
     async def read(self, pods: Sequence[tuple[int, ServingPod]]) -> Sequence[PodCounters | str]:
         """For each (version, pod), in order, its counters or the reason why they could not be read."""
+        ...
+
+
+class MetricProvider(Protocol):
+    """Reads requests that were counted elsewhere than in the serving pods."""
+
+    async def read(self, query: MetricQuery, at: datetime) -> MetricReading | MetricProblem:
+        """The counters of both arms, all as they stood at `at`, or why there are none. Raises nothing and ends within seconds."""
         ...

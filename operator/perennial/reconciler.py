@@ -127,6 +127,7 @@ class Reconciler:
         if manifest is None or "deletionTimestamp" in manifest["metadata"]:
             self._memories.pop(key, None)
             self._telemetry.forget(key)
+            self._gatherer.forget(key)
             self._queue.succeeded(key)
             return "gone"
         memory = self._memories.setdefault(key, Memory())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 PREFIX = "PERENNIAL_"
 LEVELS = ("debug", "info", "warning", "error")
@@ -12,6 +15,17 @@ LEVELS = ("debug", "info", "warning", "error")
 
 class SettingsError(Exception):
     """A variable is missing or wrong; the message names it and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSource:
+    """A Prometheus server, or what answers as one does, that rollout metrics may be read from."""
+
+    name: str
+    url: str
+    """Its address, with a path where it has one; /api/v1/query is added."""
+    token_file: str = ""
+    """A file with a bearer token for it; read anew for every question, for tokens are renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class Settings:
     metrics_port: int = 8081
     log_format: Literal["json", "text"] = "json"
     log_level: str = "info"
+    metric_sources: tuple[MetricSource, ...] = ()
 
 
 VARIABLES: tuple[tuple[str, str], ...] = (
@@ -44,6 +59,7 @@ VARIABLES: tuple[tuple[str, str], ...] = (
     ("OPERATOR", "work only on models labelled perennial.dev/operator=<this> (those without that label)"),
     ("METRICS_PORT", "port of /metrics, /healthz and /readyz (8081)"),
     ("LOG_FORMAT", "json or text (json)"),
+    ("METRIC_SOURCES", 'JSON: [{"name": "shop", "url": "http://prometheus:9090", "tokenFile": "/path"}]; no tokenFile: no token'),
     ("LOG_LEVEL", "debug, info, warning or error (info)"),
 )
 
@@ -63,6 +79,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         metrics_port=_number(environment, "METRICS_PORT", 8081, 1, 65535),
         log_format="text" if log_format == "text" else "json",
         log_level=_one_of(environment, "LOG_LEVEL", LEVELS, "info"),
+        metric_sources=_metric_sources(environment),
     )
 
 
@@ -96,3 +113,47 @@ def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...],
     if value not in allowed:
         raise SettingsError(f"{PREFIX}{name} is {value!r}: give one of {', '.join(allowed)}")
     return value
+
+
+def _metric_sources(environment: Mapping[str, str]) -> tuple[MetricSource, ...]:
+    text = _text(environment, "METRIC_SOURCES", "[]")
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}METRIC_SOURCES is no JSON ({error}): give {dict(VARIABLES)['METRIC_SOURCES']}") from error
+    if not isinstance(entries, list):
+        raise SettingsError(f"{PREFIX}METRIC_SOURCES is no list: give {dict(VARIABLES)['METRIC_SOURCES']}")
+    sources = tuple(_metric_source(entry) for entry in entries)
+    names = [source.name for source in sources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingsError(f"{PREFIX}METRIC_SOURCES has {', '.join(twice)} twice: give each source a name of its own")
+    return sources
+
+
+def _metric_source(entry: Any) -> MetricSource:
+    """One entry. An address that holds a password is not repeated in the refusal."""
+    known = {"name", "url", "tokenFile"}
+    if not isinstance(entry, dict) or not {"name", "url"} <= entry.keys() <= known or not _are_texts(entry):
+        raise SettingsError(f"{PREFIX}METRIC_SOURCES: an entry has name and url, and may have tokenFile, all of them texts")
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?", entry["name"]):
+        raise SettingsError(f"{PREFIX}METRIC_SOURCES: name is {entry['name']!r}: at most 32 of a-z, 0-9 and -, first a letter")
+    if not _is_address(entry["url"]):
+        raise SettingsError(
+            f"{PREFIX}METRIC_SOURCES: the url of {entry['name']} must be http(s)://<host>[:<port>][/<path>],"
+            " without user, password, query or fragment; a token goes into tokenFile"
+        )
+    return MetricSource(entry["name"], entry["url"].rstrip("/"), entry.get("tokenFile", ""))
+
+
+def _are_texts(entry: dict[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in entry.values())
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        fits = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    plain = not parts.query and not parts.fragment and "@" not in parts.netloc and not re.search(r"\s", url)
+    return fits and plain and parts.scheme in ("http", "https") and bool(parts.hostname)

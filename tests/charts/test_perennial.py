@@ -54,7 +54,26 @@ def test_the_operator_can_read_every_setting_that_the_chart_gives() -> None:
     assert settings.training_image == VALUES["images"]["training"]
     assert settings.store_uri == "s3://models/perennial"
     assert (settings.namespaces, settings.workers, settings.operator) == (("a", "b"), 7, "second")
+    assert settings.metric_sources == ()
     assert (settings.log_level, settings.log_format, settings.metrics_port) == ("debug", "text", 8081)
+
+
+def test_sources_of_metrics_arrive_with_their_tokens_as_files() -> None:
+    secret = {"name": "prometheus-token", "key": "bearer"}
+    sources = [
+        {"name": "shop", "url": "http://prometheus.monitoring:9090", "tokenSecret": secret},
+        {"name": "other", "url": "https://metrics.example/prom"},
+    ]
+    documents = rendered(metricSources=sources)
+    shop, other = from_environment(environment(documents)).metric_sources
+    assert (shop.url, other.url, other.token_file) == ("http://prometheus.monitoring:9090", "https://metrics.example/prom", "")
+    pod = one(documents, "Deployment")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    (item,) = volume["secret"]["items"]
+    assert shop.token_file == f"{mount['mountPath']}/{item['path']}"
+    assert (volume["secret"]["secretName"], item["key"], mount["readOnly"]) == ("prometheus-token", "bearer", True)
+    assert volume["secret"]["optional"] is True
 
 
 def test_without_namespaces_the_operator_works_in_all_of_them() -> None:
@@ -163,6 +182,12 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"logLevel": "loud"}, "/logLevel"),
     ({"operatorName": "my operator"}, "/operatorName"),
     ({"metrics": {"port": 80}}, "/metrics/port"),
+    ({"metricSources": [{"name": "shop"}]}, "missing property 'url'"),
+    ({"metricSources": [{"name": "My Shop", "url": "http://p"}]}, "/metricSources/0/name"),
+    ({"metricSources": [{"name": "shop", "url": "prometheus:9090"}]}, "/metricSources/0/url"),
+    ({"metricSources": [{"name": "shop", "url": "http://user:password@p"}]}, "/metricSources/0/url"),
+    ({"metricSources": [{"name": "shop", "url": "http://p", "token": "x"}]}, "additional properties 'token'"),
+    ({"metricSources": [{"name": "a", "url": "http://p"}, {"name": "a", "url": "http://q"}]}, "metricSources has a name twice"),
     ({"alerts": {"enabled": "yes"}}, "/alerts/enabled"),
 )
 

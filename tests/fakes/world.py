@@ -4,8 +4,10 @@ accepted, pods that count requests. Time is the fake clock's. `World.start` is a
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Sequence
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -15,7 +17,17 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
-from perennial.core.observed import Defaults, MirrorCounters, PodCounters, ServingPod, StoreSettings
+from perennial.asking import Asking
+from perennial.core.observed import (
+    Defaults,
+    MetricProblem,
+    MetricQuery,
+    MetricReading,
+    MirrorCounters,
+    PodCounters,
+    ServingPod,
+    StoreSettings,
+)
 from perennial.core.plan import plan, wanted_counters
 from perennial.gathering import Gatherer
 from perennial.ports import Manifest
@@ -50,7 +62,9 @@ SPEC: Manifest = {
     "rollout": {"steps": [{"weight": 50, "hold": "2s"}], "minimumRequests": 10},
 }
 STORE = StoreSettings("s3://bucket/store", "perennial-store", "perennial-store-read")
-DEFAULTS = Defaults("registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE)
+DEFAULTS = Defaults("registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE, metric_sources=("shop",))
+ROUNDS = 4
+"""Of the event loop: enough for a source that answers at once."""
 _SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate"}
 
 
@@ -86,6 +100,33 @@ class CountingPods:
         return PodCounters(pod.uid, version, total, bad, total, buckets, mirror=MirrorCounters(total, bad, total, buckets))
 
 
+class CountingSource:
+    """Implements `perennial.ports.MetricProvider`: a shop that had 100 orders a second by each version, all good, as of the time
+    that it is asked for; until it is told to be slow, to have a problem, or that the candidate's orders fail."""
+
+    def __init__(self) -> None:
+        self.slow: asyncio.Event | None = None
+        """It answers when this is set."""
+        self.problem: MetricProblem | None = None
+        self.failing: set[str] = set()
+        """Versions by name, half of whose orders fail."""
+        self.asked: list[tuple[MetricQuery, datetime]] = []
+
+    async def read(self, query: MetricQuery, at: datetime) -> MetricReading | MetricProblem:
+        """Counters that grow with the time asked for."""
+        self.asked.append((query, at))
+        if self.slow is not None:
+            await self.slow.wait()
+        if self.problem is not None:
+            return self.problem
+        total = int(at.timestamp() - 1_700_000_000) * 100
+        candidate, stable = (
+            total // 2 if any(version in expression for version in self.failing) else total
+            for expression in (query.candidate_good, query.stable_good)
+        )
+        return MetricReading(at, candidate, total, stable, total)
+
+
 class World:
     """A cluster with one namespace, and an operator process that may be started again."""
 
@@ -93,6 +134,7 @@ class World:
         self.clock = FakeClock()
         self.cluster = FakeCluster(self.clock.stamp)
         self.pods = CountingPods(self.clock)
+        self.shop = CountingSource()
         self.decide, self.wanted = decide, wanted
         self.held: set[str] = set()
         """Steps whose Jobs do not end."""
@@ -106,7 +148,7 @@ class World:
         self.reconciler = Reconciler(
             cluster=self.cluster,
             cache=self.cache,
-            gatherer=Gatherer(self.cache, surroundings, self.pods, self.clock),
+            gatherer=Gatherer(self.cache, surroundings, self.pods, Asking(self.shop, self.clock, self.clock.now), self.clock),
             clock=self.clock,
             queue=self.queue,
             telemetry=self.telemetry,
@@ -129,6 +171,8 @@ class World:
         end = self.clock.seconds + seconds
         for _ in range(20_000):
             self.controllers()
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)  # what goes on beside the passes
             wait = self.queue.release_due()
             if self.queue.depth():
                 key = await self.queue.take()

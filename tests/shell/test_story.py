@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 
 from fakes.world import MODEL, World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, SERVICES, WORKLOADS
+from perennial.core.observed import MetricProblem
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.ports import Invalid
 
@@ -226,3 +228,68 @@ async def test_a_fault_in_one_model_does_not_stop_another() -> None:
     assert world.model()["status"]["stable"] == 1
     broken = next(m for m in world.cluster.of(DEPLOYMENTS_OF_MODELS) if m["metadata"]["name"] != MODEL)
     assert "status" not in broken
+
+
+ORDERS = {
+    "name": "orders",
+    "prometheus": {"source": "shop", "good": "good $(version)", "total": "total $(version)", "scrapeInterval": "1s"},
+}
+TWO_METRICS = {
+    "steps": [{"weight": 50, "hold": "2s"}],
+    "minimumRequests": 10,
+    "metrics": [{"name": "errors", "errors": {}}, ORDERS],
+}
+
+
+async def test_orders_that_fail_with_the_candidate_take_it_back() -> None:
+    world = await serving_world()
+    world.shop.failing.add("delays-v2")
+    world.change(training=RETRAIN, rollout=TWO_METRICS)
+    await world.run(120)
+    assert world.model()["status"]["stable"] == 1
+    version = await world.cluster.get("perennial.dev/v1alpha1/ModelVersion", "shop", "delays-v2")
+    assert "CanaryWorse: orders" in version["status"]["message"]
+
+
+async def test_orders_that_go_well_promote_the_candidate_and_nothing_is_asked_afterwards() -> None:
+    world = await serving_world()
+    assert world.shop.asked == []
+    world.change(training=RETRAIN, rollout=TWO_METRICS)
+    await world.run(120)
+    assert world.model()["status"]["stable"] == 2
+    before = len(world.shop.asked)
+    assert 2 <= before <= 25
+    await world.run(600)
+    assert len(world.shop.asked) == before
+
+
+async def test_a_source_that_does_not_answer_delays_no_rollback_by_errors() -> None:
+    took = []
+    for slow in (False, True):
+        world = await serving_world()
+        world.change(training=RETRAIN, rollout=TWO_METRICS)
+        while not world.model()["status"].get("rollout", {}).get("settled"):
+            await world.run(0.5)
+        world.shop.slow = asyncio.Event() if slow else None
+        began = world.clock.seconds
+        world.pods.bad_versions.add(2)
+        while not world.model()["status"].get("quarantined"):
+            await world.run(0.1)
+            assert world.clock.seconds < began + 30
+        took.append(world.clock.seconds - began)
+    assert took[0] == took[1]
+
+
+async def test_a_source_with_a_problem_holds_the_canary_and_its_words_do_not_write_again_and_again() -> None:
+    world = await serving_world()
+    world.shop.problem = MetricProblem("NoData", "metric orders, source shop, query x: nothing has these labels")
+    world.change(training=RETRAIN, rollout=TWO_METRICS)
+    await world.run(60)
+    answered = next(c for c in world.model()["status"]["conditions"] if c["type"] == "MetricsAnswered")
+    assert (answered["status"], answered["reason"]) == ("False", "NoData")
+    before = updates(world)
+    await world.run(100)
+    assert updates(world) - before <= 11
+    world.shop.problem = None
+    await world.run(60)
+    assert world.model()["status"]["stable"] == 2

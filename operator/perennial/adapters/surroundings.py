@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from perennial.adapters import observe
@@ -77,8 +77,7 @@ class Surroundings:
         store = self._stores.get((namespace, ""))
         if store is None:
             store = self._stores.put((namespace, ""), await self._store(namespace), KEEP_SECONDS)
-        base = self._defaults
-        return Defaults(base.serving_image, base.training_image, base.manifest_revision, store)
+        return replace(self._defaults, store=store)
 
     async def gateway(self, namespace: str, parent: ParentReference) -> GatewayState:
         """The Gateway that a route hangs on."""

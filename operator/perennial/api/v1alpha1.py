@@ -339,21 +339,58 @@ class Objective(SpecModel):
     """Largest share of bad answers that is allowed."""
 
 
+Expression = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=rules(
+            cel(
+                "self.contains('$(version)')",
+                "the expression must select one version by $(version), which stands for <name>-v<number>",
+                "'%s does not select one version: use $(version), which stands for <name>-v<number>, "
+                'e.g. sum(requests_total{service="$(version)"})\'.format([self])',
+            ),
+            cel(
+                "!self.replace('$(version)', '').replace('$(name)', '').replace('$(namespace)', '').contains('$(')",
+                "the expression has a placeholder that is unknown: $(version), $(name) and $(namespace) are known",
+                "'%s has a placeholder that is unknown: $(version), $(name) and $(namespace) are known'.format([self])",
+            ),
+        ),
+    ),
+]
+"""PromQL that gives one number, a counter that only grows; $(version), $(name) and $(namespace) are filled in."""
+
+
+class PrometheusMetric(SpecModel):
+    """Requests that were counted elsewhere, as two counters of each version at a Prometheus server."""
+
+    source: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$", max_length=32)]
+    """Name of a source that the operator was installed with (the chart's metricSources); never an address."""
+    good: Annotated[Expression, Field(examples=['sum(orders_total{service="$(version)",outcome!="failed"})'])]
+    """All requests of one version that went well, ever: one number that only grows."""
+    total: Annotated[Expression, Field(examples=['sum(orders_total{service="$(version)"})'])]
+    """All requests of one version, ever, good ones among them."""
+    scrape_interval: Duration = "30s"
+    """How often the source reads these counters. So long after a change of weight nothing is counted: what it shows then may be
+    from before."""
+
+
 class RolloutMetric(SpecModel):
     """What the candidate is compared with stable on."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
-                "[has(self.errors), has(self.latency)].exists_one(given, given)",
-                "a rollout metric needs exactly one of errors and latency",
-                "'metric %s has %s errors and latency: keep exactly one, e.g. errors: {}'"
-                ".format([self.name, has(self.errors) ? 'both' : 'neither'])",
+                "[has(self.errors), has(self.latency), has(self.prometheus)].exists_one(given, given)",
+                "a rollout metric needs exactly one of errors, latency and prometheus",
+                "'metric %s has %s of errors, latency and prometheus: keep exactly one, e.g. errors: {}'"
+                ".format([self.name, has(self.errors) || has(self.latency) || has(self.prometheus) ? 'more than one' : 'none'])",
             ),
             cel(
                 "!has(self.margin) || self.margin > (has(self.tolerance) ? self.tolerance : has(self.latency) ? 1.25 : 1.0)",
-                "a metric's margin must be more than its tolerance (1 for errors and 1.25 for latency when not given)",
-                "'metric %s has margin %s: it must be more than the tolerance, which is 1 for errors and 1.25 for latency when "
+                "a metric's margin must be more than its tolerance (1.25 for latency and 1 for others when not given)",
+                "'metric %s has margin %s: it must be more than the tolerance, which is 1.25 for latency and 1 for others when "
                 "not given; raise margin or lower tolerance'.format([self.name, self.margin])",
             ),
         )
@@ -365,8 +402,10 @@ class RolloutMetric(SpecModel):
     """Count answers that are neither 2xx nor 429."""
     latency: LatencyMetric | None = None
     """Count slow answers."""
+    prometheus: PrometheusMetric | None = None
+    """Compare requests that were counted elsewhere."""
     tolerance: Annotated[float, Field(ge=1, le=10)] | None = None
-    """Tolerated odds ratio; 1.0 for errors and 1.25 for latency when not given."""
+    """Tolerated odds ratio; 1.25 for latency and 1.0 for others when not given."""
     margin: (
         Annotated[
             float,
@@ -643,7 +682,8 @@ class MetricEvidence(StatusModel):
     """E in parts of the threshold, at most 1."""
     guarantee: Literal["exact", "approximate", ""] = ""
     """exact: requests are given to versions one by one, so this metric rolls back at most alpha of the healthy versions;
-    approximate: connections are (no route is given), and their requests succeed or fail together; alpha is the aim."""
+    approximate: connections are (no route is given), and their requests succeed or fail together, or the requests are counted
+    elsewhere and not of exactly the same time; alpha is the aim."""
     margin: MarginEvidence | None = None
     objective: ObjectiveEvidence | None = None
     variance_factor: float = 1.0
@@ -759,6 +799,32 @@ class PodReading(StatusModel):
     restarts: int = 0
 
 
+class ProvidedCounts(StatusModel):
+    """Counters of both arms as a provider last told them, and what became of its last answer; one for each such metric."""
+
+    name: Annotated[str, Field(max_length=64)]
+    query: Digest = ""
+    """Of what was asked: counters of another question are not compared with these."""
+    at: Timestamp | None = None
+    """The time that they are of; null: nothing to compare with yet."""
+    candidate_good: int = 0
+    candidate_total: int = 0
+    stable_good: int = 0
+    stable_total: int = 0
+    since: Timestamp | None = None
+    """When counting began at this weight."""
+    latest: Annotated[list[int], Field(max_length=4)] = []
+    """The four counters as last seen; those above are from when a block last closed."""
+    candidate_requests: int = 0
+    """Requests of the candidate that were counted since then."""
+    fell_at: Timestamp | None = None
+    """When the counters last fell, or did not fit together."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """Why the last answer could not be used; empty: it could."""
+    problem: Annotated[str, Field(max_length=1024)] = ""
+    """The same in words."""
+
+
 MOST_PODS = 512
 """Pods that are followed in a rollout: two arms of 100 replicas, and what an update or an eviction brings beside them."""
 
@@ -786,6 +852,8 @@ class RolloutStatus(StatusModel):
     """In the watch: the version before has no ready pod and gets no requests until it has one."""
     settled: bool = False
     """The route has this weight and one reading was taken since: from here on blocks count."""
+    settled_at: Timestamp | None = None
+    """When that was seen."""
     withheld: bool = False
     """The candidate's weight is 0 until it has a ready pod and every pod of both arms was read: so it begins."""
     not_ready_since: Timestamp | None = None
@@ -804,6 +872,8 @@ class RolloutStatus(StatusModel):
     pods: Annotated[list[PodReading], Field(max_length=MOST_PODS)] = []
     measured: bool = False
     """Whether `pods` holds a first reading of this rollout."""
+    provided: Annotated[list[ProvidedCounts], Field(max_length=8)] = []
+    """Of metrics whose requests are counted elsewhere than in the pods."""
     restarts: Annotated[dict[str, int], Field(max_length=MOST_PODS)] = {}
     """Restarts of the arms' servers as last seen, by UID of the pod."""
     crashes_candidate: int = 0

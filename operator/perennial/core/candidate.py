@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import Quarantine, RolloutStatus
-from perennial.core import arms, measuring, objective, rollout, routers, shadow, training, watch, window
+from perennial.core import arms, measuring, objective, providers, rollout, routers, shadow, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -103,7 +103,10 @@ def why_waiting(draft: Draft) -> str:
         return f"v{watched.candidate} is being watched after its promotion"
     if draft.status.returning is not None:
         return f"a return to v{draft.status.returning.version} is under way"
-    return "spec.paused is true" if observed.spec.paused else ""
+    if observed.spec.paused:
+        return "spec.paused is true"
+    compared = draft.status.stable is not None and draft.status.rollout is None
+    return providers.unknown_sources(observed) if compared else ""
 
 
 def why_not_begun(draft: Draft) -> str:

@@ -12,7 +12,15 @@ from perennial.core.inputs import moved, since
 
 SKEW_SECONDS = 5.0
 """Less than this is two clocks that differ a little."""
-_OF_ROLLOUT = ("started_at", "saved_at", "step_entered_at", "step_started_at", "watch_started_at", "not_ready_since")
+_OF_ROLLOUT = (
+    "started_at",
+    "saved_at",
+    "step_entered_at",
+    "step_started_at",
+    "watch_started_at",
+    "not_ready_since",
+    "settled_at",
+)
 _OF_VERSION = ("deployed_at", "finished_at")
 
 

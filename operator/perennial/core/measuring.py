@@ -21,16 +21,20 @@ LATENCY_TOLERANCE = 1.25
 
 
 def tolerance_of(metric: RolloutMetric) -> float:
-    """The tolerated odds ratio: as given, else 1 for errors and 1.25 for latency, whose null is never exactly true."""
+    """The tolerated odds ratio: as given, else 1.25 for latency, whose null is never exactly true, and 1 for all others."""
     if metric.tolerance is not None:
         return metric.tolerance
-    return ERRORS_TOLERANCE if metric.errors is not None else LATENCY_TOLERANCE
+    return ERRORS_TOLERANCE if metric.latency is None else LATENCY_TOLERANCE
 
 
 def evidence_of(rollout: RolloutStatus, guarantee: analysis.Guarantee = "exact") -> tuple[MetricEvidence, ...]:
     """The tests of each metric in numbers and words, as they stand."""
     share = None if rollout.phase == "Shadow" else rollout.weight / 100
-    return tuple(analysis.report(state, rollout.planned_seconds, share, guarantee) for state in rollout.metrics)
+    elsewhere = {entry.name for entry in rollout.provided}
+    return tuple(
+        analysis.report(state, rollout.planned_seconds, share, "approximate" if state.name in elsewhere else guarantee)
+        for state in rollout.metrics
+    )
 
 
 def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
@@ -60,7 +64,8 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     finding = Finding("Measured", True, carried.reason or "EveryPodRead", carried.message)
     if not rollout.settled:
         tests = _advanced(observed, rollout, analysis.broken_off(look))
-        return rollout.model_copy(update={**read, "metrics": tests, "settled": True}), finding
+        settled = {"settled": True, "settled_at": stamp(observed.now)}
+        return rollout.model_copy(update={**read, **settled, "metrics": tests}), finding
     if rollout.measured and look.readings == analysis.from_readings(rollout.pods):
         return rollout, finding
     tests = _advanced(observed, rollout, look)
@@ -102,6 +107,11 @@ def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -
     return [_advance(observed, rollout, state, wishes.get(state.name), look) for state in rollout.metrics]
 
 
+def is_carried(observed: Observed, rollout: RolloutStatus) -> bool:
+    """Whether the router carries out the weights that this rollout wants."""
+    return routers.carried(observed, rollout, dict(weights(rollout))).steady
+
+
 def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
     """(version, weight) of both arms as this rollout wants them."""
     weight = 100 if rollout.stable_away else 0 if rollout.withheld else rollout.weight
@@ -113,6 +123,8 @@ def _advance(
 ) -> MetricState:
     if wish is None:
         return state.model_copy(update={"margin": None, "objective": None})
+    if wish.prometheus is not None:  # `perennial.core.providers` counts it
+        return state
     if rollout.phase == "Shadow":
         wish = wish.model_copy(update={"margin": None, "objective": None})
     block = analysis.errors(look) if wish.latency is None else analysis.slow(look, bound_index(wish.latency.slower_than))

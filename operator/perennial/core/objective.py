@@ -9,7 +9,8 @@ suspicion, a comparison begun afresh. Nothing in here counts; each pass of a rol
     candidate misses it, stable has no ready pod      nobody to ask and nobody to go back to: waits
 
 The comparison begun afresh is shown at E >= 1 / alpha: an outage that fails both alike is taken for the candidate's fault with
-probability at most alpha. One that recovers while stable is asked is not asked about any more. The metric's own comparison goes on deciding throughout, whatever is found here.
+probability at most alpha. One that recovers while stable is asked is not asked about any more. The metric's own comparison
+goes on deciding throughout, whatever is found here.
 """
 
 from __future__ import annotations

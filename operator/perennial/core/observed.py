@@ -35,6 +35,8 @@ class Defaults:
     training_image: str
     manifest_revision: int
     store: StoreSettings
+    metric_sources: tuple[str, ...] = ()
+    """Names of the sources that a metric may be read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,47 @@ class PodCounters:
     mirror: MirrorCounters = MirrorCounters()
 
 
+LONGEST_QUOTE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """What a provider is asked for one metric: four numbers, of the same time."""
+
+    metric: str
+    source: str
+    candidate_good: str
+    candidate_total: str
+    stable_good: str
+    stable_total: str
+
+    def about(self, *expressions: str) -> str:
+        """Metric, source and query, as a message about it begins; a long query is cut, what to do comes behind it."""
+        quoted = " and ".join(one if len(one) <= LONGEST_QUOTE else f"{one[:LONGEST_QUOTE]}..." for one in expressions)
+        return f"metric {self.metric}, source {self.source}, query {quoted}"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricReading:
+    """What a provider answered: cumulative counters of both arms, as they stood at a time."""
+
+    at: datetime
+    candidate_good: int
+    candidate_total: int
+    stable_good: int
+    stable_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricProblem:
+    """Why a provider gave no reading. It says nothing about the candidate."""
+
+    reason: str
+    """A word for a condition."""
+    message: str
+    """What was asked, what was found, what to do; the same words for the same problem."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """Everything a pass knows."""
@@ -232,6 +275,8 @@ class Observed:
     """Which pod could not be read, and why."""
     mirror_problem: str = ""
     """Why the Gateways cannot mirror requests as `rollout.shadow` asks for; empty when they can, or nobody asks."""
+    readings: Mapping[str, MetricReading | MetricProblem] = field(default_factory=dict)
+    """By name of the metric, the last answer of its provider; none while it was not asked yet."""
     errors: tuple[tuple[str, str], ...] = ()
     """(action name, API server's words) of writes that were refused in the last pass: quota, missing namespace, webhook."""
     invalid: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import RolloutStatus
-from perennial.core import requests, routers, shadow
+from perennial.core import providers, requests, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun
 from perennial.core.conditions import with_findings
@@ -22,9 +22,9 @@ def conditions(draft: Draft) -> None:
     _ready(draft)
     _up_to_date(draft)
     _progressing(draft)
-    _refused_shadow(draft)
     _refused_writes(draft)
     _misspelled(draft)
+    _accepted(draft)
     draft.set(
         conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
         observed_generation=draft.observed.meta.generation,
@@ -150,11 +150,16 @@ def _misspelled(draft: Draft) -> None:
         draft.find("RequestUnknown", True, "UnknownAnnotation", f"{', '.join(found)[:500]}: known are {known}; remove it with -")
 
 
-def _refused_shadow(draft: Draft) -> None:
-    """A wish that the Gateways cannot carry out is told before anything starts."""
+def _accepted(draft: Draft) -> None:
+    """What the API server could not know to be wrong, and a wish that the Gateways cannot carry out; told as soon as it is
+    applied, before anything is rolled out."""
+    if draft.observed.invalid:
+        return
     if words := shadow.refused(draft.observed, draft.status.rollout):
         draft.find("Accepted", False, shadow.REFUSED, words)
         draft.wake(CLASS_SECONDS)
+    elif words := providers.unknown_sources(draft.observed):
+        draft.find("Accepted", False, "MetricSourceUnknown", words)
 
 
 def _refused_writes(draft: Draft) -> None:

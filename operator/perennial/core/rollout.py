@@ -12,7 +12,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
-from perennial.core import analysis, objective, routers, shortfall
+from perennial.core import analysis, objective, providers, routers, shortfall
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -68,6 +68,7 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
             analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
             for metric in wish.metrics
         ],
+        provided=providers.begin(wish.metrics),
         restarts={**restarts_of(workload_of(observed, candidate)), **restarts_of(workload_of(observed, stable))},
     )
 
@@ -84,7 +85,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
     findings = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
-    return Course(rollout, findings=findings, evidence=evidence_of(rollout))
+    return Course(rollout, findings=(*findings, *providers.findings(observed, rollout)), evidence=evidence_of(rollout))
 
 
 def watch(observed: Observed, rollout: RolloutStatus) -> Course:
@@ -102,17 +103,17 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     wish = observed.spec.rollout.watch
     over = wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_)
     if over and not rollout.breach and not observed.spec.paused and not objective.holds_watch(rollout):
-        words = _watch_words(wish, rollout)
+        words = _watch_words(wish, rollout, providers.lacking(observed, rollout))
         return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(rollout), True)
-    return Course(rollout, findings=(finding,), evidence=evidence_of(rollout))
+    return Course(rollout, findings=(finding, *providers.findings(observed, rollout)), evidence=evidence_of(rollout))
 
 
-def _watch_words(wish: Watch | None, rollout: RolloutStatus) -> str:
+def _watch_words(wish: Watch | None, rollout: RolloutStatus, lacking: str) -> str:
     if wish is None:
         return "the watch was taken out of the spec"
     if not rollout.step_candidate_requests:
         return f"in the {wish.for_} after it nothing could be measured"
-    return f"no evidence of harm in the {wish.for_} after it"
+    return f"no evidence of harm in the {wish.for_} after it{lacking and f'; {lacking}'}"
 
 
 def watched(observed: Observed, rollout: RolloutStatus, hold_back: int) -> RolloutStatus:
@@ -143,6 +144,8 @@ def look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutSt
         return unready
     before = rollout
     rollout, finding = measure(observed, rollout)
+    if rollout.phase != "Shadow":
+        rollout = providers.measure(observed, rollout)
     rollout, missed = objective.judged(observed, rollout, finding.status is True)
     verdicts = [analysis.judge(state.name, resumed(rollout, state), state.alpha) for state in rollout.metrics]
     breach = next((verdict for verdict in verdicts if isinstance(verdict, analysis.Breach)), missed)
@@ -235,8 +238,7 @@ def _may_pass(observed: Observed, rollout: RolloutStatus, clear: bool) -> bool:
     wish = observed.spec.rollout
     hold = seconds(wish.steps[min(rollout.step, len(wish.steps) - 1)].hold)
     held = rollout.step_started_at is not None and since(observed.now, rollout.step_started_at) >= hold
-    enough = rollout.step_candidate_requests >= wish.minimum_requests
-    return held and clear and enough and not observed.spec.paused and shortfall.margins_shown(observed, rollout)
+    return held and clear and not observed.spec.paused and not shortfall.lacks(observed, rollout)
 
 
 def _pass(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Course:
@@ -270,7 +272,7 @@ def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, c
     missing = shortfall.lacks(observed, rollout)
     if not missing or not clear or observed.spec.paused or since(observed.now, rollout.step_entered_at) <= limit:
         return None
-    words = f"step {rollout.step + 1} within {limit:.0f} s: " + shortfall.said(missing)
+    words = f"step {rollout.step + 1} within {limit:.0f} s: {shortfall.said(missing)}"[:1500]
     match wish.on_too_little_data:
         case "wait":
             return None

@@ -30,7 +30,9 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
     if wish.shadow is None:
         return rollout.begin(observed, candidate, stable)
     planned = seconds(wish.shadow.hold)
-    alphas = analysis.shadow_alpha(wish.false_rollback_rate, {metric.name: float(metric.weight) for metric in wish.metrics})
+    judged = [metric for metric in wish.metrics if metric.prometheus is None]
+    weights = {metric.name: float(metric.weight) for metric in judged}
+    alphas = analysis.shadow_alpha(wish.false_rollback_rate, weights) if judged else {}
     return rollout.begin(observed, candidate, stable, shadowed=True).model_copy(
         update={
             "phase": "Shadow",
@@ -38,8 +40,9 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
             "planned_seconds": planned,
             "metrics": [
                 analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
-                for metric in wish.metrics
+                for metric in judged
             ],
+            "provided": [],
         }
     )
 

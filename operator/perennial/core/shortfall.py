@@ -7,7 +7,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricState, RolloutMetric, RolloutStatus
-from perennial.core import analysis, objective
+from perennial.core import analysis, objective, providers
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
 from perennial.core.observed import Observed
@@ -17,7 +17,7 @@ from perennial.core.observed import Observed
 class Lack:
     """One thing that is missing."""
 
-    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown"]
+    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown", "MetricsNotAnswered"]
     words: str
 
 
@@ -28,7 +28,8 @@ def lacks(observed: Observed, rollout: RolloutStatus) -> tuple[Lack, ...]:
     few = Lack("TooFewRequests", f"the candidate has to answer {needed} requests in it and answered {answered}")
     suspicions = [Lack("Suspicion", f"{name}: {words}") for name, words in _suspicions(rollout).items()]
     margins = [Lack("MarginNotShown", f"{name}: {words}") for name, words in _margins(observed, rollout).items()]
-    return (*([few] if answered < needed else []), *suspicions, *margins)
+    silent = [Lack("MetricsNotAnswered", words)] if (words := providers.lacking(observed, rollout)) else []
+    return (*([few] if answered < needed else []), *suspicions, *margins, *silent)
 
 
 def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_last: float) -> Finding:

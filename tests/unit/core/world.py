@@ -16,6 +16,8 @@ from perennial.core.observed import (
     Job,
     JobPod,
     Meta,
+    MetricProblem,
+    MetricReading,
     Mirror,
     MirrorCounters,
     Observed,
@@ -99,6 +101,10 @@ class World:
     status_writes: int = 0
     generation: int = 1
     unreachable: bool = False
+    readings: dict[str, MetricReading | MetricProblem] = field(default_factory=dict)
+    """What providers last answered."""
+    sources: tuple[str, ...] = ("shop",)
+    """Of metrics, that the operator was installed with."""
     frozen_route: bool = False
     """Writes of the route are refused."""
     no_versions: bool = False
@@ -125,7 +131,11 @@ class World:
             spec=self.wish,
             status=self.status,
             defaults=Defaults(
-                "serving@1", "training@1", 1, StoreSettings("s3://store/p", "perennial-store", "perennial-store-read")
+                "serving@1",
+                "training@1",
+                1,
+                StoreSettings("s3://store/p", "perennial-store", "perennial-store-read"),
+                self.sources,
             ),
             versions=tuple(self.versions[number] for number in sorted(self.versions)),
             jobs=tuple(self.jobs.values()),
@@ -133,6 +143,7 @@ class World:
             route=self.route,
             gateway_address="198.18.0.9",
             mirror_problem=self.mirror_problem if self.wish.rollout.shadow else "",
+            readings=dict(self.readings),
             invalid=self.invalid,
             remembered=bool(self.invalid),
         )
