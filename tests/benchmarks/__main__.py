@@ -10,7 +10,7 @@ import time
 
 import click
 
-from benchmarks import bench_detection, bench_reconcile, bench_scale, bench_serving
+from benchmarks import bench_detection, bench_healthy, bench_reconcile, bench_return, bench_scale, bench_serving, bench_watch
 from benchmarks.report import Report, written
 from benchmarks.stand import Stand
 from cluster.errors import ClusterError
@@ -22,15 +22,21 @@ BENCHMARKS = {
     "scale": bench_scale.run,
     "serving": bench_serving.run,
     "detection": bench_detection.run,
+    "healthy": bench_healthy.run,
+    "return": bench_return.run,
+    "watch": bench_watch.run,
 }
+REPEATED = frozenset({"detection", "healthy", "return", "watch"})
+"""Those that can be tried with fewer runs."""
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 @click.option("--date", default="", help="Date to keep beside the figures; none is kept without it.")
+@click.option("--runs", type=click.IntRange(1), help="Fewer runs, for a trial, of those that have several; nothing is kept then.")
 @click.option("--keep/--no-keep", default=True, help="Whether docs/benchmarks.md is updated.")
-def main(names: tuple[str, ...], date: str, keep: bool) -> None:
+def main(names: tuple[str, ...], date: str, runs: int | None, keep: bool) -> None:
     """The benchmarks of Perennial; NAMES choose some of them."""
     began = time.monotonic()
     try:
@@ -43,14 +49,14 @@ def main(names: tuple[str, ...], date: str, keep: bool) -> None:
     for name in names or BENCHMARKS:
         click.secho(f"[{time.monotonic() - began:4.0f}s] {name}", bold=True)
         try:
-            report = BENCHMARKS[name](stand)
+            report = BENCHMARKS[name](stand) if runs is None or name not in REPEATED else BENCHMARKS[name](stand, runs)
         except (AssertionError, ClusterError, GroundError, KubectlError) as error:
             broken.append(name)
             click.echo(f"{name} could not be carried out: {error}")
             continue
         click.echo(report.text())
         reports.append(report)
-        if keep:
+        if keep and runs is None:
             written(DOCUMENT, [report], machine)
     missed = [f"{report.name}: {figure.what}" for report in reports for figure in report.missed]
     click.echo("\n".join([machine, *(f"MISSED {text}" for text in missed), *(f"DID NOT RUN {text}" for text in broken)]))
