@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from cluster_support import ending, faults, synthetic
 from cluster_support.faults import Counted, Point, Told
-from cluster_support.faulty import ARMED, WRITES
+from cluster_support.faulty import ARMED, WRITES, decided
 from cluster_support.localoperator import LocalOperator
 from cluster_support.place import Place
 from cluster_support.watching import PATHS, Manifest, Seen, Watch
@@ -51,6 +52,8 @@ ALSO = re.compile(r"observedGeneration|resourceVersion")
 class Start:
     """What a story starts from: spec and status of the ModelDeployment and its versions."""
 
+    namespace: str
+    """Where it was taken: it stands in the address that the status tells."""
     pin: int | None
     status: Manifest
     versions: Sequence[Manifest]
@@ -126,8 +129,9 @@ class Lane:
         while not reached():
             self._revive()
             if time.monotonic() > deadline:
-                words = diagnosis(self.place.kubectl, NAME)
-                raise AssertionError(f"{what} did not happen within {seconds:.0f} s\n{words}\n{self.operator.words()}")
+                seen = f"v1 {self.state(1)}, v2 {self.state(2)}, routed {self.routed()}, status {decided(self.status())}"
+                words = f"{diagnosis(self.place.kubectl, NAME)}\n{self.operator.words()}"
+                raise AssertionError(f"{what} did not happen within {seconds:.0f} s: {seen}\n{words}")
             time.sleep(0.05)
 
     def _revive(self) -> None:
@@ -136,6 +140,10 @@ class Lane:
                 raise AssertionError(self.operator.problem())
             self._armed, self.killed = False, True
             self.operator.start()
+
+    def _is_dying(self) -> bool:
+        """Whether the operator has come to its point and still holds there."""
+        return self._armed and not (self._folder / ARMED).exists()
 
     _armed = killed = False
 
@@ -167,33 +175,36 @@ class Lane:
     def start(self, serving: int) -> Start:
         """What is there now, to be put back."""
         versions = sorted(self.watch.of("ModelVersion"), key=lambda one: int(one["spec"]["number"]))
-        return Start(self.model()["spec"].get("pin"), self.status(), versions, serving)
+        return Start(self.place.namespace, self.model()["spec"].get("pin"), self.status(), versions, serving)
 
     def put(self, start: Start) -> None:
         """Puts a start into this namespace, whatever was there, and lets the operator bring the rest to it."""
         self.operator.kill()
         kubectl = self.place.kubectl
-        self.place.apply(self.manifest(2, start.pin))
-        owner = kubectl.get("mdep", NAME) or {}
-        if start.pin is None:
-            kubectl.patch("mdep", NAME, {"spec": {"pin": None}})
+        wish = self.manifest(2, start.pin)
+        self.place.apply(wish)
         kubectl.run("annotate", "mdep", NAME, "perennial.dev/rollback-to-")
+        self._replace("mdep", NAME, "/spec", wish["spec"])  # what a story patched in goes too
+        owner = kubectl.get("mdep", NAME) or {}
         there = {one["metadata"]["name"] for one in kubectl.list("mver")}
         for version in start.versions:
             if version["metadata"]["name"] not in there:
-                kubectl.apply(_copy(version, owner))
+                kubectl.run("create", "--filename=-", given=json.dumps(_copy(version, owner)))
         for version in start.versions:
-            self._write_status("mver", version["metadata"]["name"], version["status"])
-        self._write_status("mdep", NAME, start.status)
+            self._replace("mver", version["metadata"]["name"], "/status", version["status"])
+        address = str(start.status["address"]).replace(start.namespace, self.place.namespace)
+        self._replace("mdep", NAME, "/status", {**start.status, "address": address})
         if start.serving == 1:
             kubectl.run("delete", "deployment,service", V2, "--ignore-not-found", "--cascade=foreground", timeout=90)
         self.operator.start()
+        self.operator.wait_ready()
         self.until("the start to be there", lambda: self._is_at(start), STORY_SECONDS)
         self._quiet()
 
-    def _write_status(self, kind: str, name: str, status: Manifest) -> None:
-        patch = [{"op": "add", "path": "/status", "value": status}]
-        self.place.kubectl.run("patch", kind, name, "--subresource=status", "--type=json", f"--patch={json.dumps(patch)}")
+    def _replace(self, kind: str, name: str, path: Literal["/spec", "/status"], value: Manifest) -> None:
+        patch = json.dumps([{"op": "add", "path": path, "value": value}])
+        resource = ["--subresource=status"] if path == "/status" else []
+        self.place.kubectl.run("patch", kind, name, "--type=json", f"--patch={patch}", *resource)
 
     def _is_at(self, start: Start) -> bool:
         other = 3 - start.serving
@@ -236,10 +247,14 @@ class Lane:
             seen, events, asked = len(self.watch.recorded()), self._told_events(), time.time()
             self._arm(point)
             story.act(self)
-            self.until(f"the end of the {story.name}", lambda: story.ended(self), STORY_SECONDS)
+            self.until(f"the end of the {story.name}", lambda: story.ended(self) and not self._is_dying(), STORY_SECONDS)
             if self.whole:
-                self.until(f"the pods of v{story.left} to go", lambda: not self.replicas(story.left), STORY_SECONDS)
+                gone = partial(lambda number: not self.replicas(number) and not self.pods(number), story.left)
+                self.until(f"the pods of v{story.left} to go", gone, STORY_SECONDS)
             self._quiet()
+            if self._is_dying():  # at what it writes last
+                self.until("the operator to be killed", lambda: not self._is_dying(), STORY_SECONDS)
+                self._quiet()
             recorded, after = self.watch.recorded()[seen:], self._told_events()
         told.writes = [json.loads(line)["name"] for line in (self._folder / WRITES).read_text().splitlines()]
         told.left = ending.end(self.watch, NAMESPACE, ALSO if self.whole else re.compile(f"{ALSO.pattern}|replicas"))
@@ -289,7 +304,15 @@ class Lane:
         )
         url = str(self.status()["address"])
         with self.place.ground.client(url, bodies, folder, rate=RATE, seconds=LOAD_SECONDS) as client:
-            yield lambda: _records(folder / "answers.jsonl", client.problem)
+
+            def records() -> list[Manifest]:
+                if client.problem and not ended:
+                    raise AssertionError(client.problem)
+                return _records(folder / "answers.jsonl")
+
+            ended = False
+            yield records
+            ended = True
 
 
 def _copy(version: Manifest, owner: Manifest) -> Manifest:
@@ -319,9 +342,7 @@ def _is_fine(records: Sequence[Mapping[str, Any]]) -> bool:
     return len(newest) == 20 and all(one["ok"] for one in newest) and len({one["version"] for one in newest}) == 1
 
 
-def _records(path: Path, problem: str) -> list[Manifest]:
-    if problem:
-        raise AssertionError(problem)
+def _records(path: Path) -> list[Manifest]:
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
@@ -362,4 +383,5 @@ STORIES = {
         Story("return", "served", _return, _is_returned, left=2),
     )
 }
-"""All of them. A story needs a start, an act, and an end that can be told from the objects alone; its writes are found out."""
+"""All of them. A story needs a start, an act, and an end that can be told from the objects alone; its writes are found out.
+One of another kind of rollout patches the spec in its act, which is undone before the next."""
