@@ -8,7 +8,7 @@ export PYTHONPATH := operator:serving:dev
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast cluster cluster-down cluster-cycle images bench crds venv
+.PHONY: help demo test check fast cluster cluster-down cluster-cycle faults images bench crds venv
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ cluster-down: .venv/.synced ## Remove the embedded cluster without a trace (its 
 
 cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes; empties it)
 	@$(PYTHON) -m pytest tests/cluster/cycle_provisioner.py -q -s
+
+faults: .venv/.synced ## Kill the operator before and after each write of a rollout (40 minutes; FAULTS_SEED=7: the eight points of a seed)
+	@$(PYTHON) -m cluster up
+	@FAULTS_POINTS=$(if $(FAULTS_SEED),drawn,all) FAULTS_SEED=$(FAULTS_SEED) $(PYTHON) -m suites test --only faults
 
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push

@@ -52,6 +52,7 @@ SUITES = (
     Suite("contract", "tests/contract"),
     Suite("unit", "tests/unit"),
     Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800),
+    Suite("faults", "tests/faults", on_cluster=True, timeout=7200),
     Suite(
         "provisioner",
         "tests/cluster/cycle_provisioner.py",

@@ -8,31 +8,47 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import click
 
-from benchmarks import bench_detection, bench_reconcile, bench_scale, bench_serving, bench_simulation
+from benchmarks import (
+    bench_detection,
+    bench_healthy,
+    bench_reconcile,
+    bench_return,
+    bench_scale,
+    bench_serving,
+    bench_simulation,
+    bench_watch,
+)
 from benchmarks.report import Report, replaced, written
 from benchmarks.stand import Stand
 from cluster.errors import ClusterError
 from demo.ground import REPOSITORY, GroundError
 from demo.kubectl import KubectlError
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[..., Report]] = {
     "reconcile": bench_reconcile.run,
     "scale": bench_scale.run,
     "serving": bench_serving.run,
     "detection": bench_detection.run,
+    "healthy": bench_healthy.run,
+    "return": bench_return.run,
+    "watch": bench_watch.run,
 }
 WITHOUT_CLUSTER = ("simulation",)
+REPEATED = frozenset({"detection", "healthy", "return", "watch"})
+"""Those that can be tried with fewer runs."""
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice([*WITHOUT_CLUSTER, *BENCHMARKS]))
 @click.option("--date", default="", help="Date to keep beside the figures; none is kept without it.")
+@click.option("--runs", type=click.IntRange(1), help="Fewer runs, for a trial, of those that have several; nothing is kept then.")
 @click.option("--keep/--no-keep", default=True, help="Whether the documents are updated.")
-def main(names: tuple[str, ...], date: str, keep: bool) -> None:
+def main(names: tuple[str, ...], date: str, runs: int | None, keep: bool) -> None:
     """The benchmarks of Perennial; NAMES choose some of them."""
     began = time.monotonic()
     chosen = names or (*WITHOUT_CLUSTER, *BENCHMARKS)
@@ -43,14 +59,14 @@ def main(names: tuple[str, ...], date: str, keep: bool) -> None:
     for name in chosen:
         click.secho(f"[{time.monotonic() - began:4.0f}s] {name}", bold=True)
         try:
-            report = _carried_out(name, stand, keep)
+            report = _carried_out(name, stand, runs, keep)
         except (AssertionError, ClusterError, GroundError, KubectlError) as error:
             broken.append(name)
             click.echo(f"{name} could not be carried out: {error}")
             continue
         click.echo(report.text())
         reports.append(report)
-        if keep:
+        if keep and runs is None:
             _kept(report, machine)
     missed = [f"{report.name}: {figure.what}" for report in reports for figure in report.missed]
     said = [machine, *(f"MISSED {text}" for text in missed), *(f"DID NOT RUN {text}" for text in broken)]
@@ -65,11 +81,11 @@ def _stand() -> Stand:
         raise click.ClickException(str(error)) from error
 
 
-def _carried_out(name: str, stand: Stand | None, keep: bool) -> Report:
+def _carried_out(name: str, stand: Stand | None, runs: int | None, keep: bool) -> Report:
     if name in WITHOUT_CLUSTER:
         return bench_simulation.run(bench_simulation.IMAGES if keep else None)
     assert stand is not None, "a cluster was looked for, because a benchmark that needs one was chosen"
-    return BENCHMARKS[name](stand)
+    return BENCHMARKS[name](stand) if runs is None or name not in REPEATED else BENCHMARKS[name](stand, runs)
 
 
 def _kept(report: Report, machine: str) -> None:

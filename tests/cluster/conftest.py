@@ -14,30 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.progress import Progress
+from cluster_support.fixtures import ground, images, operator
 from cluster_support.place import Place
 from demo.ground import Ground, Images
 
+__all__ = ["ground", "images", "operator"]
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def ground() -> Ground:
-    """The cluster that is up."""
-    return Ground.found(Progress())
-
-
-@pytest.fixture(scope="session")
-def images(ground: Ground) -> Images:
-    """The project's images, built from this checkout and pushed."""
-    return ground.images()
-
-
-@pytest.fixture(scope="session")
-def operator(ground: Ground, images: Images) -> Ground:
-    """The operator of this checkout, installed by Helm."""
-    ground.install(images)
-    return ground
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ was written; each weight that the route ever gets is a point of its own.
 
 from __future__ import annotations
 
-import json
 import queue
 import random
 import re
@@ -25,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from cluster_support import synthetic
+from cluster_support import ending, synthetic
 from cluster_support.localoperator import LocalOperator
 from cluster_support.place import Place
 from cluster_support.watching import PATHS, Seen, Watch
@@ -216,9 +215,7 @@ class Story:
 
     def made(self) -> dict[str, int]:
         """How many objects of each kind and role came and went."""
-        events = [seen for seen in self.watch.recorded() if seen.type in ("ADDED", "DELETED")]
-        unique = {(seen.uid, seen.type): seen for seen in events}.values()
-        return dict(sorted(Counter(f"{seen.type} {seen.kind} {_role(seen)}" for seen in unique).items()))
+        return ending.made(self.watch.recorded())
 
     def jobs(self) -> Counter[str]:
         """Times that each Job was made, by name."""
@@ -227,68 +224,11 @@ class Story:
 
     def end(self) -> set[str]:
         """The state that is left, masked: one line for each leaf."""
-        kinds = ("ModelDeployment", "ModelVersion", "Deployment", "Service", "HTTPRoute")
-        found = {f"{kind} {one['metadata']['name']}": masked(_left(kind, one)) for kind in kinds for one in self.watch.of(kind)}
-        return set(lines(found))
+        return ending.end(self.watch, NAMESPACE)
 
 
-def _role(seen: Seen) -> str:
-    labels = seen.labels
-    return " ".join(labels.get(f"perennial.dev/{name}", "-") for name in ("version", "step"))
-
-
-def _left(kind: str, manifest: Manifest) -> Manifest:
-    meta = manifest["metadata"]
-    kept = {"labels": meta.get("labels"), "annotations": meta.get("annotations"), "spec": manifest.get("spec")}
-    if kind.startswith("Model"):
-        kept["status"] = manifest.get("status")
-    return kept
-
-
-UNEQUAL = re.compile(
-    r"""
-    .*At | since | lastTransitionTime  # when it happened
-    | evidence                         # requests that a rollout counted, and what its test made of them
-    | message                          # words about those, about pods by their names and about seconds waited
-    | clusterIPs?                      # given out by the API server
-    | perennial\.dev/rendered          # digest of a manifest, in which namespace and owner's UID stand
-    | perennial\.dev/operator          # each story has an operator of its own, who does not look at the others'
-    | kubectl\.kubernetes\.io/.*       # what kubectl noted of the wish, that operator's name in it
-    """,
-    re.VERBOSE,
-)
-"""Fields that differ between two namespaces and two times. No digest but `rendered` does: what lies in the store is named by its
-bytes, and neither rows and split (`prepare`), model and schema (`identity`) nor the packed Bento (it knows its version by name,
-and no time) hold a UID or a namespace; `inputsDigest` names the data, which is the first story's for all."""
 NAMESPACE = re.compile(r"t-kill-[0-9a-f]{8}-\d")
 """Part of the store's URI, of the route's path and of the address."""
-UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""Part of the store's URI, and what a version calls its parent by."""
-
-
-def masked(value: Any) -> Any:
-    """Without what must differ between two namespaces and two times. Answers of steps are JSON in a text: masked within."""
-    if isinstance(value, dict):
-        return {key: masked(inner) for key, inner in sorted(value.items()) if not UNEQUAL.fullmatch(key)}
-    if isinstance(value, list):
-        return [masked(inner) for inner in value]
-    if isinstance(value, str):
-        if value.startswith("{"):
-            return masked(json.loads(value))
-        return NAMESPACE.sub("<namespace>", UID.sub("<uid>", value))
-    return value
-
-
-def lines(value: Any, path: str = "") -> Iterator[str]:
-    """One line for each leaf, so that a difference can be read."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from lines(inner, f"{path}/{key}")
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from lines(inner, f"{path}/{index}")
-    else:
-        yield f"{path} = {value}"
 
 
 @pytest.fixture(scope="module")

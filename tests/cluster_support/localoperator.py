@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import yaml
@@ -32,11 +33,22 @@ _numbers = itertools.count(1)
 class LocalOperator:
     """One named operator; at most one process of it at a time."""
 
-    def __init__(self, ground: Ground, images: Images, folder: Path, *, level: str = "info") -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        images: Images,
+        folder: Path,
+        *,
+        level: str = "info",
+        module: str = "perennial",
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`module` is what is run, for suites that start the operator in a way of their own; `more` goes to its environment."""
         self.name = f"test-{os.getpid()}-{next(_numbers)}"
         self.log = folder / f"{self.name}.log"
         self.starts = 0
         self._ground = ground
+        self._module = module
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
@@ -53,6 +65,7 @@ class LocalOperator:
             "PERENNIAL_METRICS_PORT": str(self._port),
             "PERENNIAL_LOG_LEVEL": level,
             "PERENNIAL_LOG_FORMAT": "text",
+            **more,
         }
 
     def __enter__(self) -> Self:
@@ -79,7 +92,7 @@ class LocalOperator:
         self.starts += 1
         with self.log.open("ab") as log:
             self._process = self._ground.cluster.popen(
-                [sys.executable, "-m", "perennial"], env=self._environment, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", self._module], env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
 
     def kill(self) -> None:
@@ -98,6 +111,11 @@ class LocalOperator:
             except subprocess.TimeoutExpired:
                 self.kill()
             self._process = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a process that was started has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def problem(self) -> str:
         """Why it does not run although nobody ended it; empty when it runs."""

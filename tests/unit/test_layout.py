@@ -108,5 +108,5 @@ def test_the_licence_is_apache() -> None:
 
 def test_make_help_lists_every_target_that_is_promised() -> None:
     listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("demo", "test", "check", "cluster", "cluster-down", "images", "bench", "crds", "venv"):
+    for target in ("demo", "test", "check", "cluster", "cluster-down", "faults", "images", "bench", "crds", "venv"):
         assert f"make {target} " in listed

@@ -1,9 +1,10 @@
-"""The trainer of bench_detection: `train.py [--fails-on WORD ...] [--salt N]`.
+"""The trainer of the rollout benchmarks and suites: `train.py [--fails-on WORD ...] [--ends-on WORD ...] [--salt N]`.
 
 A logistic model over the numbers and one text column, written as ONNX by hand. A text that it was not trained on gets the weight
 of "any other"; one of the words of `--fails-on` gets a place past the end of the table, and the request fails: so a load
 generator decides by the words it sends what share of an arm's answers is an error, while training data and holdout, which hold
-no such word, show an honest model. `--salt` makes a model of another digest that answers alike.
+no such word, show an honest model. A word of `--ends-on` makes the model take more memory than its pod may have: the server is
+killed. `--salt` makes a model of another digest that answers alike.
 """
 
 from __future__ import annotations
@@ -24,14 +25,20 @@ from perennial_runtime import export
 DATA, PARAMS, OUT = Path("/perennial/data/train.parquet"), Path("/perennial/params.json"), Path("/perennial/out")
 
 
-def graph_of(numbers: list[str], text: str, words: list[str], fails_on: list[str], fitted: dict[str, Any]) -> onnx.ModelProto:
+ENDING_FLOATS = 500_000_000
+"""Two gigabytes, all of them written."""
+
+
+def graph_of(
+    numbers: list[str], text: str, words: list[str], fitted: dict[str, Any], *, fails_on: list[str], ends_on: list[str]
+) -> onnx.ModelProto:
     """score = sigmoid(weights of the numbers + weight of the word + bias); a missing number counts as 0."""
     constants = {"nothing": np.zeros(1), "bias": fitted["bias"], "table": fitted["table"]}
     nodes = [
         helper.make_node(
             "LabelEncoder", [text], ["place"], domain="ai.onnx.ml",
-            keys_strings=[*words, *fails_on],
-            values_int64s=[*range(len(words)), *[len(words) + 7] * len(fails_on)],
+            keys_strings=[*words, *fails_on, *ends_on],
+            values_int64s=[*range(len(words)), *[len(words) + 7] * len(fails_on), *[len(words) + 1] * len(ends_on)],
             default_int64=len(words),
         ),
         helper.make_node("Gather", ["table", "place"], ["of_text"], axis=0),
@@ -45,19 +52,38 @@ def graph_of(numbers: list[str], text: str, words: list[str], fails_on: list[str
             helper.make_node("Mul", [f"there_{index}", f"weight_{index}"], [f"part_{index}"]),
         ]
         parts.append(f"part_{index}")
+    sizes = np.asarray([*[1] * (len(words) + 1), ENDING_FLOATS], dtype=np.int64)
+    if ends_on:
+        nodes += _memory()
+        parts.append("none")
     nodes += [helper.make_node("Sum", parts, ["sum"]), helper.make_node("Sigmoid", ["sum"], ["score"])]
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in numbers]
     inputs.append(helper.make_tensor_value_info(text, TensorProto.STRING, [None, 1]))
     score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [None, 1])
     values = [numpy_helper.from_array(np.asarray(value, dtype=np.float32).reshape(-1), name) for name, value in constants.items()]
+    values += [numpy_helper.from_array(sizes, "sizes"), numpy_helper.from_array(np.asarray([1]), "one")] if ends_on else []
     graph = helper.make_graph(nodes, "bench", inputs, [score], initializer=values)
     opsets = [helper.make_opsetid(domain, version) for domain, version in export.OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
+def _memory() -> list[onnx.NodeProto]:
+    """Takes as many floats as the longest of a batch's words says in `sizes`, and adds nothing: `none` is 0."""
+    ones = helper.make_tensor("value", TensorProto.FLOAT, [1], [1.0])
+    return [
+        helper.make_node("Gather", ["sizes", "place"], ["size_of_each"], axis=0),
+        helper.make_node("ReduceMax", ["size_of_each"], ["size_of_all"], keepdims=0),
+        helper.make_node("Reshape", ["size_of_all", "one"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["taken"], value=ones),
+        helper.make_node("ReduceMax", ["taken"], ["most"], keepdims=1),
+        helper.make_node("Mul", ["most", "nothing"], ["none"]),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fails-on", nargs="*", default=[])
+    parser.add_argument("--ends-on", nargs="*", default=[])
     parser.add_argument("--salt", type=int, default=0)
     options = parser.parse_args()
     params = json.loads(PARAMS.read_text())
@@ -75,9 +101,11 @@ def main() -> None:
     model = LogisticRegression(max_iter=500).fit(matrix, labels)
     weights = model.coef_[0]
     bias = float(model.intercept_[0]) + options.salt * 1e-4
-    fitted = {"weights": weights[: len(numbers)], "table": [*weights[len(numbers) :], 0.0], "bias": bias}
+    unknown = [0.0] * (2 if options.ends_on else 1)
+    fitted = {"weights": weights[: len(numbers)], "table": [*weights[len(numbers) :], *unknown], "bias": bias}
     path = OUT / "model.onnx"
-    onnx.save(graph_of(numbers, text, words, options.fails_on, fitted), str(path))
+    graph = graph_of(numbers, text, words, fitted, fails_on=options.fails_on, ends_on=options.ends_on)
+    onnx.save(graph, str(path))
     export.check(path, features)
     rows = params["parity"]["rows"]
     export.write_parity(1 / (1 + np.exp(-(matrix[:rows] @ weights + bias))), OUT / "parity.parquet")

@@ -1,0 +1,136 @@
+"""Kills of the operator at its writes: which there are, which are chosen, and how one told story is compared with another.
+
+A *point* is one side of one write of a story that nobody disturbed, its reference. `cluster_support.faultlane` plays stories;
+tests/faults says what has to hold.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cluster_support.faulty import decided
+from cluster_support.watching import Manifest, Seen
+
+Side = Literal["before", "after"]
+EVIDENCE_SECONDS = 1.0
+"""So many seconds of an arm's traffic may be missing from the evidence, or be in it though the weights were being changed."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Point:
+    """Where the operator is killed."""
+
+    story: str
+    write: str
+    side: Side
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the write says something for the first time: such a write is made in every telling."""
+        return self.write.endswith("#1")
+
+    def __str__(self) -> str:
+        return f"{self.story}: {self.side} {self.write}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Requests of one arm: what the operator's evidence says, and what clients got while the status said that it counts."""
+
+    arm: str
+    evidence: int
+    answers: int
+    second: float
+    """Answers of the arm in one second, at its largest share."""
+
+    @property
+    def fits(self) -> bool:
+        return abs(self.evidence - self.answers) <= EVIDENCE_SECONDS * self.second
+
+
+@dataclass(slots=True)
+class Told:
+    """One telling of a story."""
+
+    point: Point | None
+    killed: bool = False
+    problem: str = ""
+    """Why it did not come to its end."""
+    seconds: float = 0.0
+    writes: list[str] = field(default_factory=list)
+    """Those that were made, by name."""
+    left: set[str] = field(default_factory=set)
+    made: dict[str, int] = field(default_factory=dict)
+    decisions: list[str] = field(default_factory=list)
+    """The ModelDeployment's status without what ticks, each time that it became another."""
+    weights: list[str] = field(default_factory=list)
+    """The route's weights, each time that they became others."""
+    events: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    counted: list[Counted] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
+    """Requests that failed, by version, without those that the version was made to fail."""
+
+
+def points(references: Mapping[str, Told]) -> list[Point]:
+    """Both sides of every write of every reference."""
+    sides: tuple[Side, ...] = ("before", "after")
+    return [Point(story, write, side) for story, told in references.items() for write in told.writes for side in sides]
+
+
+def chosen(every: Sequence[Point], seed: int, count: int) -> list[Point]:
+    """So many points, of every story alike, of writes that are surely made; the same ones for the same seed."""
+    chance = random.Random(seed)
+    stories = sorted({point.story for point in every})
+    piles = {story: sorted(point for point in every if point.story == story and point.is_first) for story in stories}
+    for pile in piles.values():
+        chance.shuffle(pile)
+    found: list[Point] = []
+    while len(found) < count and any(piles.values()):
+        found.extend(pile.pop() for pile in piles.values() if pile)
+    return found[:count]
+
+
+def decisions(events: Sequence[Seen]) -> list[str]:
+    """What the ModelDeployment's status decided, in order. `settled` and `pending` are about measuring and about tidying up."""
+    written = [seen.manifest.get("status") or {} for seen in events if seen.kind == "ModelDeployment" and seen.type != "DELETED"]
+    parts = [decided(status).split(" ") for status in written]
+    said = [" ".join(part for part in found if not part.startswith(("settled", "pending"))) for found in parts]
+    return changes(said)
+
+
+def weights(events: Sequence[Seen]) -> list[str]:
+    """The route's weights in order, without those that are nothing."""
+    routes = [seen.manifest for seen in events if seen.kind == "HTTPRoute" and seen.type != "DELETED"]
+    return changes([" ".join(f"{name}:{share}" for name, share in sorted(shares(route).items())) for route in routes])
+
+
+def shares(route: Manifest) -> dict[str, int]:
+    """Shares of the traffic by backend, without those that get none."""
+    backends = [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
+    return {str(one["name"]): int(one["weight"]) for one in backends if one["weight"]}
+
+
+def changes(values: Sequence[str]) -> list[str]:
+    """Without what only repeats the one before."""
+    return [value for index, value in enumerate(values) if not index or value != values[index - 1]]
+
+
+def counting(events: Sequence[Seen]) -> list[tuple[float, float]]:
+    """Times (monotonic, from and to) in which the written status said that answers count."""
+    spans: list[tuple[float, float]] = []
+    since: float | None = None
+    for seen in events:
+        if seen.kind != "ModelDeployment":
+            continue
+        rollout = (seen.manifest.get("status") or {}).get("rollout") or {}
+        if rollout.get("settled") and since is None:
+            since = seen.at
+        elif since is not None and not rollout.get("settled"):
+            spans.append((since, seen.at))
+            since = None
+    return spans

@@ -1,0 +1,117 @@
+"""Points at which the operator is killed: named by what a write says, drawn by a seed; and evidence beside clients' answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster_support.faults import Counted, Point, Told, changes, chosen, counting, decisions, points, weights
+from cluster_support.faulty import ARMED, Gate, label
+from cluster_support.watching import Seen
+
+ROOT = Path(__file__).resolve().parents[3]
+REFERENCES = {
+    story: Told(None, writes=[f"{story} {number} #1" for number in range(6)] + [f"{story} 0 #2"])
+    for story in ("promotion", "return", "rollback")
+}
+
+
+def seen(kind: str, at: float, **manifest: Any) -> Seen:
+    return Seen(at, "MODIFIED", kind, manifest, None)
+
+
+def route(*shares: tuple[str, int]) -> dict[str, Any]:
+    return {"rules": [{"backendRefs": [{"name": name, "weight": weight} for name, weight in shares]}]}
+
+
+def test_every_write_has_two_points() -> None:
+    every = points(REFERENCES)
+    assert len(every) == 2 * 3 * 7
+    assert Point("return", "return 3 #1", "before") in every
+    assert Point("return", "return 0 #2", "after") in every
+
+
+def test_a_seed_draws_the_same_points_of_every_story_and_only_writes_that_are_surely_made() -> None:
+    every = points(REFERENCES)
+    drawn = chosen(every, 7, 8)
+    assert drawn == chosen(list(reversed(every)), 7, 8)
+    assert drawn != chosen(every, 8, 8)
+    assert len(set(drawn)) == 8
+    assert {point.story for point in drawn} == set(REFERENCES)
+    assert all(point.is_first for point in drawn)
+
+
+def test_no_more_points_are_drawn_than_there_are() -> None:
+    assert len(chosen(points(REFERENCES), 1, 1000)) == 2 * 3 * 6
+
+
+SAID = {
+    "create Event Promoted": {"kind": "Event", "metadata": {"name": "x.1"}, "reason": "Promoted"},
+    "apply Service m-v2": {"kind": "Service", "metadata": {"name": "m-v2"}, "spec": {}},
+    "apply Deployment m-v2 replicas 0": {"kind": "Deployment", "metadata": {"name": "m-v2"}, "spec": {"replicas": 0}},
+    "apply HTTPRoute m v1:80 v2:20": {"kind": "HTTPRoute", "metadata": {"name": "m"}, "spec": route(("m-v1", 80), ("m-v2", 20))},
+    "status ModelVersion m-v2 Canary": {"kind": "ModelVersion", "metadata": {"name": "m-v2"}, "status": {"state": "Canary"}},
+    "status ModelDeployment m stable=1 step=0 settled=True": {
+        "kind": "ModelDeployment",
+        "metadata": {"name": "m"},
+        "status": {"stable": 1, "rollout": {"step": 0, "settled": True, "savedAt": "now", "weight": 20}},
+    },
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_write_is_named_by_what_it_decides(said: str) -> None:
+    assert label(said.split(" ", maxsplit=1)[0], SAID[said]) == said
+
+
+def test_a_write_that_was_made_before_has_the_next_number(tmp_path: Path) -> None:
+    for number in (1, 2):
+        gate = Gate(tmp_path, "apply Service m-v2")
+        assert gate.name == f"apply Service m-v2 #{number}"
+        gate.note()
+    assert Gate(tmp_path, "apply Service m-v1").name == "apply Service m-v1 #1"
+
+
+def test_nobody_dies_at_another_write_or_side(tmp_path: Path) -> None:
+    (tmp_path / ARMED).write_text(json.dumps({"write": "apply Service m-v2 #1", "side": "after"}))
+    Gate(tmp_path, "apply Service m-v2").pass_by("before")
+    Gate(tmp_path, "apply Service m-v1").pass_by("after")
+    assert (tmp_path / ARMED).exists()
+
+
+def test_at_the_write_and_side_that_are_armed_the_process_is_killed_once(tmp_path: Path) -> None:
+    (tmp_path / ARMED).write_text(json.dumps({"write": "apply Service m-v2 #1", "side": "before"}))
+    passing = "Gate(Path(sys.argv[1]), sys.argv[2]).pass_by('before')"
+    program = f"import sys; from pathlib import Path; from cluster_support.faulty import Gate; {passing}"
+    python_path = ":".join(str(ROOT / name) for name in ("operator", "serving", "tests"))
+    command = [sys.executable, "-c", program, str(tmp_path), "apply Service m-v2"]
+    environment = {**os.environ, "PYTHONPATH": python_path, "FAULTS_HOLD": "0"}
+    ends = [subprocess.run(command, env=environment, check=False).returncode for _ in range(2)]
+    assert ends == [-signal.SIGKILL, 0]
+
+
+def test_decisions_and_weights_are_told_when_they_become_others() -> None:
+    rollouts = [{"step": 0}, {"step": 0, "settled": True}]
+    status = [{"stable": 1}, *({"stable": 1, "rollout": rollout} for rollout in rollouts), {"stable": 2}]
+    assert decisions([seen("ModelDeployment", 0.0, status=one) for one in status]) == ["stable=1", "stable=1 step=0", "stable=2"]
+    specs = [route(("a", 100), ("b", 0)), route(("a", 100)), route(("b", 20), ("a", 80))]
+    assert weights([seen("HTTPRoute", 0.0, spec=spec) for spec in specs]) == ["a:100", "a:80 b:20"]
+    assert changes(["x", "x", "y", "x"]) == ["x", "y", "x"]
+
+
+def test_answers_count_while_the_written_status_says_so() -> None:
+    rollouts = [None, {"settled": False}, {"settled": True}, {"settled": True}, {"settled": False}, {"settled": True}, None]
+    events = [seen("ModelDeployment", float(at), status={"rollout": rollout}) for at, rollout in enumerate(rollouts)]
+    assert counting(events) == [(2.0, 4.0), (5.0, 6.0)]
+
+
+@pytest.mark.parametrize(("evidence", "fits"), [(100, True), (110, True), (90, True), (111, False), (89, False)])
+def test_evidence_is_off_when_more_than_a_second_of_traffic_is_missing_or_counted_twice(evidence: int, fits: bool) -> None:
+    assert Counted("v2", evidence, 100, 10.0).fits is fits
