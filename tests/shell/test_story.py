@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 
-from fakes.world import MODEL, World, model
+from fakes.world import MODEL, SPEC, World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, SERVICES, WORKLOADS
 from perennial.core.observed import MetricProblem
 from perennial.manifests.common import RENDERED_ANNOTATION
@@ -65,6 +65,44 @@ async def test_what_somebody_changes_by_hand_is_put_back() -> None:
     assert world.cluster.of(WORKLOADS)[0]["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert world.cluster.of(SERVICES)[0]["spec"]["selector"]["perennial.dev/version"] == "1"
     assert weights(world) == {"delays-v1": 100}
+
+
+async def shadowed_world() -> World:
+    """v2 in a shadow that does not end."""
+    world = World()
+    world.cluster.add(model(rollout={**SPEC["rollout"], "shadow": {"percent": 20, "hold": "1h"}}))
+    await world.start()
+    await world.run(60)
+    world.change(training=RETRAIN)
+    await world.run(60)
+    return world
+
+
+def filters(world: World) -> list[str]:
+    return [one["type"] for one in world.cluster.of(ROUTES)[0]["spec"]["rules"][0]["filters"]]
+
+
+async def test_a_mirror_that_somebody_takes_out_or_changes_is_put_back() -> None:
+    world = await shadowed_world()
+    assert weights(world) == {"delays-v1": 100}
+    assert filters(world) == ["URLRewrite", "RequestMirror"]
+    route = copy.deepcopy(world.cluster.of(ROUTES)[0])
+    mirror = route["spec"]["rules"][0]["filters"].pop()
+    world.cluster.edit(route)
+    await world.run(3)
+    assert filters(world) == ["URLRewrite", "RequestMirror"]
+    other = copy.deepcopy(world.cluster.of(ROUTES)[0])
+    other["spec"]["rules"][0]["filters"][1]["requestMirror"]["percent"] = 90
+    world.cluster.edit(other)
+    await world.run(3)
+    assert world.cluster.of(ROUTES)[0]["spec"]["rules"][0]["filters"][1] == mirror
+
+
+async def test_a_shadow_writes_its_status_at_most_once_in_ten_seconds() -> None:
+    world = await shadowed_world()
+    before = updates(world)
+    await world.run(100)
+    assert updates(world) - before <= 10
 
 
 async def test_a_candidate_that_answers_errors_is_taken_back() -> None:

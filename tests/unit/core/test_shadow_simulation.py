@@ -14,7 +14,7 @@ LATE = 0.1
 
 
 def rolled_back(rate: float, shared: float, worse: float, seed: int) -> bool:
-    """A shadow of 40 seconds. `shared` of the failures are the request's own and fail both; `worse` is the candidate's."""
+    """A shadow of 40 s. `shared` of the failures are the request's own and fail both; `worse` is what the candidate adds."""
     chance = Random(seed)
     state = analysis.start(1.0, float(SECONDS))
     carried = (0, 0)
