@@ -119,7 +119,6 @@ def build(settings: Settings, progress: Progress) -> None:
     host.require_disk(settings, built=not components.missing(settings))
     with building(settings, progress):
         host.install_packages(settings, progress)
-        host.prometheus(settings, progress)
         components.build(settings, progress)
 
 

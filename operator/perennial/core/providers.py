@@ -177,11 +177,9 @@ def _compared(
     """The difference to the reading before, if that is of this weight too; else this one is the first."""
     if reading.at < start:
         return _answered(entry).model_copy(update={"at": None}), None
-    if entry.at is None or moment(entry.at) < start or stamp(reading.at) < entry.at:
+    if entry.at is None or moment(entry.at) < start:
         first = {"since": stamp(reading.at), "candidate_requests": 0, "fell_at": None, "reason": "", "problem": ""}
         return _read(entry, reading).model_copy(update=first), None
-    if stamp(reading.at) == entry.at:
-        return entry, None
     gained = {name: getattr(reading, name) - getattr(entry, name) for name in COUNTERS}
     seen = zip(COUNTERS, entry.latest, strict=False)
     fell = [name.replace("_", "'s ") for name, count in seen if getattr(reading, name) < count]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus, RolloutStatus
 from perennial.core import analysis, providers
@@ -364,3 +367,34 @@ def test_placeholders_are_filled_in_for_each_arm() -> None:
 
 def test_nothing_is_asked_when_no_rollout_is_under_way() -> None:
     assert providers.wanted(served(World(wish=wish())).observed()) == ()
+
+
+@cache
+def fresh() -> RolloutStatus:
+    """Made once for all examples."""
+    return begun()
+
+
+COUNT = st.integers(0, 2**53)
+ANSWERS = st.one_of(
+    st.builds(lambda ago, counts: (ago, counts), st.floats(-7200, 7200), st.tuples(COUNT, COUNT, COUNT, COUNT)),
+    st.builds(lambda ago, base: (ago, (base, base + 3, base, base + 9)), st.floats(0, 10), st.integers(0, 1000)),
+    st.just(DOWN),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ANSWERS, max_size=12))
+def test_whatever_a_provider_answers_it_is_counted_or_told(answers: list[Any]) -> None:
+    rollout = fresh()
+    for second, answer in enumerate(answers, 5):
+        seen = observed(second, 0, 0, 0, 0, rollout=rollout)
+        reading = answer if isinstance(answer, MetricProblem) else MetricReading(at(second - answer[0]), *answer[1])
+        seen = replace(seen, readings={"orders": reading})
+        before, rollout = rollout, providers.measure(seen, rollout)
+        assert (counted(rollout) == counted(before)) or not rollout.provided[0].reason
+        bad, total, stable_bad, stable_total = counted(rollout)
+        assert bad <= total
+        assert stable_bad <= stable_total
+        RolloutStatus.model_validate(rollout.model_dump(by_alias=True, mode="json"))
+        assert bool(providers.lacking(seen, rollout)) or providers.findings(seen, rollout)[0].status is True
