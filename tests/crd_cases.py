@@ -99,6 +99,7 @@ COLUMNS = "spec.data.columns"
 GATES = "spec.evaluation.gates"
 METRICS = "spec.rollout.metrics"
 ROUTE = "spec.serving.route"
+ERRORS = {"name": "errors", "errors": {}}
 UNMADE_STEPS = (
     "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
     "serving.replicas"
@@ -241,10 +242,24 @@ CASES = (
     ),
     Case(
         "a metric of two kinds",
-        "a rollout metric needs exactly one of errors, latency and prometheus",
+        "a rollout metric needs exactly one of errors, latency, prometheus and predictionShift",
         {METRICS: [{"name": "mixed", "errors": {}, "latency": {"slowerThan": "50ms"}}]},
-        ("metric mixed has more than one of errors, latency and prometheus",),
+        ("metric mixed has more than one of errors, latency, prometheus and predictionShift",),
         accepted={METRICS: [{"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}]},
+    ),
+    Case(
+        "a predictionShift with a margin",
+        "a predictionShift has no tolerance, margin or objective: it compares scores, not bad answers",
+        {METRICS: [ERRORS, {"name": "scores", "predictionShift": {}, "margin": 2}]},
+        ("metric scores is a predictionShift", "take tolerance, margin and objective out", "maxDistance"),
+        accepted={METRICS: [ERRORS, {"name": "scores", "predictionShift": {"maxDistance": 0.2}}]},
+    ),
+    Case(
+        "metrics that take nothing back",
+        "rollout.metrics needs one that can take a candidate back, e.g. {name: errors, errors: {}}: a predictionShift cannot",
+        {METRICS: [{"name": "scores", "predictionShift": {}}]},
+        ("spec.rollout.metrics", "a predictionShift cannot"),
+        accepted={METRICS: [ERRORS, {"name": "scores", "predictionShift": {}}]},
     ),
     Case(
         "steps by default on one replica without a route",
@@ -352,6 +367,7 @@ BOUNDS = (
     ("a role that is none", {f"{COLUMNS}.0.role": "weight"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),
     ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),
+    ("a distance of more than all", {METRICS: [{"name": "a", "predictionShift": {"maxDistance": 2}}]}, "maxDistance"),
     ("a margin of no harm at all", {METRICS: [{"name": "a", "errors": {}, "margin": 1}]}, "margin is 1"),
     ("an objective of no bad answer", {METRICS: [{"name": "a", "errors": {}, "objective": {"maxRate": 0}}]}, "maxRate is 0"),
     ("an objective without a rate", {METRICS: [{"name": "a", "errors": {}, "objective": {}}]}, "objective.maxRate"),
@@ -366,7 +382,7 @@ BOUNDS = (
         {METRICS: [{"name": "a", "prometheus": {**ORDERS, "source": "http://prometheus:9090"}}]},
         "spec.rollout.metrics[0].prometheus.source",
     ),
-    ("a metric of no kind", {METRICS: [{"name": "a"}]}, "metric a has none of errors, latency and prometheus"),
+    ("a metric of no kind", {METRICS: [{"name": "a"}]}, "metric a has none of errors, latency, prometheus and predictionShift"),
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),

@@ -20,6 +20,8 @@ from perennial_runtime.contract import (
     LATENCY_BOUNDS_MS,
     MANAGEMENT_PORT,
     REQUESTS_SERIES,
+    SCORE_BINS,
+    SCORES_SERIES,
     Container,
 )
 
@@ -33,10 +35,19 @@ class _Sums:
     timed: int = 0
     in_flight: int = 0
     buckets: dict[int, int] = field(default_factory=dict)
+    scores: dict[int, int] = field(default_factory=dict)
+    """Cumulative, by bin."""
 
     def bucket_counts(self) -> tuple[int, ...]:
         """In the order of the bounds."""
         return tuple(self.buckets.get(bound, 0) for bound in LATENCY_BOUNDS_MS)
+
+    def score_counts(self) -> tuple[int, ...]:
+        """Of each bin alone; empty when a version's runtime is older than scores."""
+        if not self.scores:
+            return ()
+        cumulative = [self.scores.get(index, 0) for index in range(SCORE_BINS)]
+        return tuple(count - before for before, count in zip([0, *cumulative], cumulative, strict=False))
 
 
 class PodPorts:
@@ -96,6 +107,7 @@ def counters(text: str, version: int, pod: ServingPod) -> PodCounters:
         in_flight=live.in_flight,
         restarts=restarts,
         mirror=MirrorCounters(mirror.total, mirror.bad, mirror.timed, mirror.bucket_counts(), mirror.in_flight),
+        scores=live.score_counts(),
     )
 
 
@@ -110,3 +122,6 @@ def _add(sums: _Sums, name: str, labels: dict[str, str], value: float) -> None:
     elif name == f"{DURATION_SERIES}_bucket" and labels["le"] != "+Inf":
         bound = round(float(labels["le"]) * 1000)
         sums.buckets[bound] = sums.buckets.get(bound, 0) + int(value)
+    elif name == f"{SCORES_SERIES}_bucket" and labels["le"] != "+Inf":
+        index = round(float(labels["le"]) * SCORE_BINS) - 1
+        sums.scores[index] = sums.scores.get(index, 0) + int(value)

@@ -376,16 +376,30 @@ class PrometheusMetric(SpecModel):
     from before."""
 
 
+class PredictionShiftMetric(SpecModel):
+    """Distance of the scores that both versions answered over the same time: the largest difference of cumulative shares."""
+
+    max_distance: Annotated[float, Field(ge=0.01, le=1)] | None = None
+    """While the distance is sure to be more than this, no step passes: a person promotes or aborts. Not given: only told."""
+
+
 class RolloutMetric(SpecModel):
     """What the candidate is compared with stable on."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
-                "[has(self.errors), has(self.latency), has(self.prometheus)].exists_one(given, given)",
-                "a rollout metric needs exactly one of errors, latency and prometheus",
-                "'metric %s has %s of errors, latency and prometheus: keep exactly one, e.g. errors: {}'"
-                ".format([self.name, has(self.errors) || has(self.latency) || has(self.prometheus) ? 'more than one' : 'none'])",
+                "[has(self.errors), has(self.latency), has(self.prometheus), has(self.predictionShift)].exists_one(given, given)",
+                "a rollout metric needs exactly one of errors, latency, prometheus and predictionShift",
+                "'metric %s has %s of errors, latency, prometheus and predictionShift: keep exactly one, e.g. errors: {}'"
+                ".format([self.name, [has(self.errors), has(self.latency), has(self.prometheus), has(self.predictionShift)]"
+                ".exists(given, given) ? 'more than one' : 'none'])",
+            ),
+            cel(
+                "!has(self.predictionShift) || !(has(self.margin) || has(self.objective) || has(self.tolerance))",
+                "a predictionShift has no tolerance, margin or objective: it compares scores, not bad answers",
+                "'metric %s is a predictionShift, which compares scores and not bad answers: take tolerance, margin and "
+                "objective out, or give maxDistance in predictionShift'.format([self.name])",
             ),
             cel(
                 "!has(self.margin) || self.margin > (has(self.tolerance) ? self.tolerance : has(self.latency) ? 1.25 : 1.0)",
@@ -404,6 +418,8 @@ class RolloutMetric(SpecModel):
     """Count slow answers."""
     prometheus: PrometheusMetric | None = None
     """Compare requests that were counted elsewhere."""
+    prediction_shift: PredictionShiftMetric | None = None
+    """Tell how far the candidate's scores are from stable's. It never takes a candidate back: every real retrain moves scores."""
     tolerance: Annotated[float, Field(ge=1, le=10)] | None = None
     """Tolerated odds ratio; 1.25 for latency and 1.0 for others when not given."""
     margin: (
@@ -495,9 +511,21 @@ class Rollout(SpecModel):
     dispersion_guard: bool = False
     """For answers that fail in bursts: every test believes its evidence less, by as much as stable's bad answers vary more than
     independent ones. Harm is found later."""
-    metrics: Annotated[list[RolloutMetric], Field(min_length=1, max_length=8, json_schema_extra=LIST_BY_NAME)] = [
-        RolloutMetric(name="errors", errors=ErrorsMetric())
-    ]
+    metrics: Annotated[
+        list[RolloutMetric],
+        Field(
+            min_length=1,
+            max_length=8,
+            json_schema_extra=LIST_BY_NAME
+            | rules(
+                cel(
+                    "self.exists(metric, !has(metric.predictionShift))",
+                    "rollout.metrics needs one that can take a candidate back, e.g. {name: errors, errors: {}}: a "
+                    "predictionShift cannot",
+                )
+            ),
+        ),
+    ] = [RolloutMetric(name="errors", errors=ErrorsMetric())]
     """What is compared."""
 
 
@@ -686,6 +714,8 @@ class MetricEvidence(StatusModel):
     elsewhere and not of exactly the same time; alpha is the aim."""
     margin: MarginEvidence | None = None
     objective: ObjectiveEvidence | None = None
+    distance: float | None = None
+    """Of a predictionShift: how far the scores are apart, from 0 to 1."""
     variance_factor: float = 1.0
     """The dispersion guard's: by so much every test believes its evidence less."""
     message: Annotated[str, Field(max_length=1024)] = ""
@@ -786,6 +816,14 @@ class MetricState(StatusModel):
     """Sums of the dispersion guard over stable's batches; empty without the guard."""
 
 
+class ShiftState(StatusModel):
+    """Scores that both versions answered while they were compared, by bin."""
+
+    name: Annotated[str, Field(max_length=64)]
+    candidate: Annotated[list[int], Field(max_length=64)] = []
+    stable: Annotated[list[int], Field(max_length=64)] = []
+
+
 class PodReading(StatusModel):
     """Cumulative counters of one pod at the last block that counted."""
 
@@ -795,6 +833,7 @@ class PodReading(StatusModel):
     bad: int = 0
     timed: int = 0
     buckets: Annotated[list[int], Field(max_length=64)] = []
+    scores: Annotated[list[int], Field(max_length=64)] = []
     in_flight: int = 0
     restarts: int = 0
 
@@ -869,6 +908,8 @@ class RolloutStatus(StatusModel):
     """In the shadow: the gateway's words when it refused the route because of the mirror, which is left out since."""
     planned_seconds: float = 0.0
     metrics: Annotated[list[MetricState], Field(max_length=8)] = []
+    shifts: Annotated[list[ShiftState], Field(max_length=8)] = []
+    """Of each predictionShift."""
     pods: Annotated[list[PodReading], Field(max_length=MOST_PODS)] = []
     measured: bool = False
     """Whether `pods` holds a first reading of this rollout."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, RolloutMetric, RolloutStatus
-from perennial.core import analysis, metrics, routers
+from perennial.core import analysis, metrics, routers, shift
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -31,10 +31,11 @@ def evidence_of(rollout: RolloutStatus, guarantee: analysis.Guarantee = "exact")
     """The tests of each metric in numbers and words, as they stand."""
     share = None if rollout.phase == "Shadow" else rollout.weight / 100
     elsewhere = {entry.name for entry in rollout.provided}
-    return tuple(
+    compared = tuple(
         analysis.report(state, rollout.planned_seconds, share, "approximate" if state.name in elsewhere else guarantee)
         for state in rollout.metrics
     )
+    return (*compared, *shift.evidence_of(rollout))
 
 
 def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
@@ -71,7 +72,14 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     tests = _advanced(observed, rollout, look)
     started = rollout.step_started_at or (stamp(observed.now) if look.candidate.total and carried.reached else None)
     requests = rollout.step_candidate_requests + look.candidate.total
-    update = {**read, "unsaved": True, "metrics": tests, "step_started_at": started, "step_candidate_requests": requests}
+    update = {
+        **read,
+        "unsaved": True,
+        "metrics": tests,
+        "shifts": shift.advanced(rollout, look),
+        "step_started_at": started,
+        "step_candidate_requests": requests,
+    }
     return rollout.model_copy(update=update), finding
 
 

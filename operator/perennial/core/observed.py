@@ -207,6 +207,8 @@ class PodCounters:
     restarts: int = 0
     """Container restarts, from the pod's status; a restart sets the counters back to zero."""
     mirror: MirrorCounters = MirrorCounters()
+    scores: tuple[int, ...] = ()
+    """Scores answered, by bin of contract.SCORE_BINS; empty where the runtime does not tell them."""
 
 
 LONGEST_QUOTE = 256

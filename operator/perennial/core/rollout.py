@@ -12,7 +12,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
-from perennial.core import analysis, objective, providers, routers, shortfall
+from perennial.core import analysis, objective, providers, routers, shift, shortfall
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -50,7 +50,8 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
     """
     wish = observed.spec.rollout
     planned = sum(seconds(step.hold) for step in wish.steps) + (seconds(wish.watch.for_) if wish.watch else 0.0)
-    weights = {metric.name: float(metric.weight) for metric in wish.metrics}
+    judged = [metric for metric in wish.metrics if metric.prediction_shift is None]
+    weights = {metric.name: float(metric.weight) for metric in judged}
     alphas = analysis.split_alpha(wish.false_rollback_rate, weights, shadow=shadowed)
     now = stamp(observed.now)
     return RolloutStatus(
@@ -65,9 +66,9 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
         shadowed=shadowed,
         planned_seconds=planned,
         metrics=[
-            analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned))
-            for metric in wish.metrics
+            analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned)) for metric in judged
         ],
+        shifts=shift.begin(wish.metrics),
         provided=providers.begin(wish.metrics),
         restarts={**restarts_of(workload_of(observed, candidate)), **restarts_of(workload_of(observed, stable))},
     )
@@ -270,7 +271,8 @@ def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, c
     wish = observed.spec.rollout
     limit = deadline_seconds(wish, rollout.step)
     missing = shortfall.lacks(observed, rollout)
-    if not missing or not clear or observed.spec.paused or since(observed.now, rollout.step_entered_at) <= limit:
+    early = since(observed.now, rollout.step_entered_at) <= limit
+    if not missing or early or not clear or observed.spec.paused or shift.pauses(observed, rollout):
         return None
     words = f"step {rollout.step + 1} within {limit:.0f} s: {shortfall.said(missing)}"[:1500]
     match wish.on_too_little_data:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from perennial.api.base import seconds
 from perennial.api.v1alpha1 import MetricState, RolloutMetric, RolloutStatus
-from perennial.core import analysis, objective, providers
+from perennial.core import analysis, objective, providers, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
 from perennial.core.observed import Observed
@@ -17,7 +17,7 @@ from perennial.core.observed import Observed
 class Lack:
     """One thing that is missing."""
 
-    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown", "MetricsNotAnswered"]
+    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown", "MetricsNotAnswered", "PredictionsShifted"]
     words: str
 
 
@@ -29,7 +29,8 @@ def lacks(observed: Observed, rollout: RolloutStatus) -> tuple[Lack, ...]:
     suspicions = [Lack("Suspicion", f"{name}: {words}") for name, words in _suspicions(rollout).items()]
     margins = [Lack("MarginNotShown", f"{name}: {words}") for name, words in _margins(observed, rollout).items()]
     silent = [Lack("MetricsNotAnswered", words)] if (words := providers.lacking(observed, rollout)) else []
-    return (*([few] if answered < needed else []), *suspicions, *margins, *silent)
+    shifted = [Lack("PredictionsShifted", words) for words in shift.pauses(observed, rollout)]
+    return (*([few] if answered < needed else []), *suspicions, *margins, *silent, *shifted)
 
 
 def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_last: float) -> Finding:

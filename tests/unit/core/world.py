@@ -112,6 +112,8 @@ class World:
     invalid: str = ""
     """Why the spec cannot be read any more; what it was is remembered."""
     never_ready: set[int] = field(default_factory=set)
+    scores: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By version, the scores by bin that each second brings."""
     answer: Callable[[str, int, actions.CreateJob], Answer | Job | None] | None = None
     """What a Job answers; None: the usual. Returning a Job puts that Job instead."""
 
@@ -208,8 +210,10 @@ class World:
                 wrong = round(count * bad.get(version, 0.0))
                 old = self._counters(version, pod)
                 buckets = tuple(bucket + count for bucket in old.buckets)
+                more = self.scores.get(version, ())
+                scores = tuple(a + b for a, b in zip(old.scores or (0,) * len(more), more, strict=False)) if more else old.scores
                 self.totals[pod.uid] = replace(
-                    old, total=old.total + count, bad=old.bad + wrong, timed=old.timed + count, buckets=buckets
+                    old, total=old.total + count, bad=old.bad + wrong, timed=old.timed + count, buckets=buckets, scores=scores
                 )
 
         if self.route is not None and self.route.mirror is not None and self.route.accepted:

@@ -11,7 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from perennial.adapters.podmetrics import PodPorts, counters
 from perennial.core.observed import ContainerState, PodCounters, ServingPod
-from perennial_runtime.contract import DURATION_SERIES, IN_FLIGHT_SERIES, LATENCY_BOUNDS_MS, REQUESTS_SERIES
+from perennial_runtime.contract import (
+    DURATION_SERIES,
+    IN_FLIGHT_SERIES,
+    LATENCY_BOUNDS_MS,
+    REQUESTS_SERIES,
+    SCORE_BINS,
+    SCORES_SERIES,
+)
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,6 +46,11 @@ def exposition() -> str:
     ):
         requests.labels("m-v1", kind, outcome).inc()
         seconds.labels("m-v1", kind).observe(took)
+    scores = Histogram(
+        SCORES_SERIES, "p", ["version", "kind"], buckets=[(i + 1) / SCORE_BINS for i in range(20)], registry=registry
+    )
+    for score in (0.01, 0.05, 0.5, 1.0):
+        scores.labels("m-v1", "live").observe(score)
     flight.labels("m-v1", "live").set(2)
     flight.labels("m-v1", "mirror").set(1)
     return generate_latest(registry).decode()
@@ -47,6 +59,13 @@ def exposition() -> str:
 def test_only_live_requests_count() -> None:
     read = counters(exposition(), 1, pod())
     assert (read.total, read.bad, read.timed, read.in_flight, read.restarts) == (3, 1, 3, 2, 3)
+
+
+def test_scores_are_read_bin_by_bin_and_are_none_of_an_older_runtime() -> None:
+    read = counters(exposition(), 1, pod()).scores
+    assert read == (2, *(0,) * 8, 1, *(0,) * 9, 1)
+    older = "\n".join(line for line in exposition().splitlines() if SCORES_SERIES not in line) + "\n"
+    assert counters(older, 1, pod()).scores == ()
 
 
 def test_mirrored_requests_are_read_apart() -> None:

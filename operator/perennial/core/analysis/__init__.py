@@ -10,6 +10,7 @@ reached in simulation.
 
 from perennial.core.analysis.counting import Increments, Look, broken_off, errors, from_readings, look, slow, to_readings
 from perennial.core.analysis.dispersion import Dispersion, counted, variance_factor
+from perennial.core.analysis.distance import Distance, distance
 from perennial.core.analysis.eprocess import Block, EProcess, advance, log_e, start
 from perennial.core.analysis.evidence import (
     Breach,
@@ -46,6 +47,7 @@ __all__ = [
     "Clear",
     "Continue",
     "Dispersion",
+    "Distance",
     "EProcess",
     "Evidence",
     "Guarantee",
@@ -59,6 +61,7 @@ __all__ = [
     "advance_rate",
     "broken_off",
     "counted",
+    "distance",
     "e_of",
     "errors",
     "evidence",

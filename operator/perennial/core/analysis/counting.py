@@ -32,6 +32,8 @@ class Increments:
     timed: int = 0
     buckets: tuple[int, ...] = ()
     """Timed requests at or under each latency bound."""
+    scores: tuple[int, ...] = ()
+    """Scores answered, by bin."""
     lost: int = 0
     """Requests that were under way in a process that ended; counted in `total` and `bad` already."""
 
@@ -108,6 +110,7 @@ def to_readings(counters: Iterable[PodCounters]) -> list[PodReading]:
             bad=pod.bad,
             timed=pod.timed,
             buckets=list(pod.buckets),
+            scores=list(pod.scores),
             in_flight=pod.in_flight,
             restarts=pod.restarts,
         )
@@ -125,6 +128,7 @@ def from_readings(readings: Iterable[PodReading]) -> tuple[PodCounters, ...]:
             bad=pod.bad,
             timed=pod.timed,
             buckets=tuple(pod.buckets),
+            scores=tuple(pod.scores),
             in_flight=pod.in_flight,
             restarts=pod.restarts,
         )
@@ -134,7 +138,7 @@ def from_readings(readings: Iterable[PodReading]) -> tuple[PodCounters, ...]:
 
 def _difference(old: PodCounters | None, new: PodCounters) -> Increments:
     if old is None:
-        return Increments(new.total, min(new.bad, new.total), new.timed, new.buckets)
+        return Increments(new.total, min(new.bad, new.total), new.timed, new.buckets, new.scores)
     if _is_new_process(old, new):
         lost = max(0, old.in_flight)
         return Increments(
@@ -142,6 +146,7 @@ def _difference(old: PodCounters | None, new: PodCounters) -> Increments:
             bad=min(new.bad, new.total) + lost,
             timed=new.timed,
             buckets=new.buckets,
+            scores=new.scores,
             lost=lost,
         )
     total = new.total - old.total
@@ -150,6 +155,7 @@ def _difference(old: PodCounters | None, new: PodCounters) -> Increments:
         bad=min(new.bad - old.bad, total),
         timed=new.timed - old.timed,
         buckets=tuple(after - before for before, after in _paired(old.buckets, new.buckets)),
+        scores=tuple(max(0, after - before) for before, after in _paired(old.scores, new.scores)),
     )
 
 
@@ -179,6 +185,7 @@ def _sum(parts: Iterable[Increments]) -> Increments:
             result.bad + part.bad,
             result.timed + part.timed,
             tuple(a + b for a, b in _paired(result.buckets, part.buckets)) or result.buckets,
+            tuple(a + b for a, b in _paired(result.scores, part.scores)) or result.scores,
             result.lost + part.lost,
         )
     return result
