@@ -302,8 +302,8 @@ CASES = (
     Case(
         "a margin that nothing could be under",
         "a metric's margin is an odds ratio of more than 1 and at most 10, e.g. 2",
-        {METRICS: [{"name": "errors", "errors": {}, "margin": 11}]},
-        ("margin is 11", "more than 1 and at most 10"),
+        {METRICS: [{"name": "errors", "errors": {}, "margin": 1}]},
+        ("margin is 1", "more than 1 and at most 10"),
         accepted={METRICS: [{"name": "errors", "errors": {}, "margin": 2}]},
     ),
     Case(
@@ -368,7 +368,7 @@ BOUNDS = (
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),
     ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),
     ("a distance of more than all", {METRICS: [{"name": "a", "predictionShift": {"maxDistance": 2}}]}, "maxDistance"),
-    ("a margin of no harm at all", {METRICS: [{"name": "a", "errors": {}, "margin": 1}]}, "margin is 1"),
+    ("a margin that shows nothing", {METRICS: [{"name": "a", "errors": {}, "margin": 11}]}, "spec.rollout.metrics[0].margin"),
     ("an objective of no bad answer", {METRICS: [{"name": "a", "errors": {}, "objective": {"maxRate": 0}}]}, "maxRate is 0"),
     ("an objective without a rate", {METRICS: [{"name": "a", "errors": {}, "objective": {}}]}, "objective.maxRate"),
     ("a step of all traffic", {STEPS: [{"weight": 100, "hold": "1m"}]}, "spec.rollout.steps[0].weight"),

@@ -793,7 +793,7 @@ class ObjectiveState(StatusModel):
     outage_since: Timestamp | None = None
     """Both missed it: somebody else's outage."""
     loud_at: Timestamp | None = None
-    """In an outage: when one of the tests was last in suspicion."""
+    """In an outage: when stable's test was last in suspicion."""
 
 
 class MetricState(StatusModel):

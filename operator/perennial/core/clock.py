@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from perennial.core import objective
 from perennial.core.draft import Draft
 from perennial.core.inputs import moved, since
 
@@ -34,7 +35,8 @@ def set_back(draft: Draft) -> None:
     if ahead <= SKEW_SECONDS:
         return
     if rollout is not None:
-        draft.set(rollout=rollout.model_copy(update={name: moved(getattr(rollout, name), -ahead) for name in _OF_ROLLOUT}))
+        times_of = {name: moved(getattr(rollout, name), -ahead) for name in _OF_ROLLOUT}
+        draft.set(rollout=rollout.model_copy(update={**times_of, "metrics": objective.moved_by(rollout.metrics, -ahead)}))
     if returning is not None:
         draft.set(returning=returning.model_copy(update={"since": moved(returning.since, -ahead)}))
     for number, version in list(draft.versions.items()):

@@ -8,9 +8,9 @@ suspicion, a comparison begun afresh. Nothing in here counts; each pass of a rol
     candidate misses it, neither yet                  stable is asked for ASKING_SECONDS; then the stronger of the two decides
     candidate misses it, stable has no ready pod      nobody to ask and nobody to go back to: waits
 
-The comparison begun afresh is shown at E >= 1 / alpha: an outage that fails both alike is taken for the candidate's fault with
-probability at most alpha. One that recovers while stable is asked is not asked about any more. The metric's own comparison
-goes on deciding throughout, whatever is found here.
+The comparison begun afresh is shown at E >= 1 / alpha: an outage that fails both alike is taken for the candidate's fault by it
+with probability at most alpha. A candidate that recovers while stable is asked is let go. The metric's own comparison goes on
+deciding throughout, whatever is found here.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from perennial.api.v1alpha1 import MetricState, ObjectiveState, RolloutStatus
 from perennial.core import analysis
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import Finding
-from perennial.core.inputs import since, stamp
+from perennial.core.inputs import moved, since, stamp
 from perennial.core.observed import Observed
 
 ASKING_SECONDS = 30.0
 """How long stable is asked at most whether it misses the objective too."""
 QUIET_SECONDS = 60.0
-"""An outage is over when so long neither test was in suspicion."""
+"""An outage is over when stable's test has not been in suspicion for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def findings(rollout: RolloutStatus) -> tuple[Finding, ...]:
     if outages:
         words = (
             f"{_names(with_objective, outages)}: v{rollout.candidate} and v{rollout.stable} both miss it, so going back would "
-            f"not help: weights stay until neither is in suspicion for {QUIET_SECONDS:.0f} s; look at what both depend on"
+            f"not help: weights stay until v{rollout.stable} is out of suspicion for {QUIET_SECONDS:.0f} s; see what both need"
         )
         return (Finding("Outage", True, "BothVersions", words),)
     asking = [name for name, (objective, _) in with_objective.items() if objective.missed_at]
@@ -126,6 +126,14 @@ def findings(rollout: RolloutStatus) -> tuple[Finding, ...]:
     return ()
 
 
+def moved_by(metrics: list[MetricState], seconds: float) -> list[MetricState]:
+    """The metrics with the times of their objectives moved, for a clock that was set."""
+    return [
+        state if state.objective is None else state.model_copy(update={"objective": _moved(state.objective, seconds)})
+        for state in metrics
+    ]
+
+
 def events(before: RolloutStatus, after: RolloutStatus) -> tuple[tuple[Literal["Normal", "Warning"], str, str], ...]:
     """(type, reason, message) of outages that began or ended."""
     earlier = {state.name: state.objective for state in before.metrics}
@@ -136,7 +144,7 @@ def events(before: RolloutStatus, after: RolloutStatus) -> tuple[tuple[Literal["
             words = f"v{after.candidate} and v{after.stable} both miss {_name(state.name, state.objective)}"
             told.append(("Warning", "Outage", f"{words}: nothing is taken back, for that would not help"))
         if was and not now and state.objective is not None:
-            words = f"neither v{after.candidate} nor v{after.stable} misses {_name(state.name, state.objective)} any more"
+            words = f"v{after.stable} does not miss {_name(state.name, state.objective)} any more"
             told.append(("Normal", "OutageOver", f"{words}: the rollout goes on"))
     return tuple(told)
 
@@ -149,18 +157,19 @@ def _judge(
     if objective is None:
         return None, None
     tests = _tests(objective, state)
-    stable_ready = bool(ready_pods(workload_of(observed, rollout.stable), observed.now)) and not rollout.stable_away
+    if objective.outage_since is not None:
+        return _outage_goes_on(observed, rollout, objective, tests, measured=measured), None
     misses = tests.has_missed or (objective.missed_at is not None and tests.candidate >= tests.suspicion)
+    stable_ready = bool(ready_pods(workload_of(observed, rollout.stable), observed.now)) and not rollout.stable_away
     if misses and not stable_ready:
-        lonely = objective.model_copy(update={"missed_at": None})
-        return (_outage(observed, rollout, objective) if objective.outage_since else lonely), None
+        return objective.model_copy(update={"missed_at": None}), None
     if misses and tests.stable >= tests.suspicion:
         return _outage(observed, rollout, objective), None
     if misses:
         return _asking(observed, rollout, state, objective, tests, measured=measured)
     if objective.missed_at is not None:
         objective = _asked(observed, objective, rollout.planned_seconds).model_copy(update={"missed_at": None})
-    return _quiet(observed, rollout, _confirmed(state, objective, tests), tests), None
+    return _confirmed(state, objective, tests), None
 
 
 def _asking(
@@ -182,22 +191,28 @@ def _asking(
 
 
 def _outage(observed: Observed, rollout: RolloutStatus, objective: ObjectiveState) -> ObjectiveState:
-    """Both miss it; both tests begin again, so that they can tell when it is over and whether one of them stays bad."""
+    """Both miss it; both tests begin again, or what they know of the outage would outlast it."""
     now = stamp(observed.now)
     began = analysis.save_rate(analysis.start_rate(objective.max_rate, rollout.planned_seconds), now)
     update = {"candidate": began, "stable": began, "confirming": [], "missed_at": None, "loud_at": now}
     return objective.model_copy(update={**update, "outage_since": objective.outage_since or now})
 
 
-def _quiet(observed: Observed, rollout: RolloutStatus, objective: ObjectiveState, tests: _Tests) -> ObjectiveState:
-    """In an outage: whether it is over. A test that decided begins again, or what it knows would outlast what it is about."""
-    if objective.outage_since is None:
-        return objective
+def _outage_goes_on(
+    observed: Observed, rollout: RolloutStatus, objective: ObjectiveState, tests: _Tests, *, measured: bool
+) -> ObjectiveState:
+    """In an outage nobody is blamed by an objective: to ask again and again whose fault it is would at last be answered wrongly.
+
+    It is over when stable has not been in suspicion for QUIET_SECONDS. A candidate that still misses its objective then is asked
+    about as any other."""
     if tests.stable >= tests.missed:
         return _outage(observed, rollout, objective)
-    if max(tests.candidate, tests.stable) >= tests.suspicion:
+    if tests.has_missed:
+        began = analysis.save_rate(analysis.start_rate(objective.max_rate, rollout.planned_seconds), stamp(observed.now))
+        objective = objective.model_copy(update={"candidate": began})
+    if tests.stable >= tests.suspicion:
         return objective.model_copy(update={"loud_at": stamp(observed.now)})
-    if since(observed.now, objective.loud_at) < QUIET_SECONDS:
+    if not measured or since(observed.now, objective.loud_at) < QUIET_SECONDS:
         return objective
     return objective.model_copy(update={"outage_since": None, "loud_at": None})
 
@@ -216,6 +231,15 @@ def _asked(observed: Observed, objective: ObjectiveState, planned_seconds: float
     test has banked must not hide it."""
     fresh = analysis.save_rate(analysis.start_rate(objective.max_rate, planned_seconds), stamp(observed.now))
     return objective.model_copy(update={"stable": fresh})
+
+
+def _moved(objective: ObjectiveState, seconds: float) -> ObjectiveState:
+    tests = {
+        arm: test.model_copy(update={"since": moved(test.since, seconds)})
+        for arm, test in (("candidate", objective.candidate), ("stable", objective.stable))
+    }
+    times = {name: moved(getattr(objective, name), seconds) for name in ("missed_at", "outage_since", "loud_at")}
+    return objective.model_copy(update={**tests, **times})
 
 
 def _tests(objective: ObjectiveState, state: MetricState) -> _Tests:

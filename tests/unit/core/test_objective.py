@@ -177,6 +177,13 @@ def test_an_objective_that_is_taken_out_of_the_spec_asks_for_nothing_more() -> N
     assert world.status.rollout.metrics[0].objective is None
 
 
+def test_an_outage_ends_after_a_clock_was_set_back_as_soon_as_before() -> None:
+    world = candidate(steps=[{"weight": 20, "hold": "1h"}])
+    world.until(lambda w: has(w, "Outage"), rate=RATE, bad=BOTH, limit=40)
+    world.now -= timedelta(hours=5)
+    world.until(lambda w: not has(w, "Outage"), rate=RATE, limit=90)
+
+
 def test_the_objective_stands_in_the_evidence_with_its_own_threshold() -> None:
     world = candidate()
     world.live(15, rate=RATE)
