@@ -66,7 +66,7 @@ async def test_an_answer_that_is_none_is_told(status: int, text: str, reason: st
 
 async def test_a_server_that_does_not_answer_in_time_is_told() -> None:
     async def never(_: web.Request) -> web.Response:
-        await asyncio.sleep(30)
+        await asyncio.sleep(3)
         return web.Response()
 
     async with FakePrometheus(never) as server, server.sources(seconds=0.05) as sources:
