@@ -356,6 +356,10 @@ def _unpin(lane: Lane) -> None:
     lane.place.kubectl.patch("mdep", NAME, {"spec": {"pin": None}})
 
 
+def _unpin_into_a_shadow(lane: Lane) -> None:
+    lane.place.kubectl.patch("mdep", NAME, {"spec": {"pin": None, "rollout": {"shadow": {"hold": "3s"}}}})
+
+
 def _return(lane: Lane) -> None:
     lane.place.kubectl.annotate("mdep", NAME, "perennial.dev/rollback-to", "1")
 
@@ -380,6 +384,8 @@ STORIES = {
     for story in (
         Story("promotion", "waiting", _unpin, _is_promoted, left=1),
         Story("rollback", "waiting", _unpin, _is_rolled_back, left=2, harmful=True),
+        Story("promotion out of a shadow", "waiting", _unpin_into_a_shadow, _is_promoted, left=1),
+        Story("rollback in the shadow", "waiting", _unpin_into_a_shadow, _is_rolled_back, left=2, harmful=True),
         Story("return", "served", _return, _is_returned, left=2),
     )
 }

@@ -121,16 +121,17 @@ def changes(values: Sequence[str]) -> list[str]:
 
 
 def counting(events: Sequence[Seen]) -> list[tuple[float, float]]:
-    """Times (monotonic, from and to) in which the written status said that answers count."""
+    """Times (monotonic, from and to) in which the written status said that answers count. In a shadow those of clients do not."""
     spans: list[tuple[float, float]] = []
     since: float | None = None
     for seen in events:
         if seen.kind != "ModelDeployment":
             continue
         rollout = (seen.manifest.get("status") or {}).get("rollout") or {}
-        if rollout.get("settled") and since is None:
+        counts = rollout.get("settled") and rollout.get("phase") != "Shadow"
+        if counts and since is None:
             since = seen.at
-        elif since is not None and not rollout.get("settled"):
+        elif since is not None and not counts:
             spans.append((since, seen.at))
             since = None
     return spans

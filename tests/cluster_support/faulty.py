@@ -100,6 +100,7 @@ def decided(status: Mapping[str, Any]) -> str:
     parts = {
         "stable": status.get("stable"),
         "candidate": status.get("candidate"),
+        "phase": rollout.get("phase"),
         "step": rollout.get("step"),
         "weights": " ".join(f"v{one['version']}:{one['weight']}" for one in status.get("weights", [])),
         "settled": rollout.get("settled"),
