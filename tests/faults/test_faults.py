@@ -2,7 +2,7 @@
 
 The writes are those of a telling that nobody disturbed, the reference. Then the story is told once for each point: the operator
 stands still for 3 s before the write is sent, or after its answer came, is killed, and started again. `make faults` takes every
-point (about 40 minutes); elsewhere, in CI too, eight are drawn by a seed, which is the day. `make faults FAULTS_SEED=<number>`
+point (about 40 minutes), to the last pod; elsewhere, in CI too, eight are drawn by a seed, which is the day. `make faults FAULTS_SEED=<number>`
 draws those of a seed again. A story that is added to `faultlane.STORIES` is taken up here as it is.
 """
 
@@ -153,7 +153,7 @@ def test_a_killed_operator_makes_and_deletes_the_same_objects(book: Book) -> Non
 
 
 def test_no_decision_is_taken_twice_or_in_another_order(book: Book) -> None:
-    assert all(len(told.decisions) > 1 and len(told.weights) > 1 for told in book.references.values())
+    assert all(len(told.decisions) > 1 and told.weights for told in book.references.values())
     assert _same(book, "decisions") == {}
     assert _same(book, "weights") == {}
 
