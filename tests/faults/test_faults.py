@@ -2,8 +2,9 @@
 
 The writes are those of a telling that nobody disturbed, the reference. Then the story is told once for each point: the operator
 stands still for 3 s before the write is sent, or after its answer came, is killed, and started again. `make faults` takes every
-point (about 40 minutes), to the last pod; elsewhere, in CI too, eight are drawn by a seed, which is the day. `make faults FAULTS_SEED=<number>`
-draws those of a seed again. A story that is added to `faultlane.STORIES` is taken up here as it is.
+point and tells each story until the last pod is gone (about 40 minutes); elsewhere, in CI too, eight points are drawn by a seed,
+which is the day. `make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
+taken up here when its reference is told.
 """
 
 from __future__ import annotations
