@@ -4,7 +4,7 @@ The writes are those of a telling that nobody disturbed, the reference. Then the
 stands still for 3 s before the write is sent, or after its answer came, is killed, and started again. `make faults` takes every
 point and tells each story until the last pod is gone (about 40 minutes); elsewhere, in CI too, eight points are drawn by a seed,
 which is the day. `make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
-taken up here when its reference is told.
+taken up here as it is.
 """
 
 from __future__ import annotations
@@ -95,10 +95,11 @@ def _references(lanes: list[Lane], starts: Starts) -> dict[str, Told]:
         return lanes[2].play(STORIES["return"], starts.get("served"))
 
     second = partial(lambda: lanes[1].play(STORIES["rollback"], starts.get("waiting")))
-    told = in_parallel(first, second, third)
-    problems = [one.problem for one in told if one.problem]
+    told = dict(zip(("promotion", "rollback", "return"), in_parallel(first, second, third), strict=True))
+    told |= {name: lanes[0].play(story, starts.get(story.start)) for name, story in STORIES.items() if name not in told}
+    problems = [one.problem for one in told.values() if one.problem]
     assert not problems, "\n\n".join(problems)
-    return dict(zip(("promotion", "rollback", "return"), told, strict=True))
+    return told
 
 
 def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told]) -> list[Told]:
