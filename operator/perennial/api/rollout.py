@@ -60,7 +60,7 @@ class Rollout(SpecModel):
     )
 
     shadow: Shadow | None = None
-    """Not given: the first requests that a candidate answers are clients'."""
+    """Judged by errors and latency. Not given: the first requests that a candidate answers are clients'."""
     steps: Annotated[list[RolloutStep], Field(min_length=1, max_length=16)] = DEFAULT_STEPS
     """From one to the next while nothing speaks against it; after the last comes 100 %."""
     false_rollback_rate: Annotated[float, Field(ge=0.0001, le=0.2)] = 0.01
@@ -81,7 +81,7 @@ class Rollout(SpecModel):
     abort ends the rollout and quarantines nothing. A step that is in suspicion waits, whatever stands here."""
     dispersion_guard: bool = False
     """For answers that fail in bursts: every test believes its evidence less, by as much as stable's bad answers vary more than
-    independent ones. Harm is found later."""
+    independent ones. Harm is found later. Always on without serving.route."""
     metrics: Annotated[
         list[RolloutMetric],
         Field(
