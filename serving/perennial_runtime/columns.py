@@ -24,7 +24,6 @@ from perennial_runtime.contract import Column
 
 FILE, ROW, HASH = "__file", "__row", "__row_hash"
 NUMERIC, CATEGORICAL = "numeric", "categorical"
-TIME_TYPE = pl.Datetime("us", "UTC")
 NEARLY_NUMBERS = 0.99
 """A CSV column of which this share (and not all) are numbers is a column of numbers with mistakes, not text."""
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, RolloutStatus
+from perennial.api.rollout_status import RolloutStatus
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.core import analysis, metrics, objective
 from perennial.core.analysis import Block, Breach
 from perennial.core.inputs import stamp

@@ -23,7 +23,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("operator", "serving", "tests")]
 
-from perennial.api.v1alpha1 import ModelDeploymentStatus, RolloutStatus  # noqa: E402
+from perennial.api.rollout_status import RolloutStatus  # noqa: E402
+from perennial.api.v1alpha1 import ModelDeploymentStatus  # noqa: E402
 from perennial.core import analysis, providers  # noqa: E402
 from perennial.core.inputs import stamp  # noqa: E402
 from perennial.core.observed import MetricReading, Observed, RouteState  # noqa: E402

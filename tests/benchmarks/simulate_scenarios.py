@@ -1,7 +1,7 @@
 """The scenarios of the simulation suite: what traffic, how long, what is true of the candidate, and what we guarantee there.
 
 A scenario belongs to a family, which is a table of the report. A new kind of traffic is a `Draw` in simulate_traffic and a line
-here; a new kind of test of ours (with a margin, an objective, a guard against clumped errors) is a column: see `simulate_run`.
+here; a new kind of test of ours (with a margin, an objective, a guard against errors in bursts) is a column: see `simulate_run`.
 
 100 requests a second, 10 % of them to the candidate, ten minutes, unless a line says otherwise.
 """
@@ -78,7 +78,7 @@ def _healthy() -> list[Scenario]:
     ]
 
 
-def _clumped() -> list[Scenario]:
+def _in_bursts() -> list[Scenario]:
     first = _equal(constant(0.01))
     return [
         Scenario("healthy", "1 %, retried, first attempts counted", first, look_seconds=5, traffic="retried"),
@@ -146,4 +146,4 @@ def _severe() -> list[Scenario]:
     ]
 
 
-SCENARIOS = (*_healthy(), *_clumped(), *_harmful(), *_severe(), *_odds())
+SCENARIOS = (*_healthy(), *_in_bursts(), *_harmful(), *_severe(), *_odds())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import chart_support
 import crd_cases
@@ -15,6 +17,7 @@ from demo.ground import Ground
 from demo.kubectl import Kubectl, KubectlError
 
 NAMESPACE = "t-crd-rules"
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,14 @@ def name_of(case: Case) -> str:
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_the_api_server_accepts_what_keeps_the_rule(kubectl: Kubectl, case: Case) -> None:
     create(kubectl, edited(base(case.kind), case.accepted))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_api_server_accepts_every_example(kubectl: Kubectl, path: Path) -> None:
+    for manifest in yaml.safe_load_all(path.read_text()):
+        if manifest["kind"] == "ModelDeployment":
+            created = {name: text for name, text in manifest["metadata"].items() if name != "namespace"}
+            create(kubectl, {**manifest, "metadata": created})
 
 
 @pytest.mark.refusal(1)

@@ -18,7 +18,7 @@ from typing import Any
 from cluster.errors import ClusterError
 from demo.ground import REPOSITORY, STORE_BUCKET, STORE_URI, Ground
 from demo.kubectl import Kubectl
-from perennial.api.v1alpha1 import Serving
+from perennial.api.serving import Serving
 from perennial.core.actions import ApplyServing
 from perennial.manifests.serving import serving
 from perennial_runtime.archive import pack

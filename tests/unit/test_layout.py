@@ -20,7 +20,6 @@ SEVERAL = {2: 4, 3: 3, 10: 2, 11: 2}
 """Cases of a number that names more than one: secret, bucket, object, column; empty, truncated, wrong-typed; and so on."""
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X{3}|NotImplemented" + r"Error)\b")
 SKIPPING = re.compile(r"pytest\.(mark\.)?(skip|skipif|xfail|importor" + r"skip)\b")
-WRITTEN = {".py", ".md", ".yaml", ".yml", ".toml", ".tpl", ".txt", ".go", ".sh", ".json", ".ts"}
 GENERATED = {".git", ".venv", ".tools", "build", "dist", "__pycache__"} | {
     f".{name}_cache" for name in ("mypy", "pytest", "ruff", "import_linter")
 }

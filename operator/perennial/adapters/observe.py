@@ -13,13 +13,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from perennial.adapters.declared import DECLARED
-from perennial.api.v1alpha1 import (
-    ModelDeploymentSpec,
-    ModelDeploymentStatus,
-    ModelVersionSpec,
-    ModelVersionStatus,
-    ParentReference,
-)
+from perennial.api.serving import ParentReference
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import ContainerState, Job, JobPod, Meta, Mirror, RouteState, ServingPod, Version, Workload
 from perennial.manifests.common import STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from perennial.adapters import observe
 from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAY_CLASSES, GATEWAYS
 from perennial.adapters.mirrors import mirror_problem
-from perennial.api.v1alpha1 import ParentReference
+from perennial.api.serving import ParentReference
 from perennial.core.observed import Defaults, StoreSettings
 from perennial.ports import Cluster, ClusterError, Invalid, Manifest, NotFound, Unavailable
 

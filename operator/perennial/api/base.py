@@ -50,6 +50,8 @@ Duration = Annotated[
 ]
 """1h, 30m, 90s or together: 1h30m; at least 1s."""
 Timestamp = Annotated[str, Field(max_length=40)]
+LIST_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+LIST_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 _DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
 

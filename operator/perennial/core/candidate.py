@@ -7,7 +7,8 @@ promotion, rollback with quarantine, failure by deadline.
 from __future__ import annotations
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import Quarantine, RolloutStatus
+from perennial.api.rollout_status import RolloutStatus
+from perennial.api.v1alpha1 import Quarantine
 from perennial.core import arms, measuring, objective, providers, rollout, routers, shadow, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft

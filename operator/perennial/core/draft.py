@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus, Quarantine, VersionState
+from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus, Quarantine
+from perennial.api.version import VersionState
 from perennial.core.actions import Action, CreateVersion, Event, Plan
 from perennial.core.conditions import Finding
 from perennial.core.inputs import stamp

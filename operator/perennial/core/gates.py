@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, assert_never
 
-from perennial.api.v1alpha1 import Gate, GateVerdict
+from perennial.api.evaluation import Gate
+from perennial.api.version import GateVerdict
 from perennial_runtime.contract import EvaluateResult, GateMeasurement
 
 UNDECIDABLE_ROWS = 1_000_000_000

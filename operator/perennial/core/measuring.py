@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from perennial.api.v1alpha1 import MOST_PODS, MetricEvidence, MetricState, RolloutMetric, RolloutStatus
+from perennial.api.evidence import MetricEvidence
+from perennial.api.metrics import RolloutMetric
+from perennial.api.rollout_status import MOST_PODS, MetricState, RolloutStatus
 from perennial.core import analysis, metrics, routers, shift
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding

@@ -6,7 +6,9 @@ is taken out asks for nothing more. Their verdicts are `shortfall`'s and `object
 
 from __future__ import annotations
 
-from perennial.api.v1alpha1 import MarginState, MetricState, ObjectiveState, Rollout, RolloutMetric, RolloutStatus
+from perennial.api.metrics import RolloutMetric
+from perennial.api.rollout import Rollout
+from perennial.api.rollout_status import MarginState, MetricState, ObjectiveState, RolloutStatus
 from perennial.core import analysis
 from perennial.core.inputs import since, stamp
 from perennial.core.observed import Observed

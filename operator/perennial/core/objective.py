@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from perennial.api.v1alpha1 import MetricState, ObjectiveState, RolloutStatus
+from perennial.api.rollout_status import MetricState, ObjectiveState, RolloutStatus
 from perennial.core import analysis
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import Finding

@@ -10,12 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from perennial.api.v1alpha1 import (
-    ModelDeploymentSpec,
-    ModelDeploymentStatus,
-    ModelVersionSpec,
-    ModelVersionStatus,
-)
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 
 
 @dataclass(frozen=True, slots=True)

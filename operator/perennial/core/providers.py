@@ -20,7 +20,8 @@ from dataclasses import astuple
 from datetime import datetime, timedelta
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import ProvidedCounts, RolloutMetric, RolloutStatus
+from perennial.api.metrics import RolloutMetric
+from perennial.api.rollout_status import ProvidedCounts, RolloutStatus
 from perennial.core import analysis, metrics, routers
 from perennial.core.conditions import Finding
 from perennial.core.inputs import moment, since, stamp, version_name

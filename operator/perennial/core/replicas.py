@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from perennial.api.v1alpha1 import RolloutStatus
+from perennial.api.rollout_status import RolloutStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.draft import Draft
 from perennial.core.observed import Observed, Version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.api.v1alpha1 import RolloutStatus
+from perennial.api.rollout_status import RolloutStatus
 from perennial.core import providers, requests, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun

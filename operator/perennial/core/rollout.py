@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import MetricEvidence, Rollout, RolloutStatus, Watch
+from perennial.api.evidence import MetricEvidence
+from perennial.api.rollout import Rollout, Watch
+from perennial.api.rollout_status import RolloutStatus
 from perennial.core import analysis, objective, providers, routers, shift, shortfall
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding

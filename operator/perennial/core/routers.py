@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from perennial.api.v1alpha1 import ModelDeploymentSpec, RolloutStatus, RouteWeight
+from perennial.api.rollout_status import RolloutStatus
+from perennial.api.v1alpha1 import ModelDeploymentSpec, RouteWeight
 from perennial.core import replicas
 from perennial.core.actions import ApplyRoute, ApplyService, DeleteRoute, DeleteService
 from perennial.core.arms import READY_SECONDS, ready_pods, workload_of

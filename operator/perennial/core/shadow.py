@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import RolloutStatus, Shadow
+from perennial.api.rollout import Shadow
+from perennial.api.rollout_status import RolloutStatus
 from perennial.core import analysis, rollout
 from perennial.core.conditions import Finding
 from perennial.core.draft import Draft

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perennial.api.v1alpha1 import MetricEvidence, RolloutMetric, RolloutStatus, ShiftState
+from perennial.api.evidence import MetricEvidence
+from perennial.api.metrics import RolloutMetric
+from perennial.api.rollout_status import RolloutStatus, ShiftState
 from perennial.core import analysis
 from perennial.core.observed import Observed
 

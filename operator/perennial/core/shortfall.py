@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import MetricState, RolloutMetric, RolloutStatus
+from perennial.api.metrics import RolloutMetric
+from perennial.api.rollout_status import MetricState, RolloutStatus
 from perennial.core import analysis, objective, providers, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since

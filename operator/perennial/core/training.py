@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from perennial.api.v1alpha1 import GateVerdict, ModelVersionStatus, StepRecord
+from perennial.api.v1alpha1 import ModelVersionStatus
+from perennial.api.version import GateVerdict, StepRecord
 from perennial.core import gates, jobs
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.inputs import job_name, since, stamp

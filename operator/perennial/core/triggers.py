@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perennial.api.v1alpha1 import ModelVersionSpec, RuntimePin, StorePin, Trigger, VersionParent
+from perennial.api.v1alpha1 import ModelVersionSpec
+from perennial.api.version import RuntimePin, StorePin, Trigger, VersionParent
 from perennial.core import window
 from perennial.core.actions import CreateVersion
 from perennial.core.draft import FINAL, Draft

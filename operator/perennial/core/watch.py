@@ -5,7 +5,7 @@ While it lasts `status.stable` is the promoted version, and `status.rollout` (ph
 
 from __future__ import annotations
 
-from perennial.api.v1alpha1 import RolloutStatus
+from perennial.api.rollout_status import RolloutStatus
 from perennial.core.draft import Draft
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perennial.api.v1alpha1 import RequestRecord, Trigger
+from perennial.api.v1alpha1 import RequestRecord
+from perennial.api.version import Trigger
 from perennial.core import arms, candidate, requests, returns, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft

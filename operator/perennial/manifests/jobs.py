@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import Training
+from perennial.api.training import Training
 from perennial.core.actions import CreateJob
 from perennial.core.inputs import job_name
 from perennial.core.observed import Version

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perennial.api.v1alpha1 import Route
+from perennial.api.serving import Route
 from perennial.core.inputs import version_name
 from perennial.core.observed import Meta, Mirror
 from perennial.manifests.common import MANAGED_BY, MODEL_LABEL, RENDERED_ANNOTATION, Manifest, deployment_owner, digest, metadata

@@ -7,7 +7,7 @@ says what was rendered, so scaling is told apart from a new shape. Applied by `p
 from __future__ import annotations
 
 from perennial.api.base import seconds
-from perennial.api.v1alpha1 import Serving
+from perennial.api.serving import Serving
 from perennial.core.actions import ApplyServing
 from perennial.core.inputs import version_name
 from perennial.core.observed import Version

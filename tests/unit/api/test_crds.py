@@ -151,3 +151,10 @@ def test_an_example_keeps_the_schema_and_names_no_field_that_is_not_there(path: 
 def test_the_smallest_example_fits_on_a_screen() -> None:
     lines = [line for line in (ROOT / "examples" / "smallest.yaml").read_text().splitlines() if not line.startswith("#")]
     assert len(lines) < 30
+
+
+def test_the_complete_example_has_every_field_of_a_rollout_and_every_kind_of_metric() -> None:
+    rollout = root("perennial.dev_modeldeployments.yaml")["properties"]["spec"]["properties"]["rollout"]["properties"]
+    shown = yaml.safe_load((ROOT / "examples" / "complete.yaml").read_text())["spec"]["rollout"]
+    assert rollout.keys() == shown.keys()
+    assert rollout["metrics"]["items"]["properties"].keys() == {key for metric in shown["metrics"] for key in metric}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial.api.v1alpha1 import PodReading
+from perennial.api.rollout_status import PodReading
 from perennial.core.analysis import Block, Look, broken_off, errors, from_readings, look, slow, to_readings
 from perennial.core.observed import PodCounters
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial.api.v1alpha1 import MetricState
+from perennial.api.rollout_status import MetricState
 from perennial.core.analysis import (
     Block,
     Breach,

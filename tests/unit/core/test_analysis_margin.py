@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial.api.v1alpha1 import MarginState, RateState
+from perennial.api.rollout_status import MarginState, RateState
 from perennial.core import analysis
 from perennial.core.analysis import Block, Dispersion, EProcess, RateTest
 from perennial.core.analysis.dispersion import LARGEST_FACTOR, PRIOR, PRIOR_BATCHES

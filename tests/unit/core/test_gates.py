@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perennial.api.v1alpha1 import Gate
+from perennial.api.evaluation import Gate
 from perennial.core.gates import judge
 from perennial_runtime.contract import EvaluateResult, GateMeasurement
 

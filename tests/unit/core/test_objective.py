@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.api.v1alpha1 import ModelDeploymentStatus, ObjectiveState
+from perennial.api.rollout_status import ObjectiveState
+from perennial.api.v1alpha1 import ModelDeploymentStatus
 from unit.core.test_plan import condition
 from unit.core.test_watch import weights
 from unit.core.world import World, served, spec

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perennial.api.v1alpha1 import Shadow
+from perennial.api.rollout import Shadow
 from perennial.core.observed import ContainerState
 from perennial.core.plan import plan
 from unit.core.world import World, evaluated, failed, spec

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial.api.v1alpha1 import ModelDeploymentStatus, RolloutStatus
+from perennial.api.rollout_status import RolloutStatus
+from perennial.api.v1alpha1 import ModelDeploymentStatus
 from perennial.core import analysis, providers
 from perennial.core.inputs import stamp
 from perennial.core.observed import MetricProblem, MetricReading, Observed, RouteState

@@ -95,7 +95,7 @@ def test_attempts_after_the_first_go_to_the_same_arm_and_mostly_fail_again() -> 
 
 
 @pytest.mark.parametrize(("draw", "rate"), [(pinned(0.1, 50, 30), 0.01), (bursting(0.005), 0.00995)])
-def test_clumped_errors_are_as_many_in_both_arms_but_vary_more_than_single_ones(draw: object, rate: float) -> None:
+def test_errors_in_bursts_are_as_many_in_both_arms_but_vary_more_than_single_ones(draw: object, rate: float) -> None:
     traffic = drawn(draw)
     for bad, total in ((traffic.candidate_bad, traffic.candidate), (traffic.stable_bad, traffic.stable)):
         assert bad.sum() / total.sum() == pytest.approx(rate, rel=0.12)

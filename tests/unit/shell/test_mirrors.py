@@ -9,7 +9,7 @@ import pytest
 from fakes.cluster import FakeCluster
 from perennial.adapters.mirrors import mirror_problem
 from perennial.adapters.surroundings import Surroundings
-from perennial.api.v1alpha1 import ParentReference
+from perennial.api.serving import ParentReference
 from perennial.core.observed import Defaults, StoreSettings
 from perennial.ports import Invalid, Manifest
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perennial.adapters import observe
-from perennial.api.v1alpha1 import ParentReference
+from perennial.api.serving import ParentReference
 from perennial.core.observed import Mirror
 from perennial.ports import Manifest
 

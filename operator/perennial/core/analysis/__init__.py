@@ -8,7 +8,7 @@ bad rate); `dispersion` guards all of them against answers that come in bursts. 
 reached in simulation.
 """
 
-from perennial.core.analysis.counting import Increments, Look, broken_off, errors, from_readings, look, slow, to_readings
+from perennial.core.analysis.counting import Look, broken_off, errors, from_readings, look, slow, to_readings
 from perennial.core.analysis.dispersion import Dispersion, counted, variance_factor
 from perennial.core.analysis.distance import Distance, distance
 from perennial.core.analysis.eprocess import Block, EProcess, advance, log_e, start
@@ -16,9 +16,6 @@ from perennial.core.analysis.evidence import (
     Breach,
     Clear,
     Continue,
-    Evidence,
-    OddsRatio,
-    Verdict,
     evidence,
     judge,
     judge_crashes,
@@ -49,13 +46,9 @@ __all__ = [
     "Dispersion",
     "Distance",
     "EProcess",
-    "Evidence",
     "Guarantee",
-    "Increments",
     "Look",
-    "OddsRatio",
     "RateTest",
-    "Verdict",
     "advance",
     "advance_margin",
     "advance_rate",

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from perennial.api.v1alpha1 import PodReading
+from perennial.api.rollout_status import PodReading
 from perennial.core.analysis.eprocess import Block
 from perennial.core.observed import PodCounters
 

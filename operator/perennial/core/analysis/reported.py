@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from perennial.api.v1alpha1 import MarginEvidence, MetricEvidence, MetricState, ObjectiveEvidence, ObjectiveState
+from perennial.api.evidence import MarginEvidence, MetricEvidence, ObjectiveEvidence
+from perennial.api.rollout_status import MetricState, ObjectiveState
 from perennial.core.analysis.dispersion import variance_factor
 from perennial.core.analysis.evidence import LARGEST_E, Evidence, evidence, short
 from perennial.core.analysis.margin import ERROR, upper_bound

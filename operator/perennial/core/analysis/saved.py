@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import astuple
 
-from perennial.api.v1alpha1 import MarginState, MetricState, RateState
+from perennial.api.rollout_status import MarginState, MetricState, RateState
 from perennial.core.analysis.dispersion import Dispersion
 from perennial.core.analysis.eprocess import Block, EProcess, Strata, start
 from perennial.core.analysis.margin import start_margin

@@ -1,0 +1,124 @@
+"""`spec.data`: where the data is, what each column is for, and what is held out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from perennial.api.base import LIST_BY_NAME, SpecModel, cel, rules
+from perennial.api.pods import LocalReference
+
+SOURCE_PATTERN = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$"
+COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+
+
+class Source(SpecModel):
+    """Where the data is: every Parquet and CSV object under an S3 prefix, or one object."""
+
+    uri: Annotated[
+        str,
+        Field(
+            pattern=SOURCE_PATTERN,
+            max_length=1024,
+            examples=["s3://flights/2013/"],
+            json_schema_extra=rules(
+                cel(
+                    f"self.matches('{SOURCE_PATTERN}')",
+                    "data.source.uri must be s3://<bucket>/<prefix>/ or s3://<bucket>/<object>",
+                    "'data.source.uri is %s: write s3://<bucket>/<prefix>/ or s3://<bucket>/<object>'.format([self])",
+                )
+            ),
+        ),
+    ]
+    """A prefix (ends in /) or one object."""
+    secret_ref: LocalReference | None = None
+    """A Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION; not given: the store's
+    own is used."""
+
+
+class DataColumn(SpecModel):
+    """A column that is used, and what for; columns not named are ignored."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.role != 'feature' || self.name != 'score'",
+                "a feature can't be named score, which is the model's output: rename the column in the data",
+            )
+        )
+    )
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=COLUMN_PATTERN,
+            max_length=63,
+            examples=["dep_hour"],
+            json_schema_extra=rules(
+                cel(
+                    f"self.matches('{COLUMN_PATTERN}') && !self.startsWith('__')",
+                    "a column's name has letters, digits and _, starts with no digit and not with __: rename it in the data",
+                    "'column %s: use letters, digits and _, first no digit and not __; rename it in the data'.format([self])",
+                )
+            ),
+        ),
+    ]
+    """As it stands in the data."""
+    role: Literal["feature", "label", "id", "time"]
+    """feature: input of the model; label: what it predicts (0/1 or bool); time: when the row became known, for the split;
+    id: kept beside the row."""
+
+
+class Holdout(SpecModel):
+    """The part of the data that the trainer never sees: the newest `fraction` of the rows, by the time column."""
+
+    fraction: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            json_schema_extra=rules(
+                cel(
+                    "self > 0.0 && self < 1.0",
+                    "holdout.fraction must be more than 0 and less than 1, e.g. 0.2",
+                    "'data.holdout.fraction is %s: it must be more than 0 and less than 1, e.g. 0.2'.format([self])",
+                )
+            ),
+        ),
+    ] = 0.2
+    """Share of the rows."""
+    by: Literal["time"] = "time"
+    """How rows are chosen: by the column with role time."""
+
+
+class Data(SpecModel):
+    """The data of a model."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.columns.exists_one(c, c.role == 'label')",
+                "data.columns must name exactly one column with role: label",
+                "'data.columns has %d columns with role: label; give that role to exactly one'"
+                ".format([self.columns.filter(c, c.role == 'label').size()])",
+            ),
+            cel(
+                "self.columns.exists(c, c.role == 'feature')",
+                "data.columns has no column with role: feature; name at least one that the model may read",
+            ),
+            cel(
+                "self.holdout.by != 'time' || self.columns.exists_one(c, c.role == 'time')",
+                "data.columns must name exactly one column with role: time, because holdout.by is time",
+                "'data.columns has %d columns with role: time; give that role to exactly one, because holdout.by is time'"
+                ".format([self.columns.filter(c, c.role == 'time').size()])",
+            ),
+        )
+    )
+
+    source: Source
+    columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256, json_schema_extra=LIST_BY_NAME)]
+    """Every column that is used; one label, one time, at least one feature."""
+    holdout: Holdout = Holdout()
+    minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    """Fewer rows after duplicates are removed: refused, because nothing honest can be said."""

@@ -1,0 +1,86 @@
+"""Parts of a ModelVersion: why it was made, what it runs with for ever, and how its steps and gates ended."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from perennial.api.base import Name, SpecModel, StatusModel, Text, Timestamp
+
+
+class Trigger(SpecModel):
+    """Why a version was made."""
+
+    reason: Literal["Created", "SpecChanged", "Requested"]
+    """In a word."""
+    message: Text = ""
+    """In a sentence."""
+
+
+class RuntimePin(SpecModel):
+    """What a version runs with for ever, so that an upgrade of the operator restarts no served pod."""
+
+    serving_image: Annotated[str, Field(max_length=512)]
+    """Image of its serving pods, and of our containers in its train Job."""
+    training_image: Annotated[str, Field(max_length=512)]
+    """Image of its prepare and evaluate Jobs, and of recipes."""
+    manifest_revision: int
+    """Which generation of manifests it is rendered with."""
+
+
+class VersionParent(SpecModel):
+    """The version whose data split this one continues."""
+
+    name: Name
+    """Its name."""
+    uid: Annotated[str, Field(max_length=64)]
+    """Its UID, under which its split lies in the store."""
+
+
+class StorePin(SpecModel):
+    """Where this version's evidence lies: base URI with namespace and UID, and the names of the Secrets that pods mount."""
+
+    uri: Text
+    """Base URI with namespace and UID of the ModelDeployment."""
+    secret_name: Name
+    """Secret that its Jobs mount."""
+    serving_secret_name: Name
+    """Secret, good for reading only, that its serving pods mount."""
+
+
+class StepRecord(StatusModel):
+    """One step of a version as far as it is known: which Job carries it and how it ended."""
+
+    step: Literal["prepare", "train", "evaluate"]
+    attempt: int
+    key: Annotated[str, Field(max_length=128)] = ""
+    """For evaluate: identity of the champion it compares with."""
+    state: Literal["Running", "Succeeded", "Failed", "Refused"]
+    reason: Annotated[str, Field(max_length=128)] = ""
+    message: Annotated[str, Field(max_length=2048)] = ""
+    result: Annotated[str, Field(max_length=2048)] = ""
+    """The step's answer, JSON of the contract."""
+    disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
+    """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+
+
+class GateVerdict(StatusModel):
+    """A gate, judged."""
+
+    metric: Annotated[str, Field(max_length=64)]
+    kind: Annotated[str, Field(max_length=64)]
+    limit: float
+    estimate: float
+    lower: float
+    upper: float
+    verdict: Literal["Passed", "Failed", "Undecided"]
+    message: Annotated[str, Field(max_length=512)]
+
+
+VersionState = Literal[
+    "Pending", "Preparing", "Training", "Evaluating", "Accepted", "Deploying", "Canary", "Serving", "Retired",
+    "Failed", "Rejected", "RolledBack", "Superseded",
+]  # fmt: skip
