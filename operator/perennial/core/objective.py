@@ -18,13 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from perennial.api.rollout_status import MetricState, ObjectiveState, RolloutStatus
 from perennial.core import analysis
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import Finding
-from perennial.core.inputs import moved, since, stamp
+from perennial.core.inputs import moment, moved, since, stamp
 from perennial.core.observed import Observed
 
 ASKING_SECONDS = 30.0
@@ -57,13 +58,16 @@ class _Tests:
 def judged(observed: Observed, rollout: RolloutStatus, measured: bool) -> tuple[RolloutStatus, analysis.Breach | None]:
     """The rollout with what was found about its objectives, and a breach if there is one.
 
-    Where this pass was not `measured`, no time runs out: what cannot be read must not decide.
+    Where this pass was not `measured`, no time runs out: what cannot be read must not decide. One that was taken out of the spec
+    asks for nothing more.
     """
     if rollout.breach or not any(state.objective for state in rollout.metrics):
         return rollout, None
+    wished = {metric.name for metric in observed.spec.rollout.metrics if metric.objective is not None}
     metrics, breach = [], None
     for state in rollout.metrics:
-        found, missed = (state.objective, None) if state.objective is None else _judge(observed, rollout, state, measured)
+        counted_at = _counted_at(observed, rollout, state, measured=measured)
+        found, missed = _judge(observed, rollout, state, counted_at) if state.name in wished else (None, None)
         breach = breach or missed
         metrics.append(state if found == state.objective else state.model_copy(update={"objective": found}))
     return rollout.model_copy(update={"metrics": metrics}), breach
@@ -149,8 +153,18 @@ def events(before: RolloutStatus, after: RolloutStatus) -> tuple[tuple[Literal["
     return tuple(told)
 
 
+def _counted_at(observed: Observed, rollout: RolloutStatus, state: MetricState, *, measured: bool) -> datetime | None:
+    """The time until which the metric's requests are counted. A source that is read seldom, or not at all, is behind the pods;
+    where stable gets no requests there is nothing to wait for."""
+    elsewhere = any(metric.name == state.name and metric.prometheus is not None for metric in observed.spec.rollout.metrics)
+    if not elsewhere or rollout.stable_away:
+        return observed.now if measured else None
+    entry = next((entry for entry in rollout.provided if entry.name == state.name), None)
+    return moment(entry.at) if entry is not None and entry.at is not None and not entry.reason else None
+
+
 def _judge(
-    observed: Observed, rollout: RolloutStatus, state: MetricState, measured: bool
+    observed: Observed, rollout: RolloutStatus, state: MetricState, counted_at: datetime | None
 ) -> tuple[ObjectiveState | None, analysis.Breach | None]:
     """One metric's objective: what its state becomes, and whether it is a breach."""
     objective = state.objective
@@ -158,7 +172,7 @@ def _judge(
         return None, None
     tests = _tests(objective, state)
     if objective.outage_since is not None:
-        return _outage_goes_on(observed, rollout, objective, tests, measured=measured), None
+        return _outage_goes_on(observed, rollout, objective, tests, counted_at), None
     misses = tests.has_missed or (objective.missed_at is not None and tests.candidate >= tests.suspicion)
     stable_ready = bool(ready_pods(workload_of(observed, rollout.stable), observed.now)) and not rollout.stable_away
     if misses and not stable_ready:
@@ -166,21 +180,27 @@ def _judge(
     if misses and tests.stable >= tests.suspicion:
         return _outage(observed, rollout, objective), None
     if misses:
-        return _asking(observed, rollout, state, objective, tests, measured=measured)
+        return _asking(observed, rollout, state, objective, tests, counted_at=counted_at)
     if objective.missed_at is not None:
         objective = _asked(observed, objective, rollout.planned_seconds).model_copy(update={"missed_at": None})
     return _confirmed(state, objective, tests), None
 
 
 def _asking(
-    observed: Observed, rollout: RolloutStatus, state: MetricState, objective: ObjectiveState, tests: _Tests, *, measured: bool
+    observed: Observed,
+    rollout: RolloutStatus,
+    state: MetricState,
+    objective: ObjectiveState,
+    tests: _Tests,
+    *,
+    counted_at: datetime | None,
 ) -> tuple[ObjectiveState, analysis.Breach | None]:
     """The candidate misses its objective and nothing is known of stable yet."""
     if objective.missed_at is None:
         asked = _confirmed(state, objective, tests).model_copy(update={"missed_at": stamp(observed.now)})
         return (_asked(observed, asked, 0.0) if tests.stable < 0.0 else asked), None
     confirmed = tests.confirming >= tests.missed and tests.stable < 0.0
-    late = measured and since(observed.now, objective.missed_at) >= ASKING_SECONDS
+    late = counted_at is not None and since(counted_at, objective.missed_at) >= ASKING_SECONDS
     if not confirmed and not late:
         return objective, None
     if not confirmed and tests.stable > max(0.0, tests.confirming):
@@ -199,7 +219,7 @@ def _outage(observed: Observed, rollout: RolloutStatus, objective: ObjectiveStat
 
 
 def _outage_goes_on(
-    observed: Observed, rollout: RolloutStatus, objective: ObjectiveState, tests: _Tests, *, measured: bool
+    observed: Observed, rollout: RolloutStatus, objective: ObjectiveState, tests: _Tests, counted_at: datetime | None
 ) -> ObjectiveState:
     """In an outage nobody is blamed by an objective: to ask again and again whose fault it is would at last be answered wrongly.
 
@@ -212,7 +232,7 @@ def _outage_goes_on(
         objective = objective.model_copy(update={"candidate": began})
     if tests.stable >= tests.suspicion:
         return objective.model_copy(update={"loud_at": stamp(observed.now)})
-    if not measured or since(observed.now, objective.loud_at) < QUIET_SECONDS:
+    if counted_at is None or since(counted_at, objective.loud_at) < QUIET_SECONDS:
         return objective
     return objective.model_copy(update={"outage_since": None, "loud_at": None})
 

@@ -1,0 +1,107 @@
+"""Features that meet: what one does in the midst of another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from perennial.api.v1alpha1 import RolloutStatus
+from perennial.core import shortfall
+from unit.core import test_objective as objectives
+from unit.core import test_window as windows
+from unit.core.service_world import ServiceWorld, unrouted
+from unit.core.test_plan import condition
+from unit.core.test_providers import DOWN, ORDERS, Shop, rolling, wish
+from unit.core.world import START, World, served, spec
+
+
+def rollout_of(world: World) -> RolloutStatus:
+    assert world.status.rollout is not None
+    return world.status.rollout
+
+
+def slow_orders(interval: str = "60s", **more: Any) -> dict[str, Any]:
+    prometheus = ORDERS["prometheus"] | {"scrapeInterval": interval}
+    return {"name": "orders", "prometheus": prometheus, "tolerance": 10, "objective": {"maxRate": 0.02}, **more}
+
+
+class Scraped(Shop):
+    """Both versions' orders fail alike, and the source reads the counters once in `every` seconds."""
+
+    every = 60
+
+    def live(self, seconds: int) -> None:
+        for _ in range(seconds):
+            for version, weight in self.world.route.weights if self.world.route else ():
+                failed = round(20 * weight * self.failing)
+                self.counts[version][0] += 20 * weight - failed
+                self.counts[version][1] += 20 * weight
+            if int((self.world.now - START).total_seconds()) % self.every == 0:
+                self.world.readings["orders"] = self.problem or self.reading()
+            elif self.problem:
+                self.world.readings["orders"] = self.problem
+            elif "orders" in self.world.readings and not hasattr(self.world.readings["orders"], "reason"):
+                self.world.readings["orders"] = replace(self.world.readings["orders"], at=self.world.now - timedelta(seconds=5))
+            self.world.live(1, rate=100)
+
+
+def scraped(metric: dict[str, Any], **changes: Any) -> tuple[World, Scraped]:
+    world, shop = rolling(metrics=[{"name": "errors", "errors": {}}, metric], **changes)
+    new = Scraped(world)
+    new.counts = shop.counts
+    return world, new
+
+
+def watching(interval: int) -> tuple[World, Scraped]:
+    """v2 is watched, and both versions' orders were good so far."""
+    watch = {"for": "20m", "holdBack": 10}
+    world, shop = scraped(slow_orders(f"{interval}s"), steps=[{"weight": 5, "hold": "200s"}], watch=watch)
+    shop.every = interval
+    shop.live(450)
+    assert world.status.rollout is not None
+    assert world.status.rollout.phase == "Watch"
+    return world, shop
+
+
+@pytest.mark.parametrize("interval", [60, 120])
+def test_an_outage_that_a_source_tells_of_seldom_is_one_outage_and_nobodys_fault(interval: int) -> None:
+    world, shop = watching(interval)
+    shop.failing = 0.1
+    shop.live(500)
+    assert not world.status.quarantined
+    assert [e.reason for e in world.events].count("Outage") == 1
+    assert [e.reason for e in world.events].count("OutageOver") == 0
+
+
+def test_objective_taken_out_while_its_source_is_away_lets_the_watch_end() -> None:
+    metric = slow_orders("2s")
+    metrics = [{"name": "errors", "errors": {}}, metric]
+    world, shop = rolling(metrics=metrics, watch={"for": "60s", "holdBack": 10}, steps=[{"weight": 20, "hold": "10s"}])
+    new = Scraped(world)
+    new.counts, new.every = shop.counts, 1
+    for _ in range(100):
+        new.live(1)
+        if world.status.stable == 2:
+            break
+    assert world.status.stable == 2
+    new.live(10)
+    new.failing = 0.5
+    for _ in range(90):
+        new.live(1)
+        if objectives.has(world, "Outage"):
+            break
+    assert objectives.has(world, "Outage")
+    new.problem = DOWN
+    new.live(300)
+    assert objectives.has(world, "Outage")
+    without = [{k: v for k, v in metric.items() if k != "objective"} if m is metric else m for m in metrics]
+    world.wish = world.wish.model_copy(
+        update={
+            "rollout": wish(metrics=without, watch={"for": "60s", "holdBack": 10}, steps=[{"weight": 20, "hold": "10s"}]).rollout
+        }
+    )
+    new.live(70)
+    assert world.status.rollout is None
