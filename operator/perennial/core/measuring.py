@@ -128,10 +128,16 @@ def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
     return ((rollout.stable, 100 - weight), (rollout.candidate, weight))
 
 
+def judged(observed: Observed, rollout: RolloutStatus) -> list[MetricState]:
+    """The tests that still count: one whose metric was taken out of the spec stands still, and holds nothing up."""
+    wished = {metric.name for metric in observed.spec.rollout.metrics if metric.prediction_shift is None}
+    return [state for state in rollout.metrics if state.name in wished]
+
+
 def _advance(
     observed: Observed, rollout: RolloutStatus, state: MetricState, wish: RolloutMetric | None, look: analysis.Look
 ) -> MetricState:
-    if wish is None:
+    if wish is None or wish.prediction_shift is not None:  # a shift of this name never takes a candidate back
         return state.model_copy(update={"margin": None, "objective": None})
     if wish.prometheus is not None:  # `perennial.core.providers` counts it
         return state

@@ -24,7 +24,7 @@ from perennial.api.metrics import RolloutMetric
 from perennial.api.rollout_status import ProvidedCounts, RolloutStatus
 from perennial.core import analysis, metrics, routers
 from perennial.core.conditions import Finding
-from perennial.core.inputs import moment, since, stamp, version_name
+from perennial.core.inputs import moment, moved, since, stamp, version_name
 from perennial.core.measuring import is_carried
 from perennial.core.observed import MetricProblem, MetricQuery, MetricReading, Observed
 
@@ -71,6 +71,7 @@ def unknown_sources(observed: Observed) -> str:
 
 def measure(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
     """The rollout with what its providers counted since their last readings."""
+    rollout = _joined(observed, rollout)
     if not rollout.provided:
         return rollout
     if rollout.settled and (rollout.settled_at is None or since(observed.now, rollout.settled_at) < 0.0):
@@ -91,6 +92,12 @@ def measure(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
         return rollout
     tests = [states[state.name] for state in rollout.metrics]
     return rollout.model_copy(update={"provided": taken, "metrics": tests, "unsaved": rollout.unsaved or moved})
+
+
+def moved_by(entries: Iterable[ProvidedCounts], seconds: float) -> list[ProvidedCounts]:
+    """The entries with their times moved, for a clock that was set."""
+    times = ("at", "since", "fell_at")
+    return [entry.model_copy(update={name: moved(getattr(entry, name), seconds) for name in times}) for entry in entries]
 
 
 def lacking(observed: Observed, rollout: RolloutStatus) -> str:
@@ -129,6 +136,13 @@ def _finding(observed: Observed, rollout: RolloutStatus, entry: ProvidedCounts) 
 
 def _is_of_this_weight(rollout: RolloutStatus, entry: ProvidedCounts) -> bool:
     return bool(entry.since and rollout.settled_at) and moment(entry.since or "") >= moment(rollout.settled_at or "")
+
+
+def _joined(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
+    """With an entry for a metric that was counted in the pods when the rollout began, and is a provider's by now."""
+    known, judged = {entry.name for entry in rollout.provided}, {state.name for state in rollout.metrics}
+    more = [entry for entry in begin(observed.spec.rollout.metrics) if entry.name in judged - known]
+    return rollout.model_copy(update={"provided": [*rollout.provided, *more], "unsaved": True}) if more else rollout
 
 
 def _query(observed: Observed, rollout: RolloutStatus, metric: RolloutMetric | None) -> MetricQuery | None:

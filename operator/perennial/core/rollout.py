@@ -18,7 +18,7 @@ from perennial.core import analysis, objective, providers, routers, shift, short
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
-from perennial.core.measuring import evidence_of, measure, resumed, tolerance_of, unreachable, with_crashes
+from perennial.core.measuring import evidence_of, judged, measure, resumed, tolerance_of, unreachable, with_crashes
 from perennial.core.observed import Observed, Workload
 
 SAVE_SECONDS = 10.0
@@ -52,8 +52,8 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
     """
     wish = observed.spec.rollout
     planned = sum(seconds(step.hold) for step in wish.steps) + (seconds(wish.watch.for_) if wish.watch else 0.0)
-    judged = [metric for metric in wish.metrics if metric.prediction_shift is None]
-    weights = {metric.name: float(metric.weight) for metric in judged}
+    compared = [metric for metric in wish.metrics if metric.prediction_shift is None]
+    weights = {metric.name: float(metric.weight) for metric in compared}
     alphas = analysis.split_alpha(wish.false_rollback_rate, weights, shadow=shadowed)
     now = stamp(observed.now)
     return RolloutStatus(
@@ -68,7 +68,7 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
         shadowed=shadowed,
         planned_seconds=planned,
         metrics=[
-            analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned)) for metric in judged
+            analysis.save(metric.name, alphas[metric.name], analysis.start(tolerance_of(metric), planned)) for metric in compared
         ],
         shifts=shift.begin(wish.metrics),
         provided=providers.begin(wish.metrics),
@@ -150,7 +150,7 @@ def look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutSt
     if rollout.phase != "Shadow":
         rollout = providers.measure(observed, rollout)
     rollout, missed = objective.judged(observed, rollout, finding.status is True)
-    verdicts = [analysis.judge(state.name, resumed(rollout, state), state.alpha) for state in rollout.metrics]
+    verdicts = [analysis.judge(state.name, resumed(rollout, state), state.alpha) for state in judged(observed, rollout)]
     breach = next((verdict for verdict in verdicts if isinstance(verdict, analysis.Breach)), missed)
     if breach and not rollout.breach:
         return _breach(observed, rollout, breach)
@@ -281,7 +281,7 @@ def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, c
         case "wait":
             return None
         case "promote":
-            if not shortfall.margins_shown(observed, rollout):
+            if not shortfall.margins_shown(observed, rollout) or not judged(observed, rollout):
                 return None
             passed = _pass(observed, rollout, finding)
             return passed if passed.outcome == "continue" else replace(passed, message=f"{words}; onTooLittleData is promote")

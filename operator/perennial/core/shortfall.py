@@ -11,6 +11,7 @@ from perennial.api.rollout_status import MetricState, RolloutStatus
 from perennial.core import analysis, objective, providers, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
+from perennial.core.measuring import judged
 from perennial.core.observed import Observed
 
 
@@ -18,7 +19,7 @@ from perennial.core.observed import Observed
 class Lack:
     """One thing that is missing."""
 
-    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown", "MetricsNotAnswered", "PredictionsShifted"]
+    reason: Literal["TooFewRequests", "Suspicion", "MarginNotShown", "MetricsNotAnswered", "PredictionsShifted", "NothingJudged"]
     words: str
 
 
@@ -27,11 +28,13 @@ def lacks(observed: Observed, rollout: RolloutStatus) -> tuple[Lack, ...]:
     wish = observed.spec.rollout
     answered, needed = rollout.step_candidate_requests, wish.minimum_requests
     few = Lack("TooFewRequests", f"the candidate has to answer {needed} requests in it and answered {answered}")
-    suspicions = [Lack("Suspicion", f"{name}: {words}") for name, words in _suspicions(rollout).items()]
+    suspicions = [Lack("Suspicion", f"{name}: {words}") for name, words in _suspicions(observed, rollout).items()]
     margins = [Lack("MarginNotShown", f"{name}: {words}") for name, words in _margins(observed, rollout).items()]
     silent = [Lack("MetricsNotAnswered", words)] if (words := providers.lacking(observed, rollout)) else []
     shifted = [Lack("PredictionsShifted", words) for words in shift.pauses(observed, rollout)]
-    return (*([few] if answered < needed else []), *suspicions, *margins, *silent, *shifted)
+    words = "no metric that this rollout began with is in the spec any more: abort and retrain, or promote it unjudged"
+    none = [] if judged(observed, rollout) else [Lack("NothingJudged", words)]
+    return (*none, *([few] if answered < needed else []), *suspicions, *margins, *silent, *shifted)
 
 
 def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_last: float) -> Finding:
@@ -71,9 +74,9 @@ def promise(observed: Observed, rollout: RolloutStatus) -> str:
     return f"harm shown to be under an odds ratio of ({', '.join(bounds)}), no evidence of harm otherwise"
 
 
-def _suspicions(rollout: RolloutStatus) -> dict[str, str]:
+def _suspicions(observed: Observed, rollout: RolloutStatus) -> dict[str, str]:
     found = objective.suspicions(rollout)
-    for state in rollout.metrics:
+    for state in judged(observed, rollout):
         test = analysis.resume(state, rollout.planned_seconds)
         if not isinstance(analysis.judge(state.name, test, state.alpha), analysis.Clear):
             e, limit = analysis.short(analysis.e_of(analysis.log_e(test))), analysis.short(state.alpha**-0.5)

@@ -105,3 +105,54 @@ def test_objective_taken_out_while_its_source_is_away_lets_the_watch_end() -> No
     )
     new.live(70)
     assert world.status.rollout is None
+
+
+def test_metric_that_becomes_a_providers_is_asked_for_and_holds_the_step() -> None:
+    world, shop = rolling(metrics=[{"name": "errors", "errors": {}}, {"name": "orders", "errors": {}}])
+    data = world.wish.data
+    world.wish = wish().model_copy(update={"data": data})
+    shop.silent = True
+    shop.live(30)
+    assert world.status.rollout is not None
+    assert world.status.rollout.step == 0
+    shop.silent = False
+    shop.failing = 0.5
+    shop.live(30)
+    assert world.versions[2].status.state == "RolledBack"
+
+
+def test_metric_that_becomes_a_shift_rolls_nothing_back() -> None:
+    steps = [{"weight": 20, "hold": "1h"}]
+    metrics = [{"name": "slow", "latency": {"slowerThan": "50ms"}}, {"name": "scores", "errors": {}}]
+    world = objectives.candidate(metrics=metrics, steps=steps)
+    world.live(5, rate=400)
+    metrics = [metrics[0], {"name": "scores", "predictionShift": {}}]
+    world.wish = spec(rollout={"steps": steps, "minimumRequests": 20, "metrics": metrics})
+    world.live(60, rate=400, bad={2: 0.3})
+    assert not world.status.quarantined
+
+
+def test_a_metric_that_leaves_the_spec_in_suspicion_holds_nothing_up() -> None:
+    errors, slow = {"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}
+    steps = [{"weight": 20, "hold": "10s"}]
+    world = objectives.candidate(metrics=[errors, slow], steps=steps)
+    for _ in range(60):
+        if "in suspicion" in shortfall.said(shortfall.lacks(world.observed(), rollout_of(world))):
+            break
+        world.live(1, rate=400, bad={2: 0.025})
+    assert "in suspicion" in shortfall.said(shortfall.lacks(world.observed(), rollout_of(world)))
+    world.wish = spec(rollout={"steps": steps, "minimumRequests": 20, "metrics": [slow]})
+    world.until(lambda w: w.status.stable == 2, rate=400, limit=30)
+
+
+@pytest.mark.parametrize("policy", ["wait", "promote"])
+def test_a_rollout_whose_metrics_all_left_the_spec_goes_no_further(policy: str) -> None:
+    steps = [{"weight": 20, "hold": "10s"}]
+    world = objectives.candidate(metrics=[{"name": "errors", "errors": {}}], steps=steps)
+    metrics = [{"name": "renamed", "errors": {}}]
+    world.wish = spec(rollout={"steps": steps, "minimumRequests": 20, "metrics": metrics, "onTooLittleData": policy})
+    world.live(80, rate=400)
+    assert world.status.stable == 1
+    assert condition(world, "Measured")[:2] == ("True", "NothingJudged")
+    world.annotations["perennial.dev/promote"] = ""
+    world.until(lambda w: w.status.stable == 2, rate=400, limit=5)
