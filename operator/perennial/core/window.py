@@ -6,7 +6,8 @@ and nothing is trained. Used by `triggers` and `candidate`.
 
 from __future__ import annotations
 
-from perennial.core.draft import Draft
+from perennial.core import watch
+from perennial.core.draft import FINAL, Draft
 from perennial.core.observed import Version
 from perennial.core.returns import start, why_not_servable
 
@@ -21,8 +22,20 @@ def go_back(draft: Draft, digest: str) -> bool:
     draft.set(inputs_digest=digest, held=False, held_digest="")
     draft.urgent = True
     draft.event("Normal", "SpecReverted", words)
-    start(draft, target.number, "Reverted")
+    if target.number == draft.status.stable and watch.under_way(draft) is not None:
+        draft.set(returning=None)  # it serves already, and goes on being watched
+    else:
+        start(draft, target.number, "Reverted")
+    _end_candidate(draft, words)
     return True
+
+
+def _end_candidate(draft: Draft, words: str) -> None:
+    """What is on its way was made of inputs that the spec does not ask for any more."""
+    candidate = draft.status.candidate
+    if candidate is not None and candidate in draft.versions and draft.state(candidate) not in FINAL:
+        draft.set(candidate=None, ended=candidate)
+        draft.finish(candidate, "Superseded", words)
 
 
 def knows(draft: Draft, version: Version) -> bool:

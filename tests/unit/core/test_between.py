@@ -132,6 +132,42 @@ def test_metric_that_becomes_a_shift_rolls_nothing_back() -> None:
     assert not world.status.quarantined
 
 
+@pytest.mark.parametrize("state", ["Training", "Deploying"])
+def test_reverted_spec_ends_what_is_still_trained_or_deployed(state: str) -> None:
+    world = served(World(wish=windows.wish(windows.OLD)))
+    windows.ask(world, windows.NEW)
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == state, rate=100)
+    windows.ask(world, windows.OLD)
+    world.live(60, rate=100)
+    assert world.status.stable == 1
+    assert world.status.candidate is None
+    assert world.versions[2].status.state == "Superseded"
+
+
+def test_revert_to_what_is_being_watched_keeps_the_watch() -> None:
+    watch = {"for": "120s", "holdBack": 10}
+
+    def ask(training: dict[str, object]) -> None:
+        rollout = {"steps": windows.STEPS, "minimumRequests": 20, "window": 2, "watch": watch}
+        world.wish = spec(training=training, rollout=rollout)
+        world.generation += 1
+
+    world = World()
+    ask(windows.OLD)
+    served(world)
+    ask(windows.NEW)
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    world.live(5, rate=100)
+    ask(windows.OLD | {"seed": 9})
+    world.until(lambda w: w.status.candidate == 3, rate=100)
+    ask(windows.NEW)
+    world.live(5, rate=100)
+    assert world.status.rollout is not None
+    assert world.status.rollout.phase == "Watch"
+    assert world.status.candidate is None
+    world.until(lambda w: w.status.stable == 1, rate=100, bad={2: 0.5}, limit=30)
+
+
 def test_a_metric_that_leaves_the_spec_in_suspicion_holds_nothing_up() -> None:
     errors, slow = {"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}
     steps = [{"weight": 20, "hold": "10s"}]
