@@ -24,6 +24,8 @@ def pods_beside(full: int, weight: int) -> int:
 
 def of_arms(rollout: RolloutStatus, full: int) -> dict[int, int]:
     """Pods of both arms by version: the one that answers most has all its replicas."""
+    if rollout.phase == "Shadow":  # its route was taken away: whatever is ready gets requests, and a shadow is to get none
+        return {rollout.stable: full, rollout.candidate: 0}
     if rollout.phase == "Watch":
         return {rollout.candidate: full, rollout.stable: pods_beside(full, 100 - rollout.weight)}
     return {rollout.stable: full, rollout.candidate: pods_beside(full, rollout.weight)}

@@ -168,6 +168,21 @@ def test_revert_to_what_is_being_watched_keeps_the_watch() -> None:
     world.until(lambda w: w.status.stable == 1, rate=100, bad={2: 0.5}, limit=30)
 
 
+def test_breached_shadow_gets_no_request_when_route_and_shadow_are_taken_away() -> None:
+    rollout = {"steps": [{"weight": 25, "hold": "5s"}, {"weight": 50, "hold": "5s"}], "minimumRequests": 20}
+    shadow = {"shadow": {"hold": "10s"}, "onBreach": "pause"}
+    route = {"parentRefs": [{"name": "gw"}], "path": "/delays"}
+    world = served(ServiceWorld(wish=spec(serving={"replicas": 3, "route": route}, rollout=rollout | shadow)))
+    world.annotations["perennial.dev/retrain"] = "now"
+    world.until(lambda w: w.route is not None and w.route.mirror is not None)
+    world.until(lambda w: bool(w.status.rollout and w.status.rollout.breach), rate=100, bad={2: 0.5})
+    world.wish = spec(serving={"replicas": 3}, rollout=rollout | {"onBreach": "pause"})
+    world.live(30, rate=100)
+    assert rollout_of(world).breach
+    assert world.ready().get(2, 0) == 0
+    assert sum(pod.total for pod in world.totals.values() if pod.version == 2) == 0
+
+
 def test_a_metric_that_leaves_the_spec_in_suspicion_holds_nothing_up() -> None:
     errors, slow = {"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}
     steps = [{"weight": 20, "hold": "10s"}]
