@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perennial.core import objective
+from perennial.core import objective, providers
 from perennial.core.draft import Draft
 from perennial.core.inputs import moved, since
 
@@ -22,7 +22,7 @@ _OF_ROLLOUT = (
     "not_ready_since",
     "settled_at",
 )
-_OF_VERSION = ("deployed_at", "finished_at")
+_OF_VERSION = ("deployed_at", "served_at", "finished_at")
 
 
 def set_back(draft: Draft) -> None:
@@ -36,7 +36,11 @@ def set_back(draft: Draft) -> None:
         return
     if rollout is not None:
         times_of = {name: moved(getattr(rollout, name), -ahead) for name in _OF_ROLLOUT}
-        draft.set(rollout=rollout.model_copy(update={**times_of, "metrics": objective.moved_by(rollout.metrics, -ahead)}))
+        parts = {
+            "metrics": objective.moved_by(rollout.metrics, -ahead),
+            "provided": providers.moved_by(rollout.provided, -ahead),
+        }
+        draft.set(rollout=rollout.model_copy(update={**times_of, **parts}))
     if returning is not None:
         draft.set(returning=returning.model_copy(update={"since": moved(returning.since, -ahead)}))
     for number, version in list(draft.versions.items()):

@@ -183,6 +183,28 @@ def test_breached_shadow_gets_no_request_when_route_and_shadow_are_taken_away() 
     assert sum(pod.total for pod in world.totals.values() if pod.version == 2) == 0
 
 
+def test_an_outage_told_by_a_source_outlasts_a_clock_that_was_set_back() -> None:
+    world, shop = watching(5)
+    shop.failing = 0.3
+    shop.live(60)
+    assert objectives.has(world, "Outage")
+    world.readings.clear()
+    world.now -= timedelta(hours=1)
+    world.live(1, rate=100)
+    assert objectives.has(world, "Outage")
+
+
+def test_clock_set_back_version_before_is_still_the_one_before() -> None:
+    world = served()
+    world.live(5)
+    world.now -= timedelta(hours=1)
+    world.annotations["perennial.dev/retrain"] = "now"
+    world.until(lambda w: w.status.stable == 2 and w.status.rollout is None, rate=100)
+    world.live(30, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = ""
+    world.until(lambda w: w.status.stable == 1, rate=100, limit=30)
+
+
 def test_a_metric_that_leaves_the_spec_in_suspicion_holds_nothing_up() -> None:
     errors, slow = {"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}
     steps = [{"weight": 20, "hold": "10s"}]
