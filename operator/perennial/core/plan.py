@@ -58,7 +58,7 @@ def wanted_counters(observed: Observed) -> tuple[tuple[int, ServingPod], ...]:
 def _finish(draft: Draft) -> Plan:
     before, current = draft.observed.status, draft.status.rollout
     persist = current is None or draft.urgent or candidate.saves(draft) or _differs(before, draft.status)
-    if persist and current is not None and current != before.rollout:
+    if persist and current is not None and (current.unsaved or current != before.rollout):
         draft.set(rollout=current.model_copy(update={"saved_at": stamp(draft.observed.now), "unsaved": False}))
     if persist:
         _write_versions(draft)

@@ -229,3 +229,24 @@ def test_a_rollout_whose_metrics_all_left_the_spec_goes_no_further(policy: str) 
     assert condition(world, "Measured")[:2] == ("True", "NothingJudged")
     world.annotations["perennial.dev/promote"] = ""
     world.until(lambda w: w.status.stable == 2, rate=400, limit=5)
+
+
+def test_what_is_written_beside_measurements_is_marked_as_written() -> None:
+    """A pass that measures nothing new, but has another thing to tell, writes what the pass before measured too."""
+    world = objectives.candidate()
+    world.live(1, rate=400)
+    while not rollout_of(world).unsaved:
+        world.live(1, rate=400)
+    world.annotations["perennial.dev/no-such-verb"] = ""
+    assert world.run().persist
+    assert not rollout_of(world).unsaved
+
+
+def test_a_shift_guarantees_nothing_also_where_no_route_is_given() -> None:
+    wish = unrouted()
+    metrics = [{"name": "errors", "errors": {}}, {"name": "scores", "predictionShift": {}}]
+    rollout = spec(rollout={"steps": [{"weight": 25, "hold": "10s"}], "minimumRequests": 20, "metrics": metrics}).rollout
+    world = served(ServiceWorld(wish=wish.model_copy(update={"rollout": rollout})))
+    world.annotations["perennial.dev/retrain"] = "now"
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    assert {one.name: one.guarantee for one in world.versions[2].status.evidence} == {"errors": "approximate", "scores": ""}
