@@ -15,6 +15,7 @@ from unit.core import test_window as windows
 from unit.core.service_world import ServiceWorld, unrouted
 from unit.core.test_plan import condition
 from unit.core.test_providers import DOWN, ORDERS, Shop, rolling, wish
+from unit.core.test_shadow import shadowed
 from unit.core.world import START, World, served, spec
 
 
@@ -250,3 +251,14 @@ def test_a_shift_guarantees_nothing_also_where_no_route_is_given() -> None:
     world.annotations["perennial.dev/retrain"] = "now"
     world.until(lambda w: w.status.stable == 2, rate=100)
     assert {one.name: one.guarantee for one in world.versions[2].status.evidence} == {"errors": "approximate", "scores": ""}
+
+
+def test_a_canary_that_nobody_asks_writes_nothing_after_its_shadow_either() -> None:
+    """Its pods remember the mirrored requests, which the steps do not count."""
+    world = shadowed()
+    world.live(5, rate=100)
+    world.until(lambda w: rollout_of(w).phase == "Steps")
+    world.live(60)
+    writes = world.status_writes
+    world.live(30)
+    assert world.status_writes == writes
