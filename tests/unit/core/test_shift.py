@@ -83,3 +83,7 @@ def test_shift_takes_no_part_of_alpha() -> None:
     world = compared({}, moved=False)
     assert world.status.rollout is not None
     assert [(state.name, state.alpha) for state in world.status.rollout.metrics] == [("errors", 0.01)]
+
+
+def test_bins_of_another_runtime_are_not_compared() -> None:
+    assert analysis.distance([5] * 20, [5] * 10) is None

@@ -32,13 +32,13 @@ class Distance:
 
 
 def distance(candidate: Sequence[int], stable: Sequence[int]) -> Distance | None:
-    """From counts by bin; None until both arms have scored something.
+    """From counts by bin; None until both arms have scored something, and where their bins are not the same.
 
     The bound is of Dvoretzky, Kiefer and Wolfowitz with Massart's constant (1990), sqrt(ln(2 / p) / 2n) for each arm. It takes
     scores for independent; those of one request may not be.
     """
     n1, n0 = sum(candidate), sum(stable)
-    if not n1 or not n0:
+    if not n1 or not n0 or len(candidate) != len(stable):
         return None
     shares = zip(accumulate(candidate), accumulate(stable), strict=True)
     estimate = max(abs(a / n1 - b / n0) for a, b in shares)
