@@ -15,7 +15,7 @@ from perennial.core.observed import Observed
 
 
 def is_guarded(wish: Rollout, guarantee: analysis.Guarantee = "exact") -> bool:
-    """Whether the dispersion guard is on: as wished, and always where the guarantee is approximate."""
+    """Whether the dispersion guard is on: as wished, and always where connections are given to versions, not requests."""
     return wish.dispersion_guard or guarantee == "approximate"
 
 
