@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence, Set
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -89,7 +90,7 @@ def _restart(place: Place, operator: LocalOperator, report: Report) -> None:
     report.add("restarted, it has looked at all after", time.monotonic() - began, "s", RESTART_SECONDS)
     report.add("CPU of the restart", operator.cpu_seconds(), "s")
     time.sleep(QUIET_SECONDS)
-    written = [one for one in audit.writes(place.ground.cluster, since, place.namespace) if not concerns(one, waiting)]
+    written = written_of_others(place, since, waiting)
     report.add("models whose refused pod Kubernetes had not told of by then", len(waiting), "")
     report.add("writes of the restart, for all others", len(written), "", 0)
     report.add(f"memory with {ALL:,} after the restart", operator.memory_mb(), "MB", ALL_MB)
@@ -117,10 +118,11 @@ def untold(place: Place) -> set[str]:
     return {one["spec"]["modelDeployment"] for one in versions if QUOTA not in str(one.get("status", {}).get("message", ""))}
 
 
-def concerns(write: str, models: Set[str]) -> bool:
-    """Whether a write is of one of these models or its version."""
-    name = write.split()[2].rpartition("/")[2]
-    return name in models or name.rpartition("-v")[0] in models
+def written_of_others(place: Place, since: datetime, models: Set[str]) -> list[str]:
+    """Writes of the operator since then, without those of these models and their versions."""
+    writes = audit.writes(place.ground.cluster, since, place.namespace)
+    names = ((write, write.split()[2].rpartition("/")[2]) for write in writes)
+    return [write for write, name in names if name not in models and name.rpartition("-v")[0] not in models]
 
 
 def looked(operator: LocalOperator) -> float:
@@ -133,12 +135,12 @@ def looked(operator: LocalOperator) -> float:
 
 
 def settled(place: Place, quiet: float = QUIET_SECONDS) -> None:
-    """Until the operator has written nothing for `quiet` seconds."""
+    """Until the operator has written nothing for `quiet` seconds, but of what Kubernetes told only then."""
     deadline = time.monotonic() + SETTLING_SECONDS
     while time.monotonic() < deadline:
-        since = audit.now()
+        since, waiting = audit.now(), untold(place)
         time.sleep(quiet)
-        if not (written := audit.writes(place.ground.cluster, since, place.namespace)):
+        if not (written := written_of_others(place, since, waiting)):
             return
     raise AssertionError(f"the operator still writes after {SETTLING_SECONDS:.0f} s: {written[:10]}")
 

@@ -223,9 +223,8 @@ def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Co
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)
     if course.evidence and (draft.urgent or saves(draft)):
-        worth = {} if routers.guarantee_of(draft.observed.spec) == "exact" else {"guarantee": "approximate"}
         part = "shadow_evidence" if before.phase == "Shadow" else "evidence"
-        draft.set_version(number, **{part: [one.model_copy(update=worth) if one.guarantee else one for one in course.evidence]})
+        draft.set_version(number, **{part: list(course.evidence)})
     for kind, reason, words in objective.events(before, course.rollout) if course.outcome == "continue" else ():
         draft.event(kind, reason, words)
     if course.rollout.breach and not before.breach:

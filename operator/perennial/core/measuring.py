@@ -29,9 +29,10 @@ def tolerance_of(metric: RolloutMetric) -> float:
     return ERRORS_TOLERANCE if metric.latency is None else LATENCY_TOLERANCE
 
 
-def evidence_of(rollout: RolloutStatus, guarantee: analysis.Guarantee = "exact") -> tuple[MetricEvidence, ...]:
-    """The tests of each metric in numbers and words, as they stand."""
+def evidence_of(observed: Observed, rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
+    """The tests of each metric in numbers and words, as they stand, with what each is worth."""
     share = None if rollout.phase == "Shadow" else rollout.weight / 100
+    guarantee = routers.guarantee_of(observed.spec)
     elsewhere = {entry.name for entry in rollout.provided}
     compared = tuple(
         analysis.report(state, rollout.planned_seconds, share, "approximate" if state.name in elsewhere else guarantee)
@@ -144,7 +145,7 @@ def _advance(
     if rollout.phase == "Shadow":
         wish = wish.model_copy(update={"margin": None, "objective": None})
     block = analysis.errors(look) if wish.latency is None else analysis.slow(look, bound_index(wish.latency.slower_than))
-    return metrics.advanced(observed, rollout, state, wish, block, guarantee=routers.guarantee_of(observed.spec))
+    return metrics.advanced(observed, rollout, state, wish, block)
 
 
 def bound_index(slower_than: str) -> int:

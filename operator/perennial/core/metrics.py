@@ -7,30 +7,24 @@ is taken out asks for nothing more. Their verdicts are `shortfall`'s and `object
 from __future__ import annotations
 
 from perennial.api.metrics import RolloutMetric
-from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import MarginState, MetricState, ObjectiveState, RolloutStatus
-from perennial.core import analysis
+from perennial.api.v1alpha1 import ModelDeploymentSpec
+from perennial.core import analysis, routers
 from perennial.core.inputs import since, stamp
 from perennial.core.observed import Observed
 
 
-def is_guarded(wish: Rollout, guarantee: analysis.Guarantee = "exact") -> bool:
+def is_guarded(spec: ModelDeploymentSpec) -> bool:
     """Whether the dispersion guard is on: as wished, and always where connections are given to versions, not requests."""
-    return wish.dispersion_guard or guarantee == "approximate"
+    return spec.rollout.dispersion_guard or routers.guarantee_of(spec) == "approximate"
 
 
 def advanced(
-    observed: Observed,
-    rollout: RolloutStatus,
-    state: MetricState,
-    wish: RolloutMetric,
-    block: analysis.Block,
-    *,
-    guarantee: analysis.Guarantee = "exact",
+    observed: Observed, rollout: RolloutStatus, state: MetricState, wish: RolloutMetric, block: analysis.Block
 ) -> MetricState:
     """The metric after one more block, which closes now."""
     elapsed = since(observed.now, rollout.started_at)
-    guarded = is_guarded(observed.spec.rollout, guarantee)
+    guarded = is_guarded(observed.spec)
     dispersion = analysis.resume_dispersion(state.dispersion) if guarded else analysis.Dispersion()
     factor = analysis.variance_factor(dispersion) if guarded else 1.0
     test = analysis.advance(analysis.resume(state, rollout.planned_seconds), block, elapsed, factor)

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from perennial.api.base import seconds
 from perennial.api.metrics import RolloutMetric
 from perennial.api.rollout_status import ProvidedCounts, RolloutStatus
-from perennial.core import analysis, metrics, routers
+from perennial.core import analysis, metrics
 from perennial.core.conditions import Finding
 from perennial.core.inputs import moment, moved, since, stamp, version_name
 from perennial.core.measuring import is_carried
@@ -86,8 +86,7 @@ def measure(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
         state = states.get(entry.name)
         wish = wishes.get(entry.name)
         if block is not None and state is not None and wish is not None:
-            guarantee = routers.guarantee_of(observed.spec)
-            states[entry.name] = metrics.advanced(observed, rollout, state, wish, block, guarantee=guarantee)
+            states[entry.name] = metrics.advanced(observed, rollout, state, wish, block)
     if taken == rollout.provided:
         return rollout
     tests = [states[state.name] for state in rollout.metrics]

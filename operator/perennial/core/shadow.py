@@ -77,7 +77,7 @@ def step(observed: Observed, current: RolloutStatus, waits: bool = False) -> Cou
         if little and (late := _at_deadline(observed, wish, current, finding)):
             return late
     findings = (_waiting(observed, wish, current, finding), *_inconclusive(observed, wish, current))
-    return Course(current, findings=findings, evidence=evidence_of(current))
+    return Course(current, findings=findings, evidence=evidence_of(observed, current))
 
 
 def tell(draft: Draft, number: int, before: RolloutStatus, course: Course) -> None:
@@ -103,7 +103,9 @@ def refused(observed: Observed, current: RolloutStatus | None) -> str:
 
 def _over(observed: Observed, current: RolloutStatus, why: str) -> Course:
     following = steps_after(observed, current)
-    return Course(following, message=why, evidence=evidence_of(current), changed=True, wake_after=rollout.CHANGED_SECONDS)
+    return Course(
+        following, message=why, evidence=evidence_of(observed, current), changed=True, wake_after=rollout.CHANGED_SECONDS
+    )
 
 
 def _blocked(observed: Observed, current: RolloutStatus) -> Course | None:
@@ -166,7 +168,7 @@ def _at_deadline(observed: Observed, wish: Shadow, current: RolloutStatus, findi
             return replace(_over(observed, current, f"{words}; onTooLittleData is promote"), findings=(finding,))
         case "abort":
             told = f"{words}; onTooLittleData is abort"
-            return Course(current, "abort", "TooLittleData", told, (finding,), evidence_of(current), True)
+            return Course(current, "abort", "TooLittleData", told, (finding,), evidence_of(observed, current), True)
 
 
 def _waiting(observed: Observed, wish: Shadow, current: RolloutStatus, finding: Finding) -> Finding:

@@ -11,7 +11,7 @@ from perennial.api.rollout_status import MetricState, RolloutStatus
 from perennial.core import analysis, objective, providers, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
-from perennial.core.measuring import judged
+from perennial.core.measuring import judged, resumed
 from perennial.core.observed import Observed
 
 
@@ -77,7 +77,7 @@ def promise(observed: Observed, rollout: RolloutStatus) -> str:
 def _suspicions(observed: Observed, rollout: RolloutStatus) -> dict[str, str]:
     found = objective.suspicions(rollout)
     for state in judged(observed, rollout):
-        test = analysis.resume(state, rollout.planned_seconds)
+        test = resumed(rollout, state)
         if not isinstance(analysis.judge(state.name, test, state.alpha), analysis.Clear):
             e, limit = analysis.short(analysis.e_of(analysis.log_e(test))), analysis.short(state.alpha**-0.5)
             found[state.name] = f"in suspicion: E {e}, under {limit} is needed"

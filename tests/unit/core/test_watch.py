@@ -280,7 +280,7 @@ def test_suspicion_is_no_lack_of_data() -> None:
     world.live(3, rate=100)
     world.live(1, rate=20, bad={2: 1.0})
     assert world.status.rollout is not None
-    assert 10 < evidence_of(world.status.rollout)[0].e < 100
+    assert 10 < evidence_of(world.observed(), world.status.rollout)[0].e < 100
     world.live(60)
     assert weights(world) == {1: 90, 2: 10}
 
