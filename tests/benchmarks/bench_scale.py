@@ -38,7 +38,10 @@ QUIET_SECONDS = 8.0
 SETTLED_SECONDS = 35.0
 """The words of a thousand refused pods are read every half minute."""
 PATIENCE = 240.0
-SETTLING_SECONDS = 600.0
+LATE = 20
+"""So many of the thousand may be told of their refused pod later: events that Kubernetes drops in a burst come with its next try,
+which is up to ten minutes away."""
+SETTLING_SECONDS = 900.0
 """Kubernetes' own Job controller takes minutes to be refused a thousand pods and to say so; each refusal is told by a status."""
 PASSES = 'perennial_reconcile_total{outcome="'
 
@@ -76,7 +79,7 @@ def _all(place: Place, operator: LocalOperator, report: Report) -> None:
     report.add(f"{MODELS:,} created after", created, "s")
     report.add("every one has its first child and its status after", max(seconds), "s", ALL_SECONDS)
     report.add("CPU of the operator meanwhile", spent, "s")
-    settled(place, SETTLED_SECONDS)
+    settled(place, SETTLED_SECONDS, LATE)
     report.add(f"memory of the operator with {ALL:,}", operator.memory_mb(), "MB", ALL_MB)
     report.pictures.append(histogram("seconds from the first creation to child and status", seconds, 2.5, "s"))
 
@@ -91,7 +94,7 @@ def _restart(place: Place, operator: LocalOperator, report: Report) -> None:
     report.add("CPU of the restart", operator.cpu_seconds(), "s")
     time.sleep(QUIET_SECONDS)
     written = written_of_others(place, since, waiting)
-    report.add("models whose refused pod Kubernetes had not told of by then", len(waiting), "")
+    report.add("models whose refused pod Kubernetes had not told of by then", len(waiting), "", LATE)
     report.add("writes of the restart, for all others", len(written), "", 0)
     report.add(f"memory with {ALL:,} after the restart", operator.memory_mb(), "MB", ALL_MB)
     if written:
@@ -134,15 +137,18 @@ def looked(operator: LocalOperator) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(PASSES))
 
 
-def settled(place: Place, quiet: float = QUIET_SECONDS) -> None:
-    """Until the operator has written nothing for `quiet` seconds, but of what Kubernetes told only then."""
+def settled(place: Place, quiet: float = QUIET_SECONDS, late: int = 0) -> None:
+    """Until Kubernetes has told of all but at most `late` refused pods, and the operator has written nothing for `quiet` seconds
+    but of what it was told only then."""
     deadline = time.monotonic() + SETTLING_SECONDS
     while time.monotonic() < deadline:
         since, waiting = audit.now(), untold(place)
         time.sleep(quiet)
-        if not (written := written_of_others(place, since, waiting)):
+        written = written_of_others(place, since, waiting)
+        if len(waiting) <= late and not written:
             return
-    raise AssertionError(f"the operator still writes after {SETTLING_SECONDS:.0f} s: {written[:10]}")
+    words = f"{len(waiting)} models not told of their refused pod (at most {late}); the operator still writes {written[:10]}"
+    raise AssertionError(f"after {SETTLING_SECONDS:.0f} s: {words}")
 
 
 def wait(what: str, reached: Callable[[], bool], every: float = 0.5) -> None:

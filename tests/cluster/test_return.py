@@ -5,24 +5,18 @@ v1 and v2 are two months of data; v3 is the harmful image. Clients send 100 requ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from cluster_support import synthetic
-from cluster_support.place import Load, Place
+from cluster_support.place import Place
+from cluster_support.shop import NAME, ROWS, V1, V2, V3, traffic
 from demo import view
 from demo.kubectl import Kubectl
 from demo.stage import State
 
-ROWS = 2400
-NAME = "shop"
 ROLLBACK = "perennial.dev/rollback-to"
-NEW_KIND = "market"
-"""A kind of shop that only live traffic has: v3 fails on it."""
-V1, V2, V3 = (f"{NAME}-v{number}" for number in (1, 2, 3))
 FIRST_STEP = {V2: 80, V3: 20}
 """Shares of the traffic in the first step of v3's canary."""
 
@@ -34,14 +28,6 @@ def manifest(place: Place, *, harmful: bool = False, hold: str = "4s") -> Manife
     steps = [{"weight": weight, "hold": hold} for weight in (20, 50)]
     training = {"recipe": None, "image": place.images.trainer} if harmful else {}
     return place.manifest(NAME, rollout={"steps": steps, "minimumRequests": 30}, training=training)
-
-
-@contextmanager
-def traffic(place: Place, *, rate: float = 100, new_every: int = 0) -> Iterator[Load]:
-    """Requests for as long as the block lasts, from before its first line on; every `new_every`th asks about NEW_KIND."""
-    bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind=NEW_KIND, new_every=new_every)
-    with place.load(bodies, name=NAME, rate=rate) as load:
-        yield load
 
 
 def pods(place: Place, version: int) -> dict[str, int]:
@@ -184,7 +170,7 @@ def test_nothing_stops_while_the_operator_is_away_or_upgraded(pair: Place) -> No
     assert pods(pair, 2) == before
 
 
-def test_harm_that_begins_when_the_store_is_down_already_is_taken_back(pair: Place) -> None:
+def test_harm_that_begins_when_the_store_is_down_already_assert_taken_back(pair: Place) -> None:
     store = pair.kubectl.within("perennial-store")
     with traffic(pair) as harmless:
         pair.apply(manifest(pair, harmful=True, hold="10m"))

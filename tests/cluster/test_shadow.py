@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from cluster_support import synthetic
-from cluster_support.place import Load, Manifest, Place
+from cluster_support.place import Manifest, Place
+from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V2, V3, traffic
 from demo.stage import State
-
-ROWS = 2400
-NAME = "shop"
-NEW_KIND = "market"
-V1, V2, V3 = (f"{NAME}-v{number}" for number in (1, 2, 3))
-PUT_BACK_SECONDS = 5.0
 
 
 def manifest(place: Place, *, percent: int = 100, hold: str = "6s", harmful: bool = False, **spec: Any) -> Manifest:
@@ -29,14 +23,6 @@ def manifest(place: Place, *, percent: int = 100, hold: str = "6s", harmful: boo
     }
     training = {"recipe": None, "image": place.images.trainer} if harmful else {}
     return place.manifest(NAME, **{"rollout": rollout, "training": training, **spec})
-
-
-@contextmanager
-def traffic(place: Place, *, new_every: int = 0) -> Iterator[Load]:
-    """100 requests a second while the block lasts; every `new_every`th asks about NEW_KIND."""
-    bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind=NEW_KIND, new_every=new_every)
-    with place.load(bodies, name=NAME) as load:
-        yield load
 
 
 def mirrored_to(place: Place) -> list[str]:

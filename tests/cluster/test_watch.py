@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from cluster_support import audit, synthetic
-from cluster_support.place import Load, Place
+from cluster_support.place import Place
+from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V1, V2, V3, assert_taken_back, traffic
 from demo import view
 
-ROWS = 2400
-NAME = "shop"
-NEW_KIND = "market"
-V1, V2, V3 = (f"{NAME}-v{number}" for number in (1, 2, 3))
 HOLD_BACK = 10
-MOST_SECONDS = 15.0
-"""From the first to the last bad answer that a client saw: what a version that goes bad in its watch may take."""
-
-PUT_BACK_SECONDS = 5.0
 
 
 def manifest(place: Place, *, watch: str, harmful: bool = False) -> dict[str, Any]:
@@ -32,14 +23,6 @@ def manifest(place: Place, *, watch: str, harmful: bool = False) -> dict[str, An
         "watch": {"for": watch, "holdBack": HOLD_BACK},
     }
     return place.manifest(NAME, rollout=rollout, training={"recipe": None, "image": place.images.trainer} if harmful else {})
-
-
-@contextmanager
-def traffic(place: Place, *, new_every: int = 0) -> Iterator[Load]:
-    """100 requests a second while the block lasts; every `new_every`th asks about NEW_KIND."""
-    bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind=NEW_KIND, new_every=new_every)
-    with place.load(bodies, name=NAME) as load:
-        yield load
 
 
 def routed(place: Place) -> dict[str, int]:
@@ -98,14 +81,8 @@ def test_version_that_goes_bad_in_its_watch_is_returned_by_one_write(first: Plac
         tally = load.end()
     assert route_writes(first, since) == 1
     assert spared.failures_but() == {}
-    assert tally.failures_but(V3) == {}
-    seen = tally.versions[V3]
-    assert seen.first_failure is not None
-    assert seen.last_failure is not None
-    assert seen.last_failure - seen.first_failure <= MOST_SECONDS
+    assert_taken_back(first, tally)
     state = first.state(NAME)
-    assert (state.status["stable"], state.state(2)) == (2, "Serving")
-    assert [entry["version"] for entry in state.status["quarantined"]] == [3]
     assert view.evidence_lines(next(version for version in state.versions if view.number(version) == 3))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fakes.cluster import FakeCluster
 from perennial.adapters.surroundings import Surroundings
 from perennial.core.observed import Defaults, StoreSettings
-from perennial.ports import Manifest, Unavailable
+from perennial.ports import Keep, Manifest, Unavailable
 
 REFUSED = 'Error creating: pods "shop-v1-train-1-{}" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0'
 
@@ -30,11 +30,11 @@ class Busy(FakeCluster):
     busy = False
 
     async def list(
-        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = ""
+        self, kind: str, namespace: str | None = None, labels: str = "", fields: str = "", keep: Keep = lambda item: item
     ) -> tuple[Sequence[Manifest], str]:
         if self.busy:
             raise Unavailable(429, "too many requests")
-        return await super().list(kind, namespace, labels, fields)
+        return await super().list(kind, namespace, labels, fields, keep)
 
 
 async def test_a_busy_api_server_does_not_make_the_words_disappear() -> None:
