@@ -27,6 +27,8 @@ class Seen:
     failures: int = 0
     first_failure: float | None = None
     last_failure: float | None = None
+    first_problem: str = ""
+    """Of the first failure: what went wrong, or the status of the answer."""
 
 
 @dataclass(slots=True)
@@ -36,12 +38,13 @@ class Tally:
     versions: dict[str, Seen] = field(default_factory=dict)
 
     def add(self, record: dict[str, Any]) -> None:
-        """One answer of the load generator: version, ok, done (seconds)."""
+        """One answer of the load generator: version, ok, done (seconds), status, error."""
         seen = self.versions.setdefault(record.get("version") or UNKNOWN, Seen())
         seen.requests += 1
         if record["ok"]:
             return
         seen.failures += 1
+        seen.first_problem = seen.first_problem or str(record.get("error") or f"status {record.get('status')}")
         seen.first_failure = record["done"] if seen.first_failure is None else min(seen.first_failure, record["done"])
         seen.last_failure = record["done"] if seen.last_failure is None else max(seen.last_failure, record["done"])
 

@@ -6,18 +6,28 @@ is kept stays with its pod.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from cluster_support import synthetic
-from cluster_support.place import Place
+from cluster_support.place import Load, Place
 from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V1, V2, assert_taken_back, traffic
 from demo import view
 from demo.stage import State
 
 APART = ("Connection:close",)
 """A connection for each request."""
+
+
+@contextmanager
+def connections(place: Place, *, new_every: int = 0) -> Iterator[Load]:
+    """Traffic on the Service, APART, once it is known in the cluster's network."""
+    place.answering(synthetic.bodies(synthetic.table(200, first=2 * ROWS)), name=NAME, headers=APART)
+    with traffic(place, new_every=new_every, headers=APART) as load:
+        yield load
 
 
 def manifest(place: Place, *, harmful: bool = False, route: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -52,7 +62,7 @@ def test_first_version_answers_at_the_service_that_the_status_names(first: Place
     state = first.until("the Service to be there", lambda state: shares(state) == {1: (100, 100.0)}, name=NAME)
     assert state.status["address"] == f"http://{NAME}.{first.namespace}.svc/predict"
     assert first.kubectl.get("httproute", NAME) is None
-    with traffic(first, headers=APART) as load:
+    with connections(first) as load:
         load.all_from(1)
         tally = load.end()
     assert tally.failures_but() == {}
@@ -61,7 +71,7 @@ def test_first_version_answers_at_the_service_that_the_status_names(first: Place
 def test_canary_by_replicas_is_promoted_under_load_and_no_request_fails(first: Place) -> None:
     first.upload(synthetic.table(ROWS, first=ROWS), "february.parquet")
     never = ended(2, "Failed", "Rejected", "RolledBack", "Superseded")
-    with traffic(first, headers=APART) as load:
+    with connections(first) as load:
         first.kubectl.annotate("mdep", NAME, "perennial.dev/retrain", "february")
         for requested, achieved in ((33, 33.3), (50, 50.0)):
             first.until(
@@ -97,7 +107,7 @@ def test_service_that_is_deleted_or_changed_by_hand_is_put_back_within_five_seco
 
 
 def test_harmful_candidate_assert_taken_back_and_every_failure_was_its_own(first: Place) -> None:
-    with traffic(first, new_every=5, headers=APART) as load:
+    with connections(first, new_every=5) as load:
         first.apply(manifest(first, harmful=True))
         first.until(
             "v3 to be taken back",
@@ -125,7 +135,7 @@ def test_route_that_is_given_and_taken_away_again_takes_the_place_of_the_service
     assert all("achieved" not in entry for entry in state.status["weights"])
     first.apply(manifest(first))
     first.until("only the Service", lambda state: there() == (True, False), name=NAME, seconds=30)
-    with traffic(first, headers=APART) as load:
+    with connections(first) as load:
         load.all_from(2)
         tally = load.end()
     assert tally.failures_but() == {}

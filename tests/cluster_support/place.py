@@ -33,6 +33,8 @@ LEAST_SENT = 0.9
 SWITCH_SECONDS = 2.0
 """From a change of the HTTPRoute to the last answer that came the old way."""
 SWITCH_REQUESTS = 200
+STEADY_REQUESTS = 100
+"""Answers in a row without a failure: a second's, at the usual rate."""
 
 Manifest = dict[str, Any]
 
@@ -137,6 +139,33 @@ class Place:
         file.write_text("\n".join(bodies) + "\n")
         return self.ground.client(url, file, folder, rate=rate, seconds=seconds, headers=headers)
 
+    def answering(self, bodies: Iterable[str], *, name: str = "shop", headers: Sequence[str] = ()) -> None:
+        """Waits until a model's address answers, STEADY_REQUESTS in a row.
+
+        Without a route the address is a Service: each node's kube-proxy learns of a new one up to about a second after the API
+        server has it, and until then refuses connections. Nothing in the API tells when it has.
+        """
+        address = str(self.state(name).status["address"])
+        failed, since = -1, 0
+        with self.client(address, bodies, headers=headers) as client:
+
+            def steady() -> bool:
+                nonlocal failed, since
+                tally = client.look()
+                failures = sum(tally.failures_but().values())
+                if failures != failed:
+                    failed, since = failures, tally.requests
+                return tally.requests >= since + STEADY_REQUESTS
+
+            self.until(
+                "the address to answer",
+                lambda state: steady(),
+                name=name,
+                seconds=30,
+                never=lambda state: client.problem,
+                every=0.2,
+            )
+
     @contextmanager
     def load(
         self, bodies: Iterable[str], *, name: str = "shop", rate: float = 100, headers: Sequence[str] = ()
@@ -200,6 +229,10 @@ class Load:
         assert not problem, problem
         seconds = time.monotonic() - self.began
         tally = self.client.stop()
+        for version, seen in tally.versions.items():
+            if seen.failures:  # shown when the test fails: which failures are right is for it to say
+                words = f"{seen.failures} failures, {seen.first_failure} to {seen.last_failure}, first: {seen.first_problem}"
+                Console(width=160).print(f"{version}: {words}", markup=False)
         sent = tally.requests - self.before
         assert sent >= LEAST_SENT * self.rate * seconds, f"only {sent} requests in {seconds:.0f} s at {self.rate:g} a second"
         return tally
