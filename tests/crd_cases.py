@@ -242,9 +242,9 @@ CASES = (
     ),
     Case(
         "a metric of two kinds",
-        "a rollout metric needs exactly one of errors, latency, prometheus and predictionShift",
+        "a rollout metric needs exactly one of errors, latency, prometheus, job and predictionShift",
         {METRICS: [{"name": "mixed", "errors": {}, "latency": {"slowerThan": "50ms"}}]},
-        ("metric mixed has more than one of errors, latency, prometheus and predictionShift",),
+        ("metric mixed has more than one of errors, latency, prometheus, job and predictionShift",),
         accepted={METRICS: [{"name": "errors", "errors": {}}, {"name": "slow", "latency": {"slowerThan": "50ms"}}]},
     ),
     Case(
@@ -253,6 +253,13 @@ CASES = (
         {METRICS: [ERRORS, {"name": "scores", "predictionShift": {}, "margin": 2}]},
         ("metric scores is a predictionShift", "take tolerance, margin and objective out", "maxDistance"),
         accepted={METRICS: [ERRORS, {"name": "scores", "predictionShift": {"maxDistance": 0.2}}]},
+    ),
+    Case(
+        "a job with a tolerance",
+        "a job has no tolerance, margin or objective: it says itself what is bad",
+        {METRICS: [{"name": "acceptance", "job": {"image": "checks"}, "tolerance": 2}]},
+        ("metric acceptance is a job", "take tolerance, margin and objective out", "have the Job judge by them"),
+        accepted={METRICS: [{"name": "acceptance", "job": {"image": "checks", "every": "1m", "failureLimit": 2}}]},
     ),
     Case(
         "metrics that take nothing back",
@@ -367,6 +374,9 @@ BOUNDS = (
     ("a role that is none", {f"{COLUMNS}.0.role": "weight"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),
     ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),
+    ("a job without an image", {METRICS: [{"name": "a", "job": {}}]}, "image"),
+    ("a job that runs for no time", {METRICS: [{"name": "a", "job": {"image": "x", "timeout": "0s"}}]}, "timeout"),
+    ("a job that may fail for ever", {METRICS: [{"name": "a", "job": {"image": "x", "failureLimit": 1000}}]}, "failureLimit"),
     ("a distance of more than all", {METRICS: [{"name": "a", "predictionShift": {"maxDistance": 2}}]}, "maxDistance"),
     ("a margin that shows nothing", {METRICS: [{"name": "a", "errors": {}, "margin": 11}]}, "spec.rollout.metrics[0].margin"),
     ("an objective of no bad answer", {METRICS: [{"name": "a", "errors": {}, "objective": {"maxRate": 0}}]}, "maxRate is 0"),
@@ -382,7 +392,11 @@ BOUNDS = (
         {METRICS: [{"name": "a", "prometheus": {**ORDERS, "source": "http://prometheus:9090"}}]},
         "spec.rollout.metrics[0].prometheus.source",
     ),
-    ("a metric of no kind", {METRICS: [{"name": "a"}]}, "metric a has none of errors, latency, prometheus and predictionShift"),
+    (
+        "a metric of no kind",
+        {METRICS: [{"name": "a"}]},
+        "metric a has none of errors, latency, prometheus, job and predictionShift",
+    ),
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),

@@ -19,6 +19,7 @@ from perennial.core.actions import (
     ApplyService,
     ApplyServing,
     CreateJob,
+    CreateMetricJob,
     CreateVersion,
     DeleteJob,
     DeleteRoute,
@@ -68,7 +69,7 @@ class Applier:
         match action:
             case CreateVersion(spec):
                 return await self._create(model_version(meta, spec), meta.uid)
-            case CreateJob():
+            case CreateJob() | CreateMetricJob():
                 version = scene.version(action.version)
                 return await self._create(job(meta.name, version, action), version.meta.uid)
             case DeleteJob(name, uid):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import Duration, SpecModel, cel, rules
+from perennial.api.pods import LocalReference, PodOptions
 
 SlowerThan = Literal[
     "5ms", "10ms", "15ms", "20ms", "25ms", "30ms", "40ms", "50ms", "60ms", "75ms", "100ms", "125ms", "150ms", "200ms", "250ms",
@@ -89,23 +90,53 @@ class PredictionShiftMetric(SpecModel):
     """While the distance is sure to be more than this, no step passes: a person promotes or aborts. Not given: only told."""
 
 
+class JobMetric(PodOptions):
+    """A Job of yours that measures the candidate: once in each step and in the watch, and every so often where that is asked for.
+
+    Exit code 0 is a good measurement; 1 with words in the termination message (/dev/termination-log) is a bad one, for the reason
+    that they give. Everything else (another code, no words, a time-out, an image that cannot be pulled) is no measurement: it is
+    told and tried again, and no step passes meanwhile.
+    """
+
+    image: Annotated[str, Field(min_length=1, max_length=512, examples=["registry/acceptance@sha256:..."])]
+    """What runs. By digest, if it shall be the same for ever."""
+    command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=32)] = []
+    """Its command, if not the image's own."""
+    secret_ref: LocalReference | None = None
+    """A Secret of this namespace, as files under /perennial/secret."""
+    every: Duration | None = None
+    """Measured again so long after a measurement. Not given: once in each step and once in the watch."""
+    timeout: Duration = "5m"
+    """Longest run, queueing not counted."""
+    failure_limit: Annotated[int, Field(ge=0, le=100)] = 0
+    """So many bad measurements of a rollout are let pass; one more takes the candidate back. Not part of falseRollbackRate: how
+    often this one is wrong only you know."""
+
+
 class RolloutMetric(SpecModel):
     """What the candidate is compared with stable on."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
-                "[has(self.errors), has(self.latency), has(self.prometheus), has(self.predictionShift)].exists_one(given, given)",
-                "a rollout metric needs exactly one of errors, latency, prometheus and predictionShift",
-                "'metric %s has %s of errors, latency, prometheus and predictionShift: keep exactly one, e.g. errors: {}'"
-                ".format([self.name, [has(self.errors), has(self.latency), has(self.prometheus), has(self.predictionShift)]"
-                ".exists(given, given) ? 'more than one' : 'none'])",
+                "[has(self.errors), has(self.latency), has(self.prometheus), has(self.job), has(self.predictionShift)]"
+                ".exists_one(given, given)",
+                "a rollout metric needs exactly one of errors, latency, prometheus, job and predictionShift",
+                "'metric %s has %s of errors, latency, prometheus, job and predictionShift: keep exactly one, e.g. errors: {}'"
+                ".format([self.name, [has(self.errors), has(self.latency), has(self.prometheus), has(self.job), "
+                "has(self.predictionShift)].exists(given, given) ? 'more than one' : 'none'])",
             ),
             cel(
                 "!has(self.predictionShift) || !(has(self.margin) || has(self.objective) || has(self.tolerance))",
                 "a predictionShift has no tolerance, margin or objective: it compares scores, not bad answers",
                 "'metric %s is a predictionShift, which compares scores and not bad answers: take tolerance, margin and "
                 "objective out, or give maxDistance in predictionShift'.format([self.name])",
+            ),
+            cel(
+                "!has(self.job) || !(has(self.margin) || has(self.objective) || has(self.tolerance))",
+                "a job has no tolerance, margin or objective: it says itself what is bad",
+                "'metric %s is a job, which says itself what is bad: take tolerance, margin and objective out, and have the Job "
+                "judge by them'.format([self.name])",
             ),
             cel(
                 "!has(self.margin) || self.margin > (has(self.tolerance) ? self.tolerance : has(self.latency) ? 1.25 : 1.0)",
@@ -124,6 +155,8 @@ class RolloutMetric(SpecModel):
     """Count slow answers."""
     prometheus: PrometheusMetric | None = None
     """Compare requests that were counted elsewhere."""
+    job: JobMetric | None = None
+    """Have a Job of yours measure the candidate. It is no comparison: one bad measurement takes the candidate back."""
     prediction_shift: PredictionShiftMetric | None = None
     """Tell how far the candidate's scores are from stable's. It never takes a candidate back: every real retrain moves scores."""
     tolerance: Annotated[float, Field(ge=1, le=10)] | None = None
@@ -151,4 +184,9 @@ class RolloutMetric(SpecModel):
     """Largest share of bad answers of a version by itself. Missed by the candidate alone: a breach. Missed by both: somebody
     else's outage, and nothing is taken back. Not part of falseRollbackRate: a false alarm of its own is as rare again."""
     weight: Annotated[int, Field(ge=1, le=100)] = 1
-    """This metric's share of falseRollbackRate."""
+    """This metric's share of falseRollbackRate; a job and a predictionShift have none."""
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether a test compares the candidate's requests with stable's: it has a share of falseRollbackRate."""
+        return self.job is None and self.prediction_shift is None

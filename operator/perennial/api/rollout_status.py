@@ -116,6 +116,31 @@ class ProvidedCounts(StatusModel):
     """The same in words."""
 
 
+class MetricRuns(StatusModel):
+    """Runs of a metric that a Job measures."""
+
+    name: Annotated[str, Field(max_length=64)]
+    run: int = 0
+    """Of the Job under way, or else of the last one: <name>-v<N>-metric-<run>."""
+    running: bool = False
+    began_at: Timestamp | None = None
+    """When the run under way, or else the last one, began."""
+    ended_at: Timestamp | None = None
+    """When the last one ended."""
+    measured_at: Timestamp | None = None
+    """When the last run began that was a measurement."""
+    passed: int = 0
+    """Good measurements in this rollout."""
+    failed: int = 0
+    """Bad ones."""
+    errors: int = 0
+    """Runs since the last measurement that were none."""
+    reason: Annotated[str, Field(max_length=128)] = ""
+    """Why the last run was no measurement, or does not start; empty: neither."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """The same in words, or what the last measurement said."""
+
+
 MOST_PODS = 512
 """Pods that are followed in a rollout: two arms of 100 replicas, and what an update or an eviction brings beside them."""
 
@@ -167,6 +192,8 @@ class RolloutStatus(StatusModel):
     """Whether `pods` holds a first reading of this rollout."""
     provided: Annotated[list[ProvidedCounts], Field(max_length=8)] = []
     """Of metrics whose requests are counted elsewhere than in the pods."""
+    runs: Annotated[list[MetricRuns], Field(max_length=8)] = []
+    """Of metrics that a Job measures."""
     restarts: Annotated[dict[str, int], Field(max_length=MOST_PODS)] = {}
     """Restarts of the arms' servers as last seen, by UID of the pod."""
     crashes_candidate: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import Mirror
 from perennial_runtime.contract import EvaluateSpec, PrepareSpec, ServeSpec, TrainSpec
@@ -28,6 +29,18 @@ class CreateJob:
     step: Literal["prepare", "train", "evaluate"]
     attempt: int
     input: PrepareSpec | TrainSpec | EvaluateSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMetricJob:
+    """The Job <version>-metric-<run> of a metric, owned by the ModelVersion. Exists: adopted, never re-applied."""
+
+    version: int
+    metric: str
+    run: int
+    job: JobMetric
+    environment: tuple[tuple[str, str], ...]
+    """What it is told, as (variable, value)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,7 @@ class WriteVersionStatus:
 Action = (
     CreateVersion
     | CreateJob
+    | CreateMetricJob
     | DeleteJob
     | ApplyServing
     | ApplyRoute

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perennial.core import objective, providers
+from perennial.core import objective, providers, runs
 from perennial.core.draft import Draft
 from perennial.core.inputs import moved, since
 
@@ -39,6 +39,7 @@ def set_back(draft: Draft) -> None:
         parts = {
             "metrics": objective.moved_by(rollout.metrics, -ahead),
             "provided": providers.moved_by(rollout.provided, -ahead),
+            "runs": runs.moved_by(rollout.runs, -ahead),
         }
         draft.set(rollout=rollout.model_copy(update={**times_of, **parts}))
     if returning is not None:

@@ -1,7 +1,8 @@
 """How a Job of ours stands: an ordered chain of small checks over its pods, from what the API server tells to a reason and words.
 
 Judged by exit code *and* reason of our named containers, now and before (a deadline in back-off hides the real end there): an OOM
-kill of a child leaves exit code 0. `perennial.core.training` turns the reading into the version's records.
+kill of a child leaves exit code 0. `perennial.core.training` turns the reading into the version's records; `perennial.core.runs`
+reads a metric's Jobs by the same checks, its own in front.
 """
 
 from __future__ import annotations
@@ -40,15 +41,19 @@ _CANNOT_START = {
 }
 _SPEAKS = {"prepare": Container.PREPARE, "train": Container.REPORTER, "evaluate": Container.EVALUATE}
 """Whose termination message is the step's answer."""
+METRIC_STEP = "metric"
+"""The step of a Job that measures for a metric (`perennial.core.runs`)."""
+METRIC_CONTAINER = "measure"
 _ORDER = {
+    METRIC_STEP: (METRIC_CONTAINER,),
     "prepare": (Container.PREPARE,),
     "train": (Container.FETCH, Container.TRAIN, Container.REPORTER),
     "evaluate": (Container.EVALUATE,),
 }
 _START_FIX = {
-    "ImageCannotBePulled": "correct spec.training.image or spec.training.imagePullSecrets",
-    "ImageNameInvalid": "correct spec.training.image",
-    "ContainerCannotBeCreated": "correct what it names in spec.training or in this namespace",
+    "ImageCannotBePulled": "correct {field}.image or {field}.imagePullSecrets",
+    "ImageNameInvalid": "correct {field}.image",
+    "ContainerCannotBeCreated": "correct what it names in {field} or in this namespace",
 }
 QUOTA_FIX = "raise the quota or lower the requests"
 
@@ -67,26 +72,26 @@ class Reading:
 
 def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = ()) -> Reading:
     """The first check that has something to say decides. `disruptions` are the UIDs of the pods that were evicted so far."""
-    pod = _newest(job)
+    pod = newest(job)
     checks = (
-        _news_to_come(job, pod),
+        news_to_come(job, pod),
         _complete(job, pod),
         _too_often_disrupted(job, disruptions),
-        _killed_for_memory(job, pod) if job.failed else None,
+        killed_for_memory(job, pod) if job.failed else None,
         _out_of_time(job, pod, timeout),
         _ended_badly(job, pod),
-        _failed_otherwise(job),
-        _cannot_start(job, pod, now),
-        _not_scheduled(job, pod),
+        failed_otherwise(job),
+        cannot_start(job, pod, now),
+        not_scheduled(job, pod),
     )
     return next((reading for reading in checks if reading is not None), Reading("running", "Running"))
 
 
-def _newest(job: Job) -> JobPod | None:
+def newest(job: Job) -> JobPod | None:
     return max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
 
 
-def _news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
+def news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
     """A Job ends after its pods (Kubernetes 1.31 and later), but the watches are not in step: its end may be seen first."""
     if (job.complete or job.failed) and pod is not None and pod.phase in ("Pending", "Running"):
         return Reading("running", "Ended", f"Job {job.name} has ended; what its pod {pod.name} answered has not been seen yet")
@@ -96,10 +101,10 @@ def _news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
 def _complete(job: Job, pod: JobPod | None) -> Reading | None:
     if not job.complete:
         return None
-    killed = _killed_for_memory(job, pod)
+    killed = killed_for_memory(job, pod)
     if killed:
         return killed
-    container = next((c for c in _ours(job, pod) if c.name == _SPEAKS[job.step]), None)
+    container = next((c for c in ours(job, pod) if c.name == _SPEAKS[job.step]), None)
     if container is None:
         return Reading("failed", "ResultLost", f"Job {job.name} completed, but its pod is gone and with it the answer")
     try:
@@ -140,26 +145,25 @@ def _too_often_disrupted(job: Job, disruptions: Collection[str]) -> Reading | No
 def _ended_badly(job: Job, pod: JobPod | None) -> Reading | None:
     if pod is None or pod.disrupted or not (job.failed or pod.phase == "Failed"):
         return None
-    killed = _killed_for_memory(job, pod)
+    killed = killed_for_memory(job, pod)
     if killed:
         return killed
-    for container in _ours(job, pod):
+    for container in ours(job, pod):
         exit_code = container.exit_code if container.state == "terminated" else container.last_exit_code
         if exit_code:
             return _by_exit_code(job, container, exit_code)
     return None
 
 
-def _killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
-    for container in _ours(job, pod):
+def killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
+    for container in ours(job, pod):
         if "OOMKilled" in (container.reason, container.last_reason):
             limit = container.memory_limit or "the node's memory"
-            return Reading(
-                "failed",
-                "OutOfMemory",
-                f"container {container.name} of Job {job.name} was killed for memory: its peak reached its limit, {limit}; "
-                "raise spec.training.resources.limits.memory (prepare and evaluate have at least that) or use less data",
-            )
+            words = f"container {container.name} of Job {job.name} was killed for memory: its peak reached its limit, {limit}; "
+            words += f"raise {_field(job)}.resources.limits.memory"
+            if job.step != METRIC_STEP:
+                words += " (prepare and evaluate have at least that) or use less data"
+            return Reading("failed", "OutOfMemory", words)
     return None
 
 
@@ -189,10 +193,10 @@ def _said(message: str) -> Answer | None:
         return None
 
 
-def _failed_otherwise(job: Job) -> Reading | None:
+def failed_otherwise(job: Job) -> Reading | None:
     if not job.failed:
         return None
-    words = [job.failure_message or "the Job failed", *_pod_words(_newest(job))]
+    words = [job.failure_message or "the Job failed", *_pod_words(newest(job))]
     return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {'; '.join(words)}")
 
 
@@ -201,7 +205,7 @@ def _pod_words(pod: JobPod | None) -> list[str]:
     return [f"pod {pod.name}: {pod.reason}: {pod.message}"] if pod and pod.reason else []
 
 
-def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
+def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
     if pod is None or pod.phase != "Pending":
         return None
     for container in pod.containers:
@@ -209,20 +213,26 @@ def _cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
+        fix = _START_FIX[reason].format(field=_field(job))
         waited = (now - (pod.running_since or pod.scheduled_at or pod.created_at)).total_seconds()
         if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
-            return Reading("running", reason, f"{words}; {_START_FIX[reason]}")
-        return Reading("failed", reason, f"{words} (for {waited:.0f} s); {_START_FIX[reason]}", stop=True)
+            return Reading("running", reason, f"{words}; {fix}")
+        return Reading("failed", reason, f"{words} (for {waited:.0f} s); {fix}", stop=True)
     return None
 
 
-def _not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:
+def not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:
     if pod is None:
         return Reading("running", "PodNotCreated", f"{job.warning}; {QUOTA_FIX}") if job.warning else None
     return Reading("running", "Unschedulable", f"pod {pod.name}: {pod.unschedulable}") if pod.unschedulable else None
 
 
-def _ours(job: Job, pod: JobPod | None) -> Iterator[ContainerState]:
+def _field(job: Job) -> str:
+    """Where the spec says what this Job runs."""
+    return "metrics[].job" if job.step == METRIC_STEP else "spec.training"
+
+
+def ours(job: Job, pod: JobPod | None) -> Iterator[ContainerState]:
     """The step's own containers, in the order in which they run; injected ones are left out."""
     if pod is None:
         return

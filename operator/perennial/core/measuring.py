@@ -11,7 +11,7 @@ from dataclasses import replace
 from perennial.api.evidence import MetricEvidence
 from perennial.api.metrics import RolloutMetric
 from perennial.api.rollout_status import MOST_PODS, MetricState, RolloutStatus
-from perennial.core import analysis, metrics, routers, shift
+from perennial.core import analysis, metrics, routers, runs, shift
 from perennial.core.arms import newly, restarts_of, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
@@ -38,7 +38,7 @@ def evidence_of(observed: Observed, rollout: RolloutStatus) -> tuple[MetricEvide
         analysis.report(state, rollout.planned_seconds, share, "approximate" if state.name in elsewhere else guarantee)
         for state in rollout.metrics
     )
-    return (*compared, *shift.evidence_of(rollout))
+    return (*compared, *runs.evidence_of(rollout), *shift.evidence_of(rollout))
 
 
 def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
@@ -131,14 +131,19 @@ def weights(rollout: RolloutStatus) -> tuple[tuple[int, int], ...]:
 
 def judged(observed: Observed, rollout: RolloutStatus) -> list[MetricState]:
     """The tests that still count: one whose metric was taken out of the spec stands still, and holds nothing up."""
-    wished = {metric.name for metric in observed.spec.rollout.metrics if metric.prediction_shift is None}
+    wished = {metric.name for metric in observed.spec.rollout.metrics if metric.is_compared}
     return [state for state in rollout.metrics if state.name in wished]
+
+
+def is_judged(observed: Observed, rollout: RolloutStatus) -> bool:
+    """Whether anything that this rollout began with can still take the candidate back."""
+    return bool(judged(observed, rollout)) or runs.is_judged(observed.spec.rollout.metrics, rollout)
 
 
 def _advance(
     observed: Observed, rollout: RolloutStatus, state: MetricState, wish: RolloutMetric | None, look: analysis.Look
 ) -> MetricState:
-    if wish is None or wish.prediction_shift is not None:  # a shift of this name never takes a candidate back
+    if wish is None or not wish.is_compared:  # one of this name that is no comparison any more
         return state.model_copy(update={"margin": None, "objective": None})
     if wish.prometheus is not None:  # `perennial.core.providers` counts it
         return state

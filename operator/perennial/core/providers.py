@@ -9,7 +9,7 @@ block that spans the change is dropped. Counters that fall, or that do not fit t
 intervals nothing is compared: a series that was lost for one scrape is back by then, and what it had counted is not new.
 
 A problem of a provider says nothing about the candidate. While there is one, or while nothing was counted at this weight, no
-step passes (`lacking`); at the step's deadline that is too little data.
+step passes (`perennial.core.elsewhere`); at the step's deadline that is too little data.
 """
 
 from __future__ import annotations
@@ -99,25 +99,8 @@ def moved_by(entries: Iterable[ProvidedCounts], seconds: float) -> list[Provided
     return [entry.model_copy(update={name: moved(getattr(entry, name), seconds) for name in times}) for entry in entries]
 
 
-def lacking(observed: Observed, rollout: RolloutStatus) -> str:
-    """Why a provider's metric says nothing about this step yet; empty when each says something."""
-    return "; ".join(finding.message for finding in _each(observed, rollout) if finding.status is not True)
-
-
 def findings(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, ...]:
-    """Condition MetricsAnswered, where there is a metric of a provider: a problem before one that only waits."""
-    each = _each(observed, rollout)
-    if not each:
-        return ()
-    open_ = sorted((one for one in each if one.status is not True), key=lambda one: one.status is None)
-    if not open_:
-        return each[:1]
-    worst = open_[0]
-    return (Finding(worst.type, worst.status, worst.reason, "; ".join(one.message for one in open_)),)
-
-
-def _each(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, ...]:
-    """A finding for each metric that the spec still has."""
+    """For each metric of a provider that the spec still has, whether it says anything about this step."""
     names = {metric.name for metric in observed.spec.rollout.metrics if metric.prometheus is not None}
     return tuple(_finding(observed, rollout, entry) for entry in rollout.provided if entry.name in names)
 

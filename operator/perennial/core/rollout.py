@@ -14,11 +14,11 @@ from perennial.api.base import seconds
 from perennial.api.evidence import MetricEvidence
 from perennial.api.rollout import Rollout, Watch
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import analysis, objective, providers, routers, shift, shortfall
+from perennial.core import analysis, elsewhere, objective, providers, routers, runs, shift, shortfall
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
-from perennial.core.measuring import evidence_of, judged, measure, resumed, tolerance_of, unreachable, with_crashes
+from perennial.core.measuring import evidence_of, is_judged, judged, measure, resumed, tolerance_of, unreachable, with_crashes
 from perennial.core.observed import Observed, Workload
 
 SAVE_SECONDS = 10.0
@@ -52,9 +52,9 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
     """
     wish = observed.spec.rollout
     planned = sum(seconds(step.hold) for step in wish.steps) + (seconds(wish.watch.for_) if wish.watch else 0.0)
-    compared = [metric for metric in wish.metrics if metric.prediction_shift is None]
+    compared = [metric for metric in wish.metrics if metric.is_compared]
     weights = {metric.name: float(metric.weight) for metric in compared}
-    alphas = analysis.split_alpha(wish.false_rollback_rate, weights, shadow=shadowed)
+    alphas = analysis.split_alpha(wish.false_rollback_rate, weights, shadow=shadowed) if compared else {}
     now = stamp(observed.now)
     return RolloutStatus(
         candidate=candidate,
@@ -72,13 +72,14 @@ def begin(observed: Observed, candidate: int, stable: int, shadowed: bool = Fals
         ],
         shifts=shift.begin(wish.metrics),
         provided=providers.begin(wish.metrics),
+        runs=runs.begin(observed, candidate),
         restarts={**restarts_of(workload_of(observed, candidate)), **restarts_of(workload_of(observed, stable))},
     )
 
 
 def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Course:
     """One pass: crashes, readiness, measurement, verdict, and the next weight, which is not taken while the rollout `waits`."""
-    looked = look(observed, rollout)
+    before, looked = rollout, look(observed, rollout)
     if isinstance(looked, Course):
         return looked
     rollout, finding, clear = looked
@@ -87,8 +88,8 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    findings = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
-    return Course(rollout, findings=(*findings, *providers.findings(observed, rollout)), evidence=evidence_of(observed, rollout))
+    waiting = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
+    return _going_on(observed, before, rollout, waiting)
 
 
 def watch(observed: Observed, rollout: RolloutStatus) -> Course:
@@ -99,16 +100,22 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     moved = _keep_stable_ready(observed, rollout)
     if moved is not None:
         return moved
-    looked = look(observed, rollout)
+    before, looked = rollout, look(observed, rollout)
     if isinstance(looked, Course):
         return looked
     rollout, finding, _ = looked
     wish = observed.spec.rollout.watch
     over = wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_)
     if over and not rollout.breach and not observed.spec.paused and not objective.holds_watch(rollout):
-        words = _watch_words(wish, rollout, providers.lacking(observed, rollout))
+        words = _watch_words(wish, rollout, elsewhere.lacking(observed, rollout))
         return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(observed, rollout), True)
-    return Course(rollout, findings=(finding, *providers.findings(observed, rollout)), evidence=evidence_of(observed, rollout))
+    return _going_on(observed, before, rollout, (finding,))
+
+
+def _going_on(observed: Observed, before: RolloutStatus, rollout: RolloutStatus, findings: tuple[Finding, ...]) -> Course:
+    """Neither passed nor breached."""
+    told = (*findings, *elsewhere.findings(observed, rollout))
+    return Course(rollout, findings=told, evidence=evidence_of(observed, rollout), changed=runs.decided(before, rollout))
 
 
 def _watch_words(wish: Watch | None, rollout: RolloutStatus, lacking: str) -> str:
@@ -147,9 +154,9 @@ def look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutSt
         return unready
     before = rollout
     rollout, finding = measure(observed, rollout)
-    if rollout.phase != "Shadow":
-        rollout = providers.measure(observed, rollout)
+    rollout = elsewhere.measure(observed, rollout)
     rollout, missed = objective.judged(observed, rollout, finding.status is True)
+    missed = missed or runs.breach(observed, rollout)
     verdicts = [analysis.judge(state.name, resumed(rollout, state), state.alpha) for state in judged(observed, rollout)]
     breach = next((verdict for verdict in verdicts if isinstance(verdict, analysis.Breach)), missed)
     if breach and not rollout.breach:
@@ -281,7 +288,7 @@ def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, c
         case "wait":
             return None
         case "promote":
-            if not shortfall.margins_shown(observed, rollout) or not judged(observed, rollout):
+            if not shortfall.margins_shown(observed, rollout) or not is_judged(observed, rollout):
                 return None
             passed = _pass(observed, rollout, finding)
             return passed if passed.outcome == "continue" else replace(passed, message=f"{words}; onTooLittleData is promote")

@@ -31,7 +31,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
     if wish.shadow is None:
         return rollout.begin(observed, candidate, stable)
     planned = seconds(wish.shadow.hold)
-    judged = [metric for metric in wish.metrics if metric.prometheus is None and metric.prediction_shift is None]
+    judged = [metric for metric in wish.metrics if metric.prometheus is None and metric.is_compared]
     weights = {metric.name: float(metric.weight) for metric in judged}
     alphas = analysis.shadow_alpha(wish.false_rollback_rate, weights) if judged else {}
     return rollout.begin(observed, candidate, stable, shadowed=True).model_copy(
@@ -44,6 +44,7 @@ def begin(observed: Observed, candidate: int, stable: int) -> RolloutStatus:
                 for metric in judged
             ],
             "provided": [],
+            "runs": [],
             "shifts": [],
         }
     )

@@ -8,10 +8,10 @@ from typing import Literal
 from perennial.api.base import seconds
 from perennial.api.metrics import RolloutMetric
 from perennial.api.rollout_status import MetricState, RolloutStatus
-from perennial.core import analysis, objective, providers, shift
+from perennial.core import analysis, elsewhere, objective, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
-from perennial.core.measuring import judged, resumed
+from perennial.core.measuring import is_judged, judged, resumed
 from perennial.core.observed import Observed
 
 
@@ -30,10 +30,10 @@ def lacks(observed: Observed, rollout: RolloutStatus) -> tuple[Lack, ...]:
     few = Lack("TooFewRequests", f"the candidate has to answer {needed} requests in it and answered {answered}")
     suspicions = [Lack("Suspicion", f"{name}: {words}") for name, words in _suspicions(observed, rollout).items()]
     margins = [Lack("MarginNotShown", f"{name}: {words}") for name, words in _margins(observed, rollout).items()]
-    silent = [Lack("MetricsNotAnswered", words)] if (words := providers.lacking(observed, rollout)) else []
+    silent = [Lack("MetricsNotAnswered", words)] if (words := elsewhere.lacking(observed, rollout)) else []
     shifted = [Lack("PredictionsShifted", words) for words in shift.pauses(observed, rollout)]
     words = "no metric that this rollout began with is in the spec any more: abort and retrain, or promote it unjudged"
-    none = [] if judged(observed, rollout) else [Lack("NothingJudged", words)]
+    none = [] if is_judged(observed, rollout) else [Lack("NothingJudged", words)]
     return (*none, *([few] if answered < needed else []), *suspicions, *margins, *silent, *shifted)
 
 

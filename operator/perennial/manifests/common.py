@@ -23,6 +23,7 @@ OPERATOR_LABEL = f"{GROUP}/operator"
 VERSION_LABEL = f"{GROUP}/version"
 STEP_LABEL = f"{GROUP}/step"
 ROLE_LABEL = f"{GROUP}/role"
+METRIC_LABEL = f"{GROUP}/metric"
 RENDERED_ANNOTATION = f"{GROUP}/rendered"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "perennial"}
 

@@ -1,4 +1,4 @@
-"""A version's three Jobs: prepare, train and evaluate.
+"""A version's Jobs: prepare, train and evaluate, and those that measure it for a metric.
 
 Every attempt is a Job of its own (backoffLimit 0, the operator counts); evictions cost no attempt (Ignore comes first). The
 deadline is the pod's, not the Job's: the Job's would delete the pod and the evidence. Read back by `perennial.adapters.observe`.
@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from perennial.api.base import seconds
 from perennial.api.training import Training
-from perennial.core.actions import CreateJob
+from perennial.core.actions import CreateJob, CreateMetricJob
 from perennial.core.inputs import job_name
+from perennial.core.jobs import METRIC_CONTAINER, METRIC_STEP
 from perennial.core.observed import Version
 from perennial.manifests.common import (
     MANAGED_BY,
+    METRIC_LABEL,
     ROLE_LABEL,
     STEP_LABEL,
     Manifest,
@@ -57,6 +59,9 @@ _STEP_RESOURCES = resources("250m", "512Mi", "2", "2Gi")
 _FETCH_RESOURCES = resources("50m", "128Mi", "1", "512Mi")
 _REPORTER_RESOURCES = resources("20m", "96Mi", "500m", "512Mi")
 _TRAIN_RESOURCES = resources("500m", "512Mi", "2", "4Gi")
+_METRIC_RESOURCES = resources("50m", "64Mi", "1", "512Mi")
+METRIC_SECRET_PATH = "/perennial/secret"
+METRIC_GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,12 @@ class _Pod:
     """Containers whose exit code 64 ends the Job at once."""
 
 
-def job(model: str, version: Version, action: CreateJob) -> Manifest:
-    """The Job of one attempt of a step."""
+def job(model: str, version: Version, action: CreateJob | CreateMetricJob) -> Manifest:
+    """The Job of one attempt of a step, or of one run of a metric."""
+    return _step_job(model, version, action) if isinstance(action, CreateJob) else _metric_job(model, version, action)
+
+
+def _step_job(model: str, version: Version, action: CreateJob) -> Manifest:
     namespace = version.meta.namespace
     training = version.spec.training
     pod = _train(version, action) if action.step == "train" else _own(version, action)
@@ -86,18 +95,56 @@ def job(model: str, version: Version, action: CreateJob) -> Manifest:
     }
     if pod.init:
         template["initContainers"] = pod.init
+    name = job_name(model, action.version, action.step, action.attempt)
+    return _job(
+        metadata(name, namespace, version_owner(version), labels),
+        {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
+        pod.watched,
+    )
+
+
+def _metric_job(model: str, version: Version, action: CreateMetricJob) -> Manifest:
+    """One container of the user's, without credentials but those of its own Secret."""
+    wish = action.job
+    labels = {
+        **version_labels(model, action.version),
+        STEP_LABEL: METRIC_STEP,
+        ROLE_LABEL: "measure",
+        METRIC_LABEL: action.metric,
+        **MANAGED_BY,
+    }
+    secret = wish.secret_ref
+    mounts = [mount("secret", METRIC_SECRET_PATH, read_only=True)] if secret else []
+    wanted = resources_of(wish.resources, _METRIC_RESOURCES)
+    measure = with_env(container(METRIC_CONTAINER, wish.image, mounts, wanted), dict(action.environment))
+    template: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": METRIC_GRACE_SECONDS,
+        "activeDeadlineSeconds": max(1, int(seconds(wish.timeout))),
+        **pod_spec(wish),
+        **placement(wish),
+        "containers": [{**measure, "command": list(wish.command)} if wish.command else measure],
+        "volumes": [*([secret_volume("secret", secret.name)] if secret else []), empty_dir("tmp")],
+    }
+    name = job_name(model, action.version, METRIC_STEP, action.run)
+    return _job(
+        metadata(name, version.meta.namespace, version_owner(version), labels),
+        {"metadata": {"labels": {**wish.pod_labels, **labels}}, "spec": template},
+    )
+
+
+def _job(meta: Manifest, template: Manifest, watched: Sequence[str] = ()) -> Manifest:
+    """One pod, tried once; `watched` are the containers whose exit code 64 ends the Job at once."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": metadata(
-            job_name(model, action.version, action.step, action.attempt), namespace, version_owner(version), labels
-        ),
+        "metadata": meta,
         "spec": {
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
-            "podFailurePolicy": {"rules": _failure_rules(pod.watched)},
-            "template": {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
+            "podFailurePolicy": {"rules": _failure_rules(watched)},
+            "template": template,
         },
     }
 

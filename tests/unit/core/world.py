@@ -10,6 +10,7 @@ from typing import Any
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
 from perennial.core import actions
 from perennial.core.inputs import job_name, version_name
+from perennial.core.jobs import METRIC_STEP
 from perennial.core.observed import (
     ContainerState,
     Defaults,
@@ -116,6 +117,8 @@ class World:
     """By version, the scores by bin that each second brings."""
     answer: Callable[[str, int, actions.CreateJob], Answer | Job | None] | None = None
     """What a Job answers; None: the usual. Returning a Job puts that Job instead."""
+    measure: Callable[[actions.CreateMetricJob, datetime], Job] | None = None
+    """What a Job of a metric comes to as soon as it is made; None: it is under way for ever."""
 
     def observed(self) -> Observed:
         """What a pass sees."""
@@ -242,6 +245,8 @@ class World:
                 self._create_version(action)
             case actions.CreateJob():
                 self._create_job(action)
+            case actions.CreateMetricJob():
+                self._create_metric_job(action)
             case actions.DeleteJob(name=name):
                 self.jobs.pop(name, None)
                 self.deleted.append(name)
@@ -283,6 +288,14 @@ class World:
         said = self.answer(action.step, action.version, action) if self.answer else None
         job = said if isinstance(said, Job) else finished(action, said or usual(action), self.now)
         self.jobs[name] = replace(job, name=name, version=action.version, step=action.step, attempt=action.attempt)
+
+    def _create_metric_job(self, action: actions.CreateMetricJob) -> None:
+        name = job_name("delays", action.version, METRIC_STEP, action.run)
+        if name not in self.jobs:
+            self.created.append(name)
+            job = self.measure(action, self.now) if self.measure else Job("", "", 0, "", 0, self.now)
+            named = {"name": name, "uid": f"uid-{name}", "version": action.version, "step": METRIC_STEP, "attempt": action.run}
+            self.jobs[name] = replace(job, **named)  # type: ignore[arg-type]
 
     def _scale(self, version: int, replicas: int) -> None:
         old = self.workloads.get(version)

@@ -12,8 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
-from perennial.core.actions import ApplyServing, CreateJob, Event
+from perennial.core.actions import ApplyServing, CreateJob, CreateMetricJob, Event
 from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.event import event
 from perennial.manifests.jobs import job
@@ -89,6 +90,15 @@ def version(training: dict[str, Any] | None = None) -> Version:
 PREPARE = PrepareSpec("delays-v2", "v2", "s3://store/flights/d1", "s3://flights/2013/", (Column("hour", "feature"),), 0.2, 1000)
 TRAIN = TrainSpec("delays-v2", "v2", 1, "s3://store/flights/d1", "t", "s", 7, algorithm="gradient-boosting")
 EVALUATE = EvaluateSpec("delays-v2", "v2", "s3://store/flights/d1", "m", "p", "t", "h", "s", 1e-4, (GateSpec("roc_auc", 0.7),), 7)
+MEASURE = JobMetric.model_validate(
+    {
+        "image": "registry.example/checks@sha256:5",
+        "command": ["python", "check.py"],
+        "secretRef": {"name": "warehouse"},
+        "timeout": "2m",
+        "podLabels": {"team": "risk", "perennial.dev/metric": "not-this"},
+    }
+)
 SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
 
 
@@ -100,6 +110,9 @@ def render() -> dict[str, Manifest]:
         "job-train-recipe": job("delays", version(), CreateJob(2, "train", 1, TRAIN)),
         "job-train-image": job("delays", version(THEIRS), CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None))),
         "job-evaluate": job("delays", version(), CreateJob(2, "evaluate", 1, EVALUATE)),
+        "job-metric": job(
+            "delays", version(), CreateMetricJob(2, "acceptance", 3, MEASURE, (("PERENNIAL_CANDIDATE", "delays-v2"),))
+        ),
         "deployment": deployment,
         "service": service,
         "service-of-the-model": model_service(META),
