@@ -262,6 +262,20 @@ CASES = (
         accepted={METRICS: [{"name": "acceptance", "job": {"image": "checks", "every": "1m", "failureLimit": 2}}]},
     ),
     Case(
+        "a job that runs all the time",
+        "a job's every must be at least 10s",
+        {METRICS: [{"name": "acceptance", "job": {"image": "checks", "every": "9s"}}]},
+        ("rollout.metrics[0].job.every", "a job's every is 9s", "take at least 10s"),
+        accepted={METRICS: [{"name": "acceptance", "job": {"image": "checks", "every": "10s"}}]},
+    ),
+    Case(
+        "a shadow that nothing judges",
+        "rollout.shadow needs a metric that mirrored requests can be judged by: add {name: errors, errors: {}}",
+        {"spec.rollout.shadow": {"hold": "1m"}, METRICS: [{"name": "acceptance", "job": {"image": "checks"}}]},
+        ("spec.rollout", "rollout.shadow needs a metric"),
+        accepted={"spec.rollout.shadow": {"hold": "1m"}, METRICS: [{"name": "slow", "latency": {"slowerThan": "50ms"}}]},
+    ),
+    Case(
         "metrics that take nothing back",
         "rollout.metrics needs one that can take a candidate back, e.g. {name: errors, errors: {}}: a predictionShift cannot",
         {METRICS: [{"name": "scores", "predictionShift": {}}]},

@@ -104,10 +104,24 @@ class JobMetric(PodOptions):
     """Its command, if not the image's own."""
     secret_ref: LocalReference | None = None
     """A Secret of this namespace, as files under /perennial/secret."""
-    every: Duration | None = None
-    """Measured again so long after a measurement. Not given: once in each step and once in the watch."""
+    every: (
+        Annotated[
+            Duration,
+            Field(
+                json_schema_extra=rules(
+                    cel(
+                        "duration(self) >= duration('10s')",
+                        "a job's every must be at least 10s",
+                        "'a job\\'s every is %s: each run makes a pod; take at least 10s'.format([self])",
+                    )
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """Measured again so long after a run; at least 10s. Not given: once in each step and once in the watch."""
     timeout: Duration = "5m"
-    """Longest run, queueing not counted."""
+    """Longest run, from when its pod got a node: pulling the image counts, waiting for room does not."""
     failure_limit: Annotated[int, Field(ge=0, le=100)] = 0
     """So many bad measurements of a rollout are let pass; one more takes the candidate back. Not part of falseRollbackRate: how
     often this one is wrong only you know."""
@@ -156,7 +170,8 @@ class RolloutMetric(SpecModel):
     prometheus: PrometheusMetric | None = None
     """Compare requests that were counted elsewhere."""
     job: JobMetric | None = None
-    """Have a Job of yours measure the candidate. It is no comparison: one bad measurement takes the candidate back."""
+    """Have a Job of yours measure the candidate. It is no comparison: one bad measurement more than failureLimit takes the
+    candidate back."""
     prediction_shift: PredictionShiftMetric | None = None
     """Tell how far the candidate's scores are from stable's. It never takes a candidate back: every real retrain moves scores."""
     tolerance: Annotated[float, Field(ge=1, le=10)] | None = None

@@ -55,7 +55,12 @@ class Rollout(SpecModel):
                 "rollout.steps must have rising weights",
                 "'rollout.steps have the weights %s: each must be more than the one before it'"
                 ".format([self.steps.map(step, step.weight)])",
-            )
+            ),
+            cel(
+                "!has(self.shadow) || !has(self.metrics)"
+                " || self.metrics.exists(metric, has(metric.errors) || has(metric.latency))",
+                "rollout.shadow needs a metric that mirrored requests can be judged by: add {name: errors, errors: {}}",
+            ),
         )
     )
 
@@ -77,8 +82,9 @@ class Rollout(SpecModel):
     on_breach: Literal["rollback", "pause"] = "rollback"
     """pause: weights stay as they are, a condition and an event tell it, and a person promotes or aborts."""
     on_too_little_data: Literal["wait", "promote", "abort"] = "wait"
-    """What happens at a step's deadline when the candidate has not answered minimumRequests. promote takes the step all the same;
-    abort ends the rollout and quarantines nothing. A step that is in suspicion waits, whatever stands here."""
+    """What happens at a step's deadline when the candidate has not answered minimumRequests, or when a source or a Job has not
+    said anything about it. promote takes the step all the same; abort ends the rollout and quarantines nothing. A step that is in
+    suspicion waits, whatever stands here."""
     dispersion_guard: bool = False
     """For answers that fail in bursts: every test believes its evidence less, by as much as stable's bad answers vary more than
     independent ones. Harm is found later. Always on without serving.route."""

@@ -135,10 +135,20 @@ class MetricRuns(StatusModel):
     """Bad ones."""
     errors: int = 0
     """Runs since the last measurement that were none."""
+    job: Digest = ""
+    """Of the job in the spec that the run under way, or else the last one, was made by."""
+    said: Annotated[str, Field(max_length=1024)] = ""
+    """What the last measurement said."""
+    bad: Annotated[str, Field(max_length=1024)] = ""
+    """What the last bad one said."""
     reason: Annotated[str, Field(max_length=128)] = ""
-    """Why the last run was no measurement, or does not start; empty: neither."""
-    message: Annotated[str, Field(max_length=1024)] = ""
-    """The same in words, or what the last measurement said."""
+    """Why the last run was no measurement; empty: it was one."""
+    problem: Annotated[str, Field(max_length=1024)] = ""
+    """The same in words."""
+    waits_for: Annotated[str, Field(max_length=128)] = ""
+    """Why the run under way does not start; empty: it does."""
+    waits: Annotated[str, Field(max_length=1024)] = ""
+    """The same in words."""
 
 
 MOST_PODS = 512

@@ -9,10 +9,11 @@ from __future__ import annotations
 from perennial.api.base import seconds
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.v1alpha1 import Quarantine
-from perennial.core import arms, measuring, objective, providers, rollout, routers, shadow, training, watch, window
+from perennial.core import arms, elsewhere, measuring, objective, providers, rollout, routers, shadow, training, watch, window
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
+from perennial.core.jobs import METRIC_STEP
 from perennial.core.observed import Version
 from perennial.core.returns import start as start_return
 from perennial_runtime.contract import Champion
@@ -49,7 +50,8 @@ def stop_jobs(draft: Draft) -> None:
     """Running Jobs of a superseded version are deleted; Jobs that ended keep their evidence."""
     for job in draft.observed.jobs:
         version = draft.versions.get(job.version)
-        if version and version.status.state == "Superseded" and not (job.complete or job.failed):
+        ended = job.complete or job.failed or job.step == METRIC_STEP  # those are for `runs` to delete
+        if version and version.status.state == "Superseded" and not ended:
             draft.before.append(DeleteJob(job.name, job.uid))
 
 
@@ -217,8 +219,11 @@ def _watch(draft: Draft, before: RolloutStatus) -> None:
 
 def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Course) -> None:
     """What every pass of a rollout leaves: its state, what it found, its evidence; and the return after a breach."""
-    lasting = (*rollout.breached(course.rollout), *objective.findings(course.rollout)) if course.outcome == "continue" else ()
-    draft.findings.extend([*course.findings, *lasting])
+    draft.findings.extend(course.findings)
+    if course.outcome == "continue":
+        draft.findings.extend(rollout.breached(course.rollout))
+        draft.findings.extend(objective.findings(course.rollout))
+        draft.findings.extend(elsewhere.findings(draft.observed, course.rollout))
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)

@@ -6,8 +6,9 @@ What one of them lacks holds up every step, and is told in one condition, Metric
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import providers, runs
+from perennial.core import providers, routers, runs
 from perennial.core.conditions import Finding
+from perennial.core.measuring import weights
 from perennial.core.observed import Observed
 
 
@@ -15,7 +16,8 @@ def measure(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
     """The rollout with what was measured elsewhere since its last look. In a shadow nothing is."""
     if rollout.phase == "Shadow":
         return rollout
-    return runs.measure(observed, providers.measure(observed, rollout))
+    rollout = providers.measure(observed, rollout)
+    return runs.measure(observed, rollout, routers.carried(observed, rollout, dict(weights(rollout))).reached)
 
 
 def lacking(observed: Observed, rollout: RolloutStatus) -> str:

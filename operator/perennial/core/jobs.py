@@ -78,7 +78,7 @@ def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = (
         _complete(job, pod),
         _too_often_disrupted(job, disruptions),
         killed_for_memory(job, pod) if job.failed else None,
-        _out_of_time(job, pod, timeout),
+        out_of_time(job, pod, timeout),
         _ended_badly(job, pod),
         failed_otherwise(job),
         cannot_start(job, pod, now),
@@ -96,6 +96,18 @@ def news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
     if (job.complete or job.failed) and pod is not None and pod.phase in ("Pending", "Running"):
         return Reading("running", "Ended", f"Job {job.name} has ended; what its pod {pod.name} answered has not been seen yet")
     return None
+
+
+def has_ended(job: Job) -> bool:
+    """Its pod ends first: for a moment the Job itself does not say so yet. A disrupted pod is no end, another one comes."""
+    pod = newest(job)
+    return job.complete or job.failed or (pod is not None and pod.phase in ("Succeeded", "Failed") and not pod.disrupted)
+
+
+def exit_of(container: ContainerState) -> tuple[int | None, str]:
+    """(exit code, termination message) of its end, now or before."""
+    code = container.exit_code if container.state == "terminated" else container.last_exit_code
+    return code, container.message or container.last_message
 
 
 def _complete(job: Job, pod: JobPod | None) -> Reading | None:
@@ -126,12 +138,17 @@ def _from_answer(job: Job, answer: Answer) -> Reading:
             return Reading("succeeded", "Completed", "", answer)
 
 
-def _out_of_time(job: Job, pod: JobPod | None, timeout: str) -> Reading | None:
+def out_of_time(job: Job, pod: JobPod | None, timeout: str) -> Reading | None:
+    """The pod's deadline is over; it counts from when the pod got its node, so an image may have taken all of it."""
     if pod is None or pod.reason != "DeadlineExceeded":
         return None
+    waiting = [container for container in ours(job, pod) if container.state == "waiting" and not container.last_reason]
     words = f"the {job.step} pod {pod.name} ran longer than {timeout} and was ended"
-    if job.step == "train":
-        words += "; raise spec.training.timeout or make the training shorter"
+    if waiting and len(waiting) == len(list(ours(job, pod))):
+        said = next((f": {one.reason}: {one.message}" for one in waiting if one.reason), "")
+        words = f"the {job.step} pod {pod.name} had not started after {timeout}{said}"
+    if job.step in ("train", METRIC_STEP):
+        words += f"; raise {_field(job)}.timeout or make the {'training' if job.step == 'train' else 'measurement'} shorter"
     return Reading("failed", "TimedOut", words)
 
 
@@ -149,9 +166,9 @@ def _ended_badly(job: Job, pod: JobPod | None) -> Reading | None:
     if killed:
         return killed
     for container in ours(job, pod):
-        exit_code = container.exit_code if container.state == "terminated" else container.last_exit_code
+        exit_code, message = exit_of(container)
         if exit_code:
-            return _by_exit_code(job, container, exit_code)
+            return _by_exit_code(job, container, exit_code, message)
     return None
 
 
@@ -167,8 +184,7 @@ def killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
     return None
 
 
-def _by_exit_code(job: Job, container: ContainerState, exit_code: int) -> Reading:
-    message = container.message or container.last_message
+def _by_exit_code(job: Job, container: ContainerState, exit_code: int, message: str) -> Reading:
     answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):

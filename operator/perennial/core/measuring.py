@@ -33,9 +33,9 @@ def evidence_of(observed: Observed, rollout: RolloutStatus) -> tuple[MetricEvide
     """The tests of each metric in numbers and words, as they stand, with what each is worth."""
     share = None if rollout.phase == "Shadow" else rollout.weight / 100
     guarantee = routers.guarantee_of(observed.spec)
-    elsewhere = {entry.name for entry in rollout.provided}
+    provided = {entry.name for entry in rollout.provided}
     compared = tuple(
-        analysis.report(state, rollout.planned_seconds, share, "approximate" if state.name in elsewhere else guarantee)
+        analysis.report(state, rollout.planned_seconds, share, "approximate" if state.name in provided else guarantee)
         for state in rollout.metrics
     )
     return (*compared, *runs.evidence_of(rollout), *shift.evidence_of(rollout))

@@ -156,8 +156,8 @@ def events(before: RolloutStatus, after: RolloutStatus) -> tuple[tuple[Literal["
 def _counted_at(observed: Observed, rollout: RolloutStatus, state: MetricState, *, measured: bool) -> datetime | None:
     """The time until which the metric's requests are counted. A source that is read seldom, or not at all, is behind the pods;
     where stable gets no requests there is nothing to wait for."""
-    elsewhere = any(metric.name == state.name and metric.prometheus is not None for metric in observed.spec.rollout.metrics)
-    if not elsewhere or rollout.stable_away:
+    provided = any(metric.name == state.name and metric.prometheus is not None for metric in observed.spec.rollout.metrics)
+    if not provided or rollout.stable_away:
         return observed.now if measured else None
     entry = next((entry for entry in rollout.provided if entry.name == state.name), None)
     return moment(entry.at) if entry is not None and entry.at is not None and not entry.reason else None

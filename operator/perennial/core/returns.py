@@ -81,7 +81,7 @@ def start(draft: Draft, target: int, reason: Literal["Pinned", "Requested", "Bre
     draft.set(rollout=None)
     if under_way is not None and candidate is not None and draft.state(candidate) not in FINAL:
         draft.set(candidate=None, ended=candidate)
-        draft.finish(candidate, "Superseded", f"its rollout ended when a person returned to v{target}")
+        draft.finish(candidate, "Superseded", f"its rollout ended with the return to v{target}: {_WHY[reason]}")
 
 
 def carry_out(draft: Draft) -> None:

@@ -88,8 +88,9 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    waiting = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
-    return _going_on(observed, before, rollout, waiting)
+    findings = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
+    evidence = evidence_of(observed, rollout)
+    return Course(rollout, findings=findings, evidence=evidence, changed=runs.decided(before, rollout))
 
 
 def watch(observed: Observed, rollout: RolloutStatus) -> Course:
@@ -109,21 +110,17 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     if over and not rollout.breach and not observed.spec.paused and not objective.holds_watch(rollout):
         words = _watch_words(wish, rollout, elsewhere.lacking(observed, rollout))
         return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(observed, rollout), True)
-    return _going_on(observed, before, rollout, (finding,))
-
-
-def _going_on(observed: Observed, before: RolloutStatus, rollout: RolloutStatus, findings: tuple[Finding, ...]) -> Course:
-    """Neither passed nor breached."""
-    told = (*findings, *elsewhere.findings(observed, rollout))
-    return Course(rollout, findings=told, evidence=evidence_of(observed, rollout), changed=runs.decided(before, rollout))
+    evidence = evidence_of(observed, rollout)
+    return Course(rollout, findings=(finding,), evidence=evidence, changed=runs.decided(before, rollout))
 
 
 def _watch_words(wish: Watch | None, rollout: RolloutStatus, lacking: str) -> str:
     if wish is None:
         return "the watch was taken out of the spec"
+    bad = runs.let_pass(rollout)
     if not rollout.step_candidate_requests:
-        return f"in the {wish.for_} after it nothing could be measured"
-    return f"no evidence of harm in the {wish.for_} after it{lacking and f'; {lacking}'}"
+        return f"in the {wish.for_} after it no request could be measured{bad and f'; {bad}'}"
+    return f"no evidence of harm in the {wish.for_} after it{bad and f', but {bad}'}{lacking and f'; {lacking}'}"
 
 
 def watched(observed: Observed, rollout: RolloutStatus, hold_back: int) -> RolloutStatus:
@@ -194,7 +191,8 @@ def _keep_stable_ready(observed: Observed, rollout: RolloutStatus) -> Course | N
     pods = ready_pods(workload_of(observed, rollout.stable), observed.now, READY_SECONDS if rollout.stable_away else 0.0)
     if bool(pods) is not rollout.stable_away:
         return None
-    changed = rollout.model_copy(update={"stable_away": not rollout.stable_away, "settled": False})
+    update = {"stable_away": not rollout.stable_away, "settled": False, "runs": runs.dropped(rollout)}
+    changed = rollout.model_copy(update=update)
     return Course(changed, changed=True, wake_after=CHANGED_SECONDS)
 
 
@@ -218,7 +216,7 @@ def _take_away(observed: Observed, rollout: RolloutStatus, workload: Workload | 
     """The candidate lost its last ready pod. One that does so again and again will never pass a step, and harms each time."""
     flaps = rollout.flaps + (rollout.phase != "Watch")
     update = {"withheld": True, "settled": False, "step_started_at": None, "not_ready_since": stamp(observed.now), "flaps": flaps}
-    away = rollout.model_copy(update=update)
+    away = rollout.model_copy(update={**update, "runs": runs.dropped(rollout)})
     if flaps >= FLAPS and not rollout.breach:
         words = f"the candidate lost all its ready pods {flaps} times in this rollout: {why_not_ready(workload)}"
         return _breach(observed, away, analysis.Breach("CanaryNotReady", words))
@@ -281,7 +279,9 @@ def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, c
     limit = deadline_seconds(wish, rollout.step)
     missing = shortfall.lacks(observed, rollout)
     early = since(observed.now, rollout.step_entered_at) <= limit
-    if not missing or early or not clear or observed.spec.paused or shift.pauses(observed, rollout):
+    if not missing or early or not clear or observed.spec.paused:
+        return None
+    if shift.pauses(observed, rollout) or runs.is_awaited(observed, rollout):
         return None
     words = f"step {rollout.step + 1} within {limit:.0f} s: {shortfall.said(missing)}"[:1500]
     match wish.on_too_little_data:

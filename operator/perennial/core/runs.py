@@ -6,12 +6,13 @@ The exit code and the termination message are the measurement: 0 is good, 1 with
 nothing about the candidate: it is told and tried again, later each time, and meanwhile no step passes, as `elsewhere` has it.
 One bad measurement more than `failureLimit` is a breach. There is no statistic in it, so it has no share of falseRollbackRate.
 
-Which runs there are stands in the status; `settle` keeps the Jobs to it. A run's number belongs to its version for ever, so that
-after a crash the same Job is asked for again, and is there.
+Which runs there are stands in the status, and `settle` keeps the Jobs to it: after a crash the same Job is asked for again, and
+is there. A run is dropped when what it measures changes under it: the job in the spec, or an arm that loses its pods.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -32,33 +33,42 @@ BAD_EXIT = 1
 RETRY_SECONDS = 10.0
 """After a run that was no measurement; twice as long after each further one."""
 LONGEST_RETRY_SECONDS = 300.0
+START_SECONDS = 60.0
+"""A run that is under way for so much longer than its time-out is waited for at a step's deadline no more."""
+MADE_SECONDS = 5.0
+"""A Job that is not there so long after its run began could not be made."""
 LONGEST_WORDS = 512
 
 
 def begin(observed: Observed, candidate: int) -> list[MetricRuns]:
-    """No run yet; numbers go on after those of an earlier rollout of the version."""
+    """No run yet. Numbers go on after those of the version's Jobs that are there, of an earlier rollout of it."""
     last = max((job.attempt for job in _jobs_of(observed, candidate)), default=0)
     return [MetricRuns(name=metric.name, run=last) for metric in observed.spec.rollout.metrics if metric.job is not None]
 
 
-def measure(observed: Observed, rollout: RolloutStatus) -> RolloutStatus:
-    """The rollout with what its runs came to, and with those that begin now."""
+def measure(observed: Observed, rollout: RolloutStatus, reached: bool) -> RolloutStatus:
+    """The rollout with what its runs came to, and with those that begin now: none before the weight is `reached`."""
     if not rollout.runs:
         return rollout
     wishes, last, after = _wishes(observed), max(entry.run for entry in rollout.runs), []
     for entry in rollout.runs:
         wish = wishes.get(entry.name)
         if wish is None:
-            after.append(entry.model_copy(update={"running": False}))
+            after.append(_dropped(entry))
         elif entry.running:
             after.append(_read(observed, rollout, entry, wish))
-        elif _is_due(observed, rollout, entry, wish):
+        elif reached and _is_due(observed, rollout, entry, wish):
             last += 1
-            began = {"run": last, "running": True, "began_at": stamp(observed.now)}
+            began = {"run": last, "running": True, "began_at": stamp(observed.now), "job": _digest(wish)}
             after.append(entry.model_copy(update=began))
         else:
             after.append(entry)
     return rollout.model_copy(update={"runs": after})
+
+
+def dropped(rollout: RolloutStatus) -> list[MetricRuns]:
+    """No run is under way any more: what it would say is not of this weight."""
+    return [_dropped(entry) for entry in rollout.runs]
 
 
 def decided(before: RolloutStatus, after: RolloutStatus) -> bool:
@@ -72,24 +82,44 @@ def breach(observed: Observed, rollout: RolloutStatus) -> analysis.Breach | None
     for entry in rollout.runs:
         wish = wishes.get(entry.name)
         if wish is not None and entry.failed > wish.failure_limit:
-            words = f"{entry.name}: {entry.message} ({_counts(entry)}, failureLimit {wish.failure_limit})"
+            words = f"{entry.name}: {entry.bad} ({_counts(entry)}, failureLimit {wish.failure_limit})"
             return analysis.Breach("MetricJobFailed", words)
     return None
 
 
-def settle(draft: Draft) -> None:
-    """Jobs as the status says: the runs under way are there, and what runs for nobody any more is deleted.
+def let_pass(rollout: RolloutStatus) -> str:
+    """Bad measurements that took nothing back, for what is said of a candidate that got through; empty when there are none."""
+    return "; ".join(f"{entry.name}: {_counts(entry)}, within failureLimit" for entry in rollout.runs if entry.failed)
 
-    Of a rollout's ended runs each metric's last stays, with its logs; they go with the version.
+
+def is_awaited(observed: Observed, rollout: RolloutStatus) -> bool:
+    """Whether a run that this step needs is still within its time: the step's deadline waits for it."""
+    wishes = _wishes(observed)
+    return any(
+        entry.running
+        and not _is_measured(rollout, entry, wish)
+        and since(observed.now, entry.began_at) <= seconds(wish.timeout) + START_SECONDS
+        for entry in rollout.runs
+        if (wish := wishes.get(entry.name)) is not None
+    )
+
+
+def is_judged(metrics: Iterable[RolloutMetric], rollout: RolloutStatus) -> bool:
+    """Whether the wish still has a Job that this rollout began with."""
+    names = {entry.name for entry in rollout.runs}
+    return any(metric.job is not None and metric.name in names for metric in metrics)
+
+
+def settle(draft: Draft) -> None:
+    """Jobs as the status says: the runs under way are there, and what runs for nobody is deleted, after all that matters more.
+
+    Of a rollout's runs that ended each metric's last stays, with its logs; they go with the version.
     """
-    current = draft.status.rollout
-    entries = current.runs if current else []
-    candidate = current.candidate if current else None
-    wishes = _wishes(draft.observed)
+    current, wishes = draft.status.rollout, _wishes(draft.observed)
+    running = {entry.run for entry in current.runs if entry.running} if current else set()
+    kept = {entry.run for entry in current.runs} if current else set()
     there = {job.name for job in draft.observed.jobs}
-    kept = {entry.run for entry in entries}
-    running = {entry.run for entry in entries if entry.running}
-    for entry in entries:
+    for entry in current.runs if current else ():
         wish = wishes.get(entry.name)
         if current and wish and entry.running and _name(draft.observed, current.candidate, entry.run) not in there:
             environment = tuple(_environment(draft.observed, current, entry.name))
@@ -97,15 +127,16 @@ def settle(draft: Draft) -> None:
     for job in draft.observed.jobs:
         if job.step != METRIC_STEP:
             continue
-        ended, of_this = job.complete or job.failed, job.version == candidate
-        if (not ended and not (of_this and job.attempt in running)) or (of_this and job.attempt not in kept):
-            draft.before.append(DeleteJob(job.name, job.uid))
+        of_this = current is not None and job.version == current.candidate
+        needless = bool(of_this and kept and job.attempt not in kept)
+        if needless or not (jobs.has_ended(job) or (of_this and job.attempt in running)):
+            draft.after.append(DeleteJob(job.name, job.uid))
 
 
 def findings(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, ...]:
     """For each metric of a Job whether it has measured the candidate in this step."""
     wishes = _wishes(observed)
-    return tuple(_finding(observed, rollout, entry) for entry in rollout.runs if entry.name in wishes)
+    return tuple(_finding(observed, rollout, entry, wishes[entry.name]) for entry in rollout.runs if entry.name in wishes)
 
 
 def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
@@ -115,7 +146,7 @@ def evidence_of(rollout: RolloutStatus) -> tuple[MetricEvidence, ...]:
             name=entry.name,
             candidate_total=entry.passed + entry.failed,
             candidate_bad=entry.failed,
-            message=f"{_counts(entry)}{entry.message and f'; {entry.message}'}; not part of falseRollbackRate"[:1024],
+            message=f"{_counts(entry)}{entry.said and f'; {entry.said}'}; not part of falseRollbackRate"[:1024],
         )
         for entry in rollout.runs
     )
@@ -127,54 +158,63 @@ def moved_by(entries: Iterable[MetricRuns], seconds: float) -> list[MetricRuns]:
     return [entry.model_copy(update={name: moved(getattr(entry, name), seconds) for name in times}) for entry in entries]
 
 
+# ---- a run: when it begins, what it comes to ----
+
+
 def _wishes(observed: Observed) -> dict[str, JobMetric]:
     return {metric.name: metric.job for metric in observed.spec.rollout.metrics if metric.job is not None}
 
 
 def _is_due(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> bool:
-    """A run begins only at a weight that is carried out, and none after a breach or while the model is paused."""
-    if not rollout.settled or rollout.breach or observed.spec.paused:
+    """None begins after a breach or while the model is paused, nor while the version before has no pod to be measured."""
+    if not rollout.settled or rollout.breach or rollout.stable_away or observed.spec.paused:
         return False
     waited = since(observed.now, entry.ended_at)
-    if entry.errors and 0.0 <= waited < min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** (entry.errors - 1)):
+    pause = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** min(entry.errors - 1, 10)) if entry.errors else 0.0
+    if 0.0 <= waited < pause and entry.job == _digest(wish):
         return False
     again = wish.every is not None and not 0.0 <= waited < seconds(wish.every)
-    return bool(entry.errors) or again or not _is_measured(rollout, entry)
+    return bool(entry.errors) or again or not _is_measured(rollout, entry, wish)
 
 
-def _is_measured(rollout: RolloutStatus, entry: MetricRuns) -> bool:
-    """Whether a run that began in this step, or in this watch, was a measurement."""
+def _is_measured(rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> bool:
+    """Whether a run of this job that began in this step, or in this watch, was a measurement."""
     entered = rollout.watch_started_at if rollout.phase == "Watch" else rollout.step_entered_at
-    return bool(entry.measured_at and entered) and moment(entry.measured_at or "") >= moment(entered or "")
+    if not entry.measured_at or not entered or entry.job != _digest(wish):
+        return False
+    return moment(entry.measured_at) >= moment(entered)
+
+
+def _dropped(entry: MetricRuns) -> MetricRuns:
+    return entry.model_copy(update={"running": False, **_STARTED}) if entry.running else entry
+
+
+_STARTED = {"waits_for": "", "waits": ""}
 
 
 def _read(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> MetricRuns:
     """What the run under way came to; one whose Job is not there is asked for again by `settle`."""
+    if entry.job != _digest(wish):
+        return _dropped(entry)
     name = _name(observed, rollout.candidate, entry.run)
     job = next((job for job in _jobs_of(observed, rollout.candidate) if job.name == name), None)
     if job is None:
         return entry
     reading = read(job, wish.timeout, observed.now)
-    told = {"reason": reading.reason[:128], "message": reading.message[:1024]}
+    words = reading.message[:1024]
     if reading.state == "running":
-        return _under_way(entry, reading, told)
-    ended = {**told, "running": False, "ended_at": stamp(observed.now)}
+        if reading.message and reading.reason == entry.waits_for:
+            return entry  # as it was first said, so that a status does not move by itself
+        return entry.model_copy(update={"waits_for": reading.reason[:128] if words else "", "waits": words})
+    measured = {"errors": 0, "measured_at": entry.began_at, "reason": "", "problem": "", "said": words}
     match reading.state:
         case "succeeded":
-            update = {"passed": entry.passed + 1, "errors": 0, "measured_at": entry.began_at, "reason": ""}
+            update = {**measured, "passed": entry.passed + 1}
         case "refused":
-            update = {"failed": entry.failed + 1, "errors": 0, "measured_at": entry.began_at, "reason": ""}
+            update = {**measured, "failed": entry.failed + 1, "bad": words}
         case _:
-            update = {"errors": entry.errors + 1}
-    return entry.model_copy(update={**ended, **update})
-
-
-def _under_way(entry: MetricRuns, reading: Reading, told: dict[str, str]) -> MetricRuns:
-    """Why the run does not start, as long as that is so. What the run before it came to is told until this one has ended."""
-    if reading.message:
-        return entry.model_copy(update=told) if reading.reason != entry.reason else entry
-    waited = entry.reason and not entry.errors
-    return entry.model_copy(update={"reason": "", "message": ""}) if waited else entry
+            update = {"errors": entry.errors + 1, "reason": reading.reason[:128], "problem": words}
+    return entry.model_copy(update={**_STARTED, **update, "running": False, "ended_at": stamp(observed.now)})
 
 
 def read(job: Job, timeout: str, now: datetime) -> Reading:
@@ -182,9 +222,9 @@ def read(job: Job, timeout: str, now: datetime) -> Reading:
     pod = jobs.newest(job)
     checks = (
         jobs.news_to_come(job, pod),
-        jobs.killed_for_memory(job, pod) if job.failed or job.complete else None,
+        jobs.killed_for_memory(job, pod) if jobs.has_ended(job) else None,
         _passed(job),
-        _out_of_time(job, timeout),
+        jobs.out_of_time(job, pod, timeout),
         _ended(job),
         jobs.failed_otherwise(job),
         jobs.cannot_start(job, pod, now),
@@ -196,25 +236,18 @@ def read(job: Job, timeout: str, now: datetime) -> Reading:
 def _passed(job: Job) -> Reading | None:
     if not job.complete:
         return None
-    said = next((_words(container.message) for container in jobs.ours(job, jobs.newest(job))), "")
+    said = next((_words(jobs.exit_of(container)[1]) for container in jobs.ours(job, jobs.newest(job))), "")
     return Reading("succeeded", "", f"Job {job.name} passed" + (f": {said}" if said else ""))
-
-
-def _out_of_time(job: Job, timeout: str) -> Reading | None:
-    pod = jobs.newest(job)
-    if pod is None or pod.reason != "DeadlineExceeded":
-        return None
-    return Reading("failed", "TimedOut", f"Job {job.name} ran longer than {timeout} and was ended: raise the job's timeout")
 
 
 def _ended(job: Job) -> Reading | None:
     """By the exit code of the user's container and what it said."""
     pod = jobs.newest(job)
-    if pod is None or pod.disrupted or not (job.failed or pod.phase == "Failed"):
+    if pod is None or pod.disrupted or not jobs.has_ended(job):
         return None
     for container in jobs.ours(job, pod):
-        code = container.exit_code if container.state == "terminated" else container.last_exit_code
-        said = _words(container.message or container.last_message)
+        code, message = jobs.exit_of(container)
+        said = _words(message)
         if code == BAD_EXIT and said:
             return Reading("refused", "", f"Job {job.name} measured it as bad: {said}")
         if code == BAD_EXIT:
@@ -228,14 +261,22 @@ def _ended(job: Job) -> Reading | None:
     return None
 
 
-def _finding(observed: Observed, rollout: RolloutStatus, entry: MetricRuns) -> Finding:
+# ---- words ----
+
+
+def _finding(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> Finding:
+    name, measured = _name(observed, rollout.candidate, entry.run), _is_measured(rollout, entry, wish)
+    made = since(observed.now, entry.began_at) < MADE_SECONDS or any(job.name == name for job in observed.jobs)
+    if entry.running and not made:
+        words = f"metric {entry.name}: Job {name} cannot be made; condition WritesRefused says why"
+        return Finding("MetricsAnswered", False, "JobNotMade", words)
+    if entry.waits_for:
+        return Finding("MetricsAnswered", False, entry.waits_for, f"metric {entry.name}: {entry.waits}; waiting")
     if entry.reason:
-        last = "tried again" if not entry.running else "waiting"
-        return Finding("MetricsAnswered", False, entry.reason, f"metric {entry.name}: {entry.message}; {last}")
-    if entry.running:
-        words = f"metric {entry.name}: Job {_name(observed, rollout.candidate, entry.run)} is under way"
-        return Finding("MetricsAnswered", None, "Measuring", words)
-    if not _is_measured(rollout, entry):
+        return Finding("MetricsAnswered", False, entry.reason, f"metric {entry.name}: {entry.problem}; tried again")
+    if entry.running and not measured:
+        return Finding("MetricsAnswered", None, "Measuring", f"metric {entry.name}: Job {name} is under way")
+    if not measured:
         words = f"metric {entry.name}: its Job has not run at this weight yet"
         return Finding("MetricsAnswered", None, "NotMeasured", words)
     return Finding("MetricsAnswered", True, "EveryMetricAnswered")
@@ -252,12 +293,21 @@ def _words(message: str) -> str:
     return line if len(line) <= LONGEST_WORDS else f"{line[:LONGEST_WORDS]}..."
 
 
+# ---- the Jobs ----
+
+
 def _name(observed: Observed, candidate: int, run: int) -> str:
     return job_name(observed.meta.name, candidate, METRIC_STEP, run)
 
 
 def _jobs_of(observed: Observed, version: int) -> Iterator[Job]:
     return (job for job in observed.jobs if job.version == version and job.step == METRIC_STEP)
+
+
+def _digest(wish: JobMetric) -> str:
+    """Of what a run measures by: how often, how long and how many may fail is not part of it."""
+    said = wish.model_dump_json(exclude={"every", "timeout", "failure_limit"})
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _environment(observed: Observed, rollout: RolloutStatus, metric: str) -> Iterator[tuple[str, str]]:
@@ -269,9 +319,3 @@ def _environment(observed: Observed, rollout: RolloutStatus, metric: str) -> Ite
         version = version_name(observed.meta.name, number)
         yield f"PERENNIAL_{arm}", version
         yield f"PERENNIAL_{arm}_URL", f"http://{version}.{namespace}.svc:{MIRROR_SERVICE_PORT}/predict"
-
-
-def is_judged(metrics: Iterable[RolloutMetric], rollout: RolloutStatus) -> bool:
-    """Whether the wish still has a Job that this rollout began with."""
-    names = {entry.name for entry in rollout.runs}
-    return any(metric.job is not None and metric.name in names for metric in metrics)

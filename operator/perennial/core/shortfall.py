@@ -8,7 +8,7 @@ from typing import Literal
 from perennial.api.base import seconds
 from perennial.api.metrics import RolloutMetric
 from perennial.api.rollout_status import MetricState, RolloutStatus
-from perennial.core import analysis, elsewhere, objective, shift
+from perennial.core import analysis, elsewhere, objective, runs, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
 from perennial.core.measuring import is_judged, judged, resumed
@@ -68,10 +68,12 @@ def told(observed: Observed, rollout: RolloutStatus, finding: Finding, words_las
 
 def promise(observed: Observed, rollout: RolloutStatus) -> str:
     """What every step passed says of the candidate: no more than was shown."""
+    bad = runs.let_pass(rollout)
+    bad = bad and f"; but {bad}"
     bounds = [f"{metric.name}: {metric.margin:g}" for metric in observed.spec.rollout.metrics if metric.margin is not None]
     if not bounds or not margins_shown(observed, rollout):
-        return "no evidence of harm in any step"
-    return f"harm shown to be under an odds ratio of ({', '.join(bounds)}), no evidence of harm otherwise"
+        return f"no evidence of harm in any step{bad}"
+    return f"harm shown to be under an odds ratio of ({', '.join(bounds)}), no evidence of harm otherwise{bad}"
 
 
 def _suspicions(observed: Observed, rollout: RolloutStatus) -> dict[str, str]:

@@ -6,7 +6,7 @@ deadline is the pod's, not the Job's: the Job's would delete the pod and the evi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perennial.api.base import seconds
@@ -20,6 +20,7 @@ from perennial.manifests.common import (
     METRIC_LABEL,
     ROLE_LABEL,
     STEP_LABEL,
+    VERSION_LABEL,
     Manifest,
     container,
     empty_dir,
@@ -104,7 +105,10 @@ def _step_job(model: str, version: Version, action: CreateJob) -> Manifest:
 
 
 def _metric_job(model: str, version: Version, action: CreateMetricJob) -> Manifest:
-    """One container of the user's, without credentials but those of its own Secret."""
+    """One container of the user's, without credentials but those of its own Secret.
+
+    Its pod has no version label, by which the version's Service selects: it would get the requests that it is to send.
+    """
     wish = action.job
     labels = {
         **version_labels(model, action.version),
@@ -129,8 +133,12 @@ def _metric_job(model: str, version: Version, action: CreateMetricJob) -> Manife
     name = job_name(model, action.version, METRIC_STEP, action.run)
     return _job(
         metadata(name, version.meta.namespace, version_owner(version), labels),
-        {"metadata": {"labels": {**wish.pod_labels, **labels}}, "spec": template},
+        {"metadata": {"labels": {**wish.pod_labels, **_without_version(labels)}}, "spec": template},
     )
+
+
+def _without_version(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name != VERSION_LABEL}
 
 
 def _job(meta: Manifest, template: Manifest, watched: Sequence[str] = ()) -> Manifest:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import analysis, providers
+from perennial.core import analysis, elsewhere, providers
 from perennial.core.inputs import stamp
 from perennial.core.observed import MetricProblem, MetricReading, Observed, RouteState
 from unit.core.world import START, World, served, spec
@@ -398,4 +398,4 @@ def test_whatever_a_provider_answers_it_is_counted_or_told(answers: list[Any]) -
         assert bad <= total
         assert stable_bad <= stable_total
         RolloutStatus.model_validate(rollout.model_dump(by_alias=True, mode="json"))
-        assert bool(providers.lacking(seen, rollout)) or providers.findings(seen, rollout)[0].status is True
+        assert bool(elsewhere.lacking(seen, rollout)) or elsewhere.findings(seen, rollout)[0].status is True

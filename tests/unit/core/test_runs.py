@@ -32,11 +32,24 @@ def good(action: actions.CreateMetricJob, now: datetime) -> Job:
 
 
 def bad(action: actions.CreateMetricJob, now: datetime) -> Job:
-    return came_to(1, "accuracy 0.61 on the acceptance rows: at least 0.7 is needed\n")
+    return bad_one()
 
 
 def broken(action: actions.CreateMetricJob, now: datetime) -> Job:
     return came_to(2)
+
+
+def bad_one() -> Job:
+    return came_to(1, "accuracy 0.61 on the acceptance rows: at least 0.7 is needed\n")
+
+
+LONG = [{"weight": 10, "hold": "300s"}]
+
+
+def named(world: World, run: int) -> dict[str, Any]:
+    """What makes a Job that of a run of v2."""
+    name = f"delays-v2-metric-{run}"
+    return {"name": name, "uid": f"uid-{name}", "version": 2, "step": METRIC_STEP, "attempt": run, "created_at": world.now}
 
 
 def wish(*metrics: dict[str, Any], **changes: Any) -> Any:
@@ -95,10 +108,10 @@ def test_on_breach_pause_leaves_it_to_a_person() -> None:
 
 
 def test_as_many_bad_measurements_as_failure_limit_says_are_let_pass() -> None:
-    world = rolling(bad, ERRORS, with_job(failureLimit=1, every="5s"))
-    world.live(4, rate=100)
+    world = rolling(bad, ERRORS, with_job(failureLimit=1, every="10s"))
+    world.live(5, rate=100)
     assert world.versions[2].status.state == "Canary"
-    world.live(8, rate=100)
+    world.live(12, rate=100)
     assert world.versions[2].status.state == "RolledBack"
     assert "2 of 2 runs bad, failureLimit 1" in world.versions[2].status.message
 
@@ -216,8 +229,8 @@ def test_a_job_that_runs_for_nobody_any_more_is_deleted() -> None:
 
 
 def test_of_the_runs_that_ended_only_the_last_is_kept() -> None:
-    world = rolling(good, ERRORS, with_job(every="3s"))
-    world.live(60, rate=100)
+    world = rolling(good, ERRORS, with_job(every="10s"), steps=[{"weight": 10, "hold": "60s"}])
+    world.live(70, rate=100)
     assert len(ran(world)) > 3
     assert [name for name in world.jobs if "-metric-" in name] == ran(world)[-1:]
 
@@ -267,6 +280,128 @@ def test_while_paused_no_run_begins() -> None:
     assert ran(world) == []
 
 
+def test_a_job_that_is_changed_in_the_spec_begins_again_at_once_and_the_old_one_says_nothing_more() -> None:
+    world = rolling(None)
+    world.live(3, rate=100)
+    world.wish = wish(ERRORS, with_job(image="checks@sha256:2")).model_copy(update={"data": world.wish.data})
+    world.jobs["delays-v2-metric-1"] = replace(bad_one(), **named(world, 1))
+    world.live(3, rate=100)
+    assert world.versions[2].status.state == "Canary"
+    assert ran(world) == ["delays-v2-metric-1", "delays-v2-metric-2"]
+    assert "delays-v2-metric-1" not in world.jobs
+
+
+def test_after_an_edit_of_a_broken_job_nobody_waits_for_the_retry() -> None:
+    world = rolling(broken)
+    world.live(60, rate=100)
+    before = len(ran(world))
+    world.measure = good
+    world.wish = wish(ERRORS, with_job(image="checks@sha256:2")).model_copy(update={"data": world.wish.data})
+    world.live(3, rate=100)
+    assert len(ran(world)) > before
+
+
+def test_a_run_that_spans_a_loss_of_the_candidate_s_pods_is_not_held_against_it() -> None:
+    world = rolling(None)
+    world.live(3, rate=100)
+    world.unready(2)
+    world.live(2, rate=100)
+    world.never_ready.clear()
+    world.measure = good
+    if "delays-v2-metric-1" in world.jobs:
+        world.jobs["delays-v2-metric-1"] = replace(bad_one(), **named(world, 1))
+    world.live(60, rate=100)
+    assert world.status.stable == 2
+
+
+def test_a_step_that_was_measured_does_not_wait_for_the_next_run() -> None:
+    world = rolling(good, ERRORS, with_job(every="10s"), steps=[{"weight": 10, "hold": "20s"}])
+    world.live(3, rate=100)
+    world.measure = None
+    world.live(30, rate=100)
+    assert len(ran(world)) == 2, "the second is under way for ever"
+    assert world.status.stable == 2
+
+
+def test_a_refused_job_is_told_as_not_made_and_harm_is_still_found() -> None:
+    world = rolling(None)
+    for _ in range(8):
+        world.jobs.pop("delays-v2-metric-1", None)
+        world.live(1, rate=100)
+        world.jobs.pop("delays-v2-metric-1", None)
+    assert condition(world, "MetricsAnswered")[:2] == ("False", "JobNotMade")
+    for _ in range(10):
+        world.jobs.pop("delays-v2-metric-1", None)
+        world.live(1, rate=100, bad={2: 1.0})
+    assert world.versions[2].status.state == "RolledBack"
+
+
+def test_a_pod_that_failed_before_its_job_says_so_is_judged_and_its_job_is_kept_with_its_logs() -> None:
+    world = rolling(lambda action, now: replace(bad_one(), failed=False))
+    decided = world.run()
+    world.live(3, rate=100)
+    assert world.versions[2].status.state == "RolledBack"
+    assert "delays-v2-metric-1" in world.jobs
+    assert not [action for action in decided.before if isinstance(action, actions.DeleteJob)]
+
+
+def test_what_is_deleted_stands_behind_all_that_matters_more() -> None:
+    world = rolling(None)
+    world.live(3, rate=100)
+    world.traffic(1000, {2: 1.0})
+    for _ in range(10):
+        world.traffic(100, {2: 1.0})
+        world.now += timedelta(seconds=1)
+        decided = world.run()
+        if any(isinstance(action, actions.DeleteJob) for action in decided.after):
+            assert not any(isinstance(action, actions.DeleteJob) for action in decided.before)
+            return
+    raise AssertionError("the Job of a version that was taken back goes on")
+
+
+def test_a_candidate_that_was_let_pass_is_not_called_without_harm() -> None:
+    world = rolling(bad, ERRORS, with_job(failureLimit=9))
+    world.live(40, rate=100)
+    promoted = next(event for event in world.events if event.reason == "Promoted" and "v2" in event.message)
+    assert "no evidence of harm in any step; but acceptance: 2 of 2 runs bad, within failureLimit" in promoted.message
+
+
+def test_a_limit_that_is_lowered_names_the_measurement_that_was_bad() -> None:
+    told = iter([bad_one(), came_to(0), came_to(0)])
+    world = rolling(lambda action, now: next(told, came_to(0)), ERRORS, with_job(failureLimit=1, every="10s"), steps=LONG)
+    world.live(30, rate=100)
+    world.wish = wish(ERRORS, with_job(failureLimit=0, every="10s"), steps=LONG).model_copy(update={"data": world.wish.data})
+    world.live(2, rate=100)
+    assert "delays-v2-metric-1 measured it as bad: accuracy 0.61" in world.versions[2].status.message
+
+
+def test_a_deadline_waits_for_a_run_that_is_within_its_time() -> None:
+    world = rolling(None, ERRORS, with_job(timeout="2m"), onTooLittleData="abort", deadline="20s")
+    world.live(100, rate=100)
+    assert world.versions[2].status.state == "Canary"
+    world.live(100, rate=100)
+    assert world.versions[2].status.state == "Superseded"
+
+
+def test_however_often_a_job_broke_a_pass_goes_on() -> None:
+    world = rolling(broken)
+    world.live(3, rate=100)
+    rollout = world.status.rollout
+    assert rollout is not None
+    worn = [entry.model_copy(update={"errors": 10**6}) for entry in rollout.runs]
+    world.status = world.status.model_copy(update={"rollout": rollout.model_copy(update={"runs": worn})})
+    world.live(400, rate=100)
+    assert world.versions[2].status.state == "Canary"
+
+
+def test_that_every_metric_answered_is_told_without_a_gap() -> None:
+    world = rolling(good)
+    for _ in range(25):
+        world.live(1, rate=100)
+        if world.status.rollout is not None:
+            assert condition(world, "MetricsAnswered")[0] != ""
+
+
 # ---- how a Job's end is read ----
 
 
@@ -286,6 +421,7 @@ def test_while_paused_no_run_begins() -> None:
         ),
         (came_to(137, reason="DeadlineExceeded"), "failed", "TimedOut", "ran longer than 5m"),
         (came_to(137, disrupted=True), "failed", "JobFailed", "the Job failed"),
+        (replace(came_to(1, "worker died"), failed=False), "refused", "", "worker died"),
         (replace(came_to(0), complete=False), "running", "", ""),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -302,6 +438,21 @@ def test_a_job_that_is_killed_for_memory_is_no_measurement_though_it_exits_with_
     reading = runs.read(Job("j", "u", 2, METRIC_STEP, 1, START, complete=True, pods=pods), "5m", START)
     assert (reading.state, reading.reason) == ("failed", "OutOfMemory")
     assert reading.message.endswith("raise metrics[].job.resources.limits.memory")
+
+
+@pytest.mark.parametrize("failed", [True, False], ids=["the Job says so", "its pod says so"])
+def test_words_of_a_job_that_is_killed_for_memory_are_no_measurement(failed: bool) -> None:
+    container = ContainerState(METRIC_CONTAINER, "terminated", "OOMKilled", "worker died", 1)
+    pods = (JobPod("pod-x", "pu", "Failed", START, containers=(container,)),)
+    reading = runs.read(Job("j", "u", 2, METRIC_STEP, 1, START, failed=failed, pods=pods), "5m", START)
+    assert (reading.state, reading.reason) == ("failed", "OutOfMemory")
+
+
+def test_a_time_out_before_the_start_says_what_it_waited_for() -> None:
+    waiting = ContainerState(METRIC_CONTAINER, "waiting", "ImagePullBackOff", "no such image")
+    pods = (JobPod("pod-x", "pu", "Failed", START, reason="DeadlineExceeded", containers=(waiting,)),)
+    reading = runs.read(Job("j", "u", 2, METRIC_STEP, 1, START, failed=True, pods=pods), "20s", START)
+    assert "had not started after 20s: ImagePullBackOff: no such image" in reading.message
 
 
 def test_an_image_that_cannot_be_pulled_is_told_and_at_last_no_measurement() -> None:

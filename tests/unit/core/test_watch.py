@@ -198,7 +198,7 @@ def test_watch_in_which_nothing_could_be_measured_does_not_say_that_there_is_no_
     world.unreachable = True
     world.live(70, rate=100)
     assert weights(world) == {2: 100}
-    assert "nothing could be measured" in world.events[-1].message
+    assert "no request could be measured" in world.events[-1].message
 
 
 def test_argument_that_is_no_number_touches_neither_the_watched_version_nor_a_candidate() -> None:

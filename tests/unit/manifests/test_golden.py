@@ -16,6 +16,7 @@ from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
 from perennial.core.actions import ApplyServing, CreateJob, CreateMetricJob, Event
 from perennial.core.observed import Meta, Mirror, Version
+from perennial.manifests.common import VERSION_LABEL
 from perennial.manifests.event import event
 from perennial.manifests.jobs import job
 from perennial.manifests.route import http_route
@@ -124,6 +125,14 @@ def render() -> dict[str, Manifest]:
 
 
 RENDERED = render()
+
+
+def test_no_service_sends_requests_to_the_pod_of_a_metric() -> None:
+    labels = RENDERED["job-metric"]["spec"]["template"]["metadata"]["labels"]
+    for name in ("service", "service-of-the-model"):
+        selector = RENDERED[name]["spec"]["selector"]
+        assert not selector.items() <= labels.items(), name
+    assert RENDERED["job-metric"]["metadata"]["labels"][VERSION_LABEL] == "2", "which says whose Job it is"
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))
