@@ -184,6 +184,7 @@ class Lane:
         wish = self.manifest(2, start.pin)
         self.place.apply(wish)
         kubectl.run("annotate", "mdep", NAME, "perennial.dev/rollback-to-")
+        kubectl.run("delete", "job", "--selector=perennial.dev/step=metric", "--cascade=foreground", timeout=90)  # runs count on
         self._replace("mdep", NAME, "/spec", wish["spec"])  # what a story patched in goes too
         owner = kubectl.get("mdep", NAME) or {}
         there = {one["metadata"]["name"] for one in kubectl.list("mver")}
@@ -360,6 +361,12 @@ def _unpin_into_a_shadow(lane: Lane) -> None:
     lane.place.kubectl.patch("mdep", NAME, {"spec": {"pin": None, "rollout": {"shadow": {"hold": "3s"}}}})
 
 
+def _unpin_to_be_measured(lane: Lane) -> None:
+    job = {"image": lane.place.images.runtime, "command": ["python3", "-c", "pass"]}
+    metrics = [{"name": "errors", "errors": {}}, {"name": "acceptance", "job": job}]
+    lane.place.kubectl.patch("mdep", NAME, {"spec": {"pin": None, "rollout": {"metrics": metrics}}})
+
+
 def _return(lane: Lane) -> None:
     lane.place.kubectl.annotate("mdep", NAME, "perennial.dev/rollback-to", "1")
 
@@ -386,6 +393,7 @@ STORIES = {
         Story("rollback", "waiting", _unpin, _is_rolled_back, left=2, harmful=True),
         Story("promotion out of a shadow", "waiting", _unpin_into_a_shadow, _is_promoted, left=1),
         Story("rollback in the shadow", "waiting", _unpin_into_a_shadow, _is_rolled_back, left=2, harmful=True),
+        Story("promotion measured by a Job", "waiting", _unpin_to_be_measured, _is_promoted, left=1),
         Story("return", "served", _return, _is_returned, left=2),
     )
 }
