@@ -45,8 +45,9 @@ bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to do
 	@$(if $(filter-out simulation,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
 	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
-crds: .venv/.synced ## Write crds/, the CRD chart and docs/api.md from the models
+crds: .venv/.synced ## Write crds/, the CRD chart, docs/api.md and docs/cli.md from the code
 	@$(PYTHON) -m perennial.api.crd
+	@$(PYTHON) -m perennial.cli.reference
 
 venv: .venv/.synced ## The virtual environment, from uv.lock
 

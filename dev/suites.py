@@ -68,6 +68,7 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("types", ("mypy",)),
     ("layers", ("lint-imports", "--no-logo")),
     ("generated files", ("python", "-m", "perennial.api.crd", "--check")),
+    ("generated pages", ("python", "-m", "perennial.cli.reference", "--check")),
     ("guards", ("python", "-m", "pytest", "-q", "tests/unit/test_layout.py")),
 )
 

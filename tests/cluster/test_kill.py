@@ -54,7 +54,10 @@ JUST_BEFORE = frozenset({"evaluate Job ended", "breach seen", "promotion written
 SPARED: tuple[frozenset[str], ...] = (JUST_BEFORE, frozenset())
 """For each killed story the points at which nobody kills. What an operator wrote that is dead by the time it is told is no point:
 only where these three are spared is it sure to be alive when it writes a verdict, a promotion's weights and a return's."""
-NEW_EVERY = 4
+RATE = 50.0
+"""Requests a second of each story. Three are told at once, each with its trainings and an operator of its own: at 100 the two
+cores of a small machine may fall behind, and then it is they whom a client's failures tell of."""
+NEW_EVERY = 2
 """Every so many requests ask what v3 cannot answer: often enough that it is caught in its first step, so that no story has a
 weight more than another."""
 STORY_SECONDS = 900.0
@@ -184,7 +187,7 @@ class Story:
 
     def client(self) -> Client:
         bodies = synthetic.bodies(synthetic.table(1200, first=ROWS), new_kind="market", new_every=NEW_EVERY)
-        return self.place.client(str(_status(self.model())["address"]), bodies, rate=100, seconds=STORY_SECONDS)
+        return self.place.client(str(_status(self.model())["address"]), bodies, rate=RATE, seconds=STORY_SECONDS)
 
     def until(self, what: str, reached: Callable[[], bool], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
@@ -291,5 +294,6 @@ def test_no_attempt_gets_a_second_job(stories: Sequence[Story]) -> None:
 
 def test_no_client_met_a_failure_that_was_not_the_harmful_version_s(stories: Sequence[Story]) -> None:
     for story in stories:
-        assert story.tally.failures_but(f"{NAME}-v3") == {}
+        words = {name: seen.first_problem for name, seen in story.tally.versions.items() if seen.failures}
+        assert story.tally.failures_but(f"{NAME}-v3") == {}, words
         assert story.tally.requests > 500

@@ -74,7 +74,7 @@ class Quarantine(StatusModel):
 class RequestRecord(StatusModel):
     """A request annotation, carried out once: the last one of its verb, or one with an id, which is not forgotten so soon."""
 
-    verb: Literal["rollback-to", "retrain", "promote", "abort", "resume", "lift"]
+    verb: Literal["rollback-to", "retrain", "retry", "promote", "abort", "pause", "resume", "lift"]
     argument: Annotated[str, Field(max_length=256)]
     id: Annotated[str, Field(max_length=128)] = ""
     resource_version: Annotated[str, Field(max_length=64)] = ""
@@ -116,6 +116,8 @@ class ModelDeploymentStatus(StatusModel):
     """After rollback-to: nothing is promoted until data, training or evaluation change, or a person types resume."""
     held_digest: Digest = ""
     """Inputs digest of the spec at that time."""
+    paused: bool = False
+    """A person typed pause: as spec.paused, until resume."""
     quarantined: Annotated[list[Quarantine], Field(max_length=100)] = []
     requests: Annotated[list[RequestRecord], Field(max_length=32)] = []
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] = []

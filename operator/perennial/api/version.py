@@ -63,6 +63,8 @@ class StepRecord(StatusModel):
     """The step's answer, JSON of the contract."""
     disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
     """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
+    forgiven: bool = False
+    """A person asked for another try since: it is no failed attempt any more."""
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
 

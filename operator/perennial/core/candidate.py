@@ -106,10 +106,17 @@ def why_waiting(draft: Draft) -> str:
         return f"v{watched.candidate} is being watched after its promotion"
     if draft.status.returning is not None:
         return f"a return to v{draft.status.returning.version} is under way"
-    if observed.spec.paused:
-        return "spec.paused is true"
+    if paused := why_paused(draft):
+        return paused
     compared = draft.status.stable is not None and draft.status.rollout is None
     return providers.unknown_sources(observed) if compared else ""
+
+
+def why_paused(draft: Draft) -> str:
+    """Who paused it; empty when nobody did."""
+    if draft.status.paused:
+        return f"a person paused it: kubectl annotate mdep {draft.observed.meta.name} perennial.dev/resume="
+    return "spec.paused is true" if draft.observed.spec.paused else ""
 
 
 def why_not_begun(draft: Draft) -> str:

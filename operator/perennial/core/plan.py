@@ -29,6 +29,8 @@ def plan(observed: Observed) -> Plan:
     lost.mend(draft)
     triggers.adopt(draft)
     wishes.carry_out(draft)
+    if draft.status.paused:
+        draft.observed = _starting_nothing(draft.observed)
     triggers.on_spec(draft)
     serving.take_up(draft)
     returns.by_pin(draft)
@@ -83,7 +85,7 @@ def _differs(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> boo
 
 
 def _starting_nothing(observed: Observed) -> Observed:
-    """A rollout whose spec cannot be read any more is still measured and taken back, by the last spec that could be."""
+    """As with spec.paused. A rollout is still measured and taken back, also one whose spec cannot be read any more."""
     return replace(observed, spec=observed.spec.model_copy(update={"paused": True}))
 
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from perennial.api.v1alpha1 import RequestRecord
 from perennial_runtime.contract import GROUP
 
-Verb = Literal["rollback-to", "retrain", "promote", "abort", "resume", "lift"]
+Verb = Literal["rollback-to", "retrain", "retry", "promote", "abort", "pause", "resume", "lift"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 OURS = frozenset({f"{GROUP}/{verb}" for verb in VERBS})
 REMEMBERED = 32

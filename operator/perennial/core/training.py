@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -63,11 +64,19 @@ def advance(observed: Observed, version: Version, champion: Champion | None) -> 
             return _begin(observed, version, step, champion)
         if record.state == "Running":
             return _follow(observed, version, record, champion)
+        if record.state in ("Refused", "Failed") and record.forgiven:
+            return _begin(observed, version, step, champion)
         if record.state == "Refused":
             return _end(observed, version.status, record)
         if record.state == "Failed":
             return _again(observed, version, record, champion)
     return _judge(observed, version, key)
+
+
+def forgiven(records: Sequence[StepRecord]) -> list[StepRecord]:
+    """The records with all that failed left out of account: a person asked for another try."""
+    ended = ("Refused", "Failed")
+    return [record.model_copy(update={"forgiven": True}) if record.state in ended else record for record in records]
 
 
 def answer_of(status: ModelVersionStatus, step: StepName) -> Answer | None:
@@ -133,7 +142,9 @@ def _disruptions(record: StepRecord, job: Job) -> list[str]:
 
 def _again(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
     failures = [
-        old for old in version.status.steps if old.step == record.step and old.state == "Failed" and old.key == record.key
+        old
+        for old in version.status.steps
+        if old.step == record.step and old.state == "Failed" and old.key == record.key and not old.forgiven
     ]
     allowed = version.spec.training.retries + 1 if record.step == "train" else OWN_ATTEMPTS
     if len(failures) >= allowed:

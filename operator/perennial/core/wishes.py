@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
-from perennial.core import arms, candidate, requests, returns, triggers, watch
+from perennial.core import arms, candidate, requests, returns, training, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest, stamp
@@ -66,11 +66,50 @@ def _lift(draft: Draft, request: Request) -> str:
     return f"v{number} is out of quarantine"
 
 
+def _pause(draft: Draft, request: Request) -> str:
+    """Nothing begins and no weight rises; what is under way is measured on, and taken back when it does harm."""
+    if draft.status.paused:
+        return "it is paused already"
+    draft.set(paused=True)
+    return "nothing is started or promoted until a person types perennial.dev/resume"
+
+
 def _resume(draft: Draft, request: Request) -> str:
-    if not draft.status.held:
-        return "nothing is held: new versions are rolled out"
-    draft.set(held=False, held_digest="")
-    return "new versions are rolled out again"
+    """Ends what pause and rollback-to began; `spec.paused` is for the spec to end."""
+    if not draft.status.held and not draft.status.paused:
+        return "nothing is held or paused: new versions are rolled out"
+    draft.set(held=False, held_digest="", paused=False)
+    still = "; spec.paused is still true" if draft.observed.spec.paused else ""
+    return f"new versions are rolled out again{still}"
+
+
+def _retry(draft: Draft, request: Request) -> str:
+    """The newest version once more, from where it ended: what it has done already is not done again."""
+    number, wanted = draft.status.latest, _version_number(request.argument)
+    if request.argument and wanted is None:
+        return (
+            f'refused: retry wants the number of the newest version, such as "{number}", or nothing; found {request.argument!r}'
+        )
+    if number not in draft.versions or wanted not in (None, number):
+        return f"refused: only the newest version is tried again, which is v{number}"
+    if paused := candidate.why_paused(draft):
+        return f"refused: {paused}"
+    if draft.status.candidate is not None:
+        return f"refused: v{draft.status.candidate} is under way"
+    state = draft.state(number)
+    if state not in ("Failed", "Superseded"):
+        return f"refused: v{number} is {state}; {_INSTEAD.get(state or '', 'there is nothing to try again')}"
+    version = draft.versions[number]
+    again = {"state": "Pending", "finished_at": None, "deployed_at": None, "steps": training.forgiven(version.status.steps)}
+    draft.set_version(number, **again, message="tried again: a person asked for it")
+    draft.set(candidate=number, ended=0)
+    return f"v{number} is tried again"
+
+
+_INSTEAD = {
+    "Rejected": "it was judged and refused, and would be again: change data, training or evaluation, or type retrain",
+    "RolledBack": "it did harm and is quarantined: type lift and retrain, if that was no fault of its own",
+}
 
 
 def _tell_known(draft: Draft, request: Request, known: requests.Known) -> None:
@@ -103,8 +142,8 @@ def _rollback_to(draft: Draft, request: Request) -> str:
 
 
 def _retrain(draft: Draft, request: Request) -> str:
-    if draft.observed.spec.paused:
-        return "refused: spec.paused is true"
+    if paused := candidate.why_paused(draft):
+        return f"refused: {paused}"
     triggers.create(draft, Trigger(reason="Requested", message=f"retrain {request.argument}"[:1024]))
     return ""  # carried out when the version is there: a cluster that refuses it is asked again
 
@@ -182,6 +221,8 @@ _DO: dict[str, Callable[[Draft, Request], str]] = {
     "retrain": _retrain,
     "promote": _promote,
     "abort": _abort,
+    "retry": _retry,
+    "pause": _pause,
     "resume": _resume,
     "lift": _lift,
 }

@@ -8,12 +8,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perennial.api.metrics import ErrorsMetric, JobMetric, RolloutMetric
 from perennial.api.rollout import Shadow
 from perennial.core.observed import ContainerState
 from perennial.core.plan import plan
-from unit.core.world import World, evaluated, failed, spec
+from perennial.core.requests import VERBS
+from unit.core.world import World, came_to, evaluated, failed, spec
 
-VERBS = ("rollback-to", "retrain", "promote", "abort")
 ACTS = st.one_of(
     st.tuples(st.just("live"), st.integers(1, 15)),
     st.tuples(st.just("annotate"), st.sampled_from(VERBS), st.sampled_from(["", "1", "2", "v1", "x;id=7"])),
@@ -30,7 +31,9 @@ ACTS = st.one_of(
     st.tuples(st.just("lose_jobs"), st.none()),
     st.tuples(st.just("lose_route"), st.none()),
     st.tuples(st.just("trainer"), st.sampled_from(["good", "fails", "worse"])),
+    st.tuples(st.just("measured"), st.sampled_from(["not", "good", "bad", "for ever"])),
 )
+MEASURED = RolloutMetric(name="acceptance", job=JobMetric(image="checks"))
 
 
 def act(world: World, name: str, *arguments: Any) -> None:  # noqa: C901 - one case for each act
@@ -48,6 +51,8 @@ def act(world: World, name: str, *arguments: Any) -> None:  # noqa: C901 - one c
             setattr(world, name, value)
         case "shadow":
             set_shadow(world, value)
+        case "measured":
+            set_measured(world, value)
         case "never_ready":
             world.never_ready.add(value)
         case "trainer":
@@ -59,6 +64,14 @@ def act(world: World, name: str, *arguments: Any) -> None:  # noqa: C901 - one c
 def set_shadow(world: World, percent: int | None) -> None:
     shadow = Shadow(percent=percent, hold="10s") if percent else None
     world.wish = world.wish.model_copy(update={"rollout": world.wish.rollout.model_copy(update={"shadow": shadow})})
+
+
+def set_measured(world: World, kind: str) -> None:
+    """A Job measures beside errors, or not; one that is broken is tried again for ever, and never at rest."""
+    metrics = [RolloutMetric(name="errors", errors=ErrorsMetric()), *([MEASURED] if kind != "not" else [])]
+    world.wish = world.wish.model_copy(update={"rollout": world.wish.rollout.model_copy(update={"metrics": metrics})})
+    ends = {"good": came_to(0), "bad": came_to(1, "worse")}
+    world.measure = (lambda action, now: ends[kind]) if kind in ends else None
 
 
 def set_trainer(world: World, kind: str) -> None:

@@ -11,20 +11,12 @@ import pytest
 from perennial.core import actions, runs
 from perennial.core.jobs import METRIC_CONTAINER, METRIC_STEP
 from perennial.core.observed import ContainerState, Job, JobPod
-from unit.core.world import START, World, served, spec
+from unit.core.world import START, World, came_to, served, spec
 
 ACCEPTANCE = {"name": "acceptance", "job": {"image": "checks@sha256:1", "command": ["check"]}}
 ERRORS = {"name": "errors", "errors": {}}
 STEPS = [{"weight": 10, "hold": "10s"}, {"weight": 50, "hold": "10s"}]
 MOST_SECONDS = 60
-
-
-def came_to(code: int, said: str = "", **pod: Any) -> Job:
-    """A Job whose container ended like this."""
-    container = ContainerState(METRIC_CONTAINER, "terminated", "Completed" if code == 0 else "Error", said, code)
-    body = {"phase": "Failed" if code else "Succeeded", "containers": (container,)} | pod
-    pods = (JobPod("pod-x", "pu", created_at=START, **body),)
-    return Job("", "", 0, METRIC_STEP, 1, START, complete=code == 0, failed=code != 0, pods=pods)
 
 
 def good(action: actions.CreateMetricJob, now: datetime) -> Job:

@@ -10,7 +10,7 @@ from typing import Any
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
 from perennial.core import actions
 from perennial.core.inputs import job_name, version_name
-from perennial.core.jobs import METRIC_STEP
+from perennial.core.jobs import METRIC_CONTAINER, METRIC_STEP
 from perennial.core.observed import (
     ContainerState,
     Defaults,
@@ -346,6 +346,14 @@ def failed(now: datetime, *containers: ContainerState, **pod: Any) -> Job:
     """A Job that failed with these container states."""
     body = {"phase": "Failed", "containers": containers} | pod
     return Job("", "job-uid", 0, "train", 1, now, failed=True, pods=(JobPod("p", "u", created_at=now, **body),))
+
+
+def came_to(code: int, said: str = "", **pod: Any) -> Job:
+    """A Job of a metric whose container ended like this."""
+    container = ContainerState(METRIC_CONTAINER, "terminated", "Completed" if code == 0 else "Error", said, code)
+    body = {"phase": "Failed" if code else "Succeeded", "containers": (container,)} | pod
+    pods = (JobPod("pod-x", "pu", created_at=START, **body),)
+    return Job("", "", 0, METRIC_STEP, 1, START, complete=code == 0, failed=code != 0, pods=pods)
 
 
 def served(world: World | None = None) -> World:
