@@ -72,6 +72,8 @@ def lint(files: tuple[str, ...], output: str) -> None:
             found.extend(_found(file, tally))
     except Unreadable as error:
         raise click.UsageError(str(error)) from None
+    if not tally.files:
+        raise click.UsageError(f"no .yaml, .yml or .json file in {', '.join(files)}: nothing was looked at")
     if output == "json":
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
     else:

@@ -66,7 +66,7 @@ def is_ours(manifest: Any) -> bool:
 
 
 def problems(manifest: Mapping[str, Any]) -> list[Problem]:
-    """Everything that is wrong with an object of ours; what depends on it is not looked at any more."""
+    """Everything that is wrong with an object of ours; its rules are looked at only where all else is right."""
     schemas, kind, version = _schemas(), str(manifest.get("kind", "")), str(manifest.get("apiVersion", ""))
     if version != f"{GROUP}/{VERSION}":
         return [Problem(("apiVersion",), f"{version} is unknown: write {GROUP}/{VERSION}")]
@@ -74,11 +74,9 @@ def problems(manifest: Mapping[str, Any]) -> list[Problem]:
         return [Problem(("kind",), f"{kind or 'nothing'} is unknown: {GROUP} has {' and '.join(sorted(schemas))}")]
     schema = schemas[kind]
     wish = {name: value for name, value in manifest.items() if name != "status"}  # which a create drops
-    found = [*_metadata(wish.get("metadata")), *_unknown(schema, wish, ())]
-    if found:
-        return found
     whole = _defaulted(schema, wish)
-    return list(_schema_problems(schema, whole)) or list(_rule_problems(schema, whole, ()))
+    found = [*_metadata(wish.get("metadata")), *_unknown(schema, wish, ()), *_schema_problems(schema, whole)]
+    return found or list(_rule_problems(schema, whole, ()))
 
 
 @cache
@@ -147,7 +145,8 @@ def _defaulted(schema: Schema, value: Any) -> Any:
     """Without nulls where the schema allows none, with its defaults, numbers of the kind that the schema says."""
     if isinstance(value, dict):
         fields, every = schema.get("properties", {}), schema.get("additionalProperties") or {}
-        kept = {name: inner for name, inner in value.items() if inner is not None or fields.get(name, every).get("nullable")}
+        known = {name: inner for name, inner in value.items() if name in fields or not fields}  # the others are told apart
+        kept = {name: inner for name, inner in known.items() if inner is not None or fields.get(name, every).get("nullable")}
         defaults = {name: field["default"] for name, field in fields.items() if "default" in field and name not in kept}
         return {name: _defaulted(fields.get(name, every), inner) for name, inner in {**kept, **defaults}.items()}
     if isinstance(value, list):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perennial.api.rollout_status import RolloutStatus
 from perennial.core import providers, requests, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
-from perennial.core.candidate import why_not_begun
+from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest
@@ -22,6 +22,7 @@ def conditions(draft: Draft) -> None:
     _ready(draft)
     _up_to_date(draft)
     _progressing(draft)
+    _paused(draft)
     _refused_writes(draft)
     _misspelled(draft)
     _accepted(draft)
@@ -31,6 +32,12 @@ def conditions(draft: Draft) -> None:
         summary=summary(draft),
         address=routers.address(draft.observed),
     )
+
+
+def _paused(draft: Draft) -> None:
+    """Told while it lasts, whatever else is under way."""
+    if draft.status.paused:
+        draft.find("Paused", True, "Requested", why_paused(draft))
 
 
 def summary(draft: Draft) -> str:

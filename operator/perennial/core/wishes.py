@@ -98,7 +98,7 @@ def _retry(draft: Draft, request: Request) -> str:
         return f"refused: v{draft.status.candidate} is under way"
     state = draft.state(number)
     if state not in ("Failed", "Superseded"):
-        return f"refused: v{number} is {state}; {_INSTEAD.get(state or '', 'there is nothing to try again')}"
+        return f"refused: v{number} is {state}; {_instead(draft, number)}"
     version = draft.versions[number]
     again = {"state": "Pending", "finished_at": None, "deployed_at": None, "steps": training.forgiven(version.status.steps)}
     draft.set_version(number, **again, message="tried again: a person asked for it")
@@ -106,10 +106,19 @@ def _retry(draft: Draft, request: Request) -> str:
     return f"v{number} is tried again"
 
 
-_INSTEAD = {
-    "Rejected": "it was judged and refused, and would be again: change data, training or evaluation, or type retrain",
-    "RolledBack": "it did harm and is quarantined: type lift and retrain, if that was no fault of its own",
-}
+def _instead(draft: Draft, number: int) -> str:
+    """What helps a version that is not for another try."""
+    match draft.state(number):
+        case "Rejected":
+            return "it was judged and refused, and would be again: change data, training or evaluation, or type retrain"
+        case "RolledBack" if any(entry.version == number for entry in draft.status.quarantined):
+            return (
+                f"it did harm and is quarantined: if that was no fault of its own, type perennial.dev/lift={number}, then retrain"
+            )
+        case "RolledBack":
+            return "it was taken back: type perennial.dev/retrain=<why> to have it made and judged again"
+        case _:
+            return "there is nothing to try again"
 
 
 def _tell_known(draft: Draft, request: Request, known: requests.Known) -> None:

@@ -128,6 +128,17 @@ def test_what_is_no_manifest_is_told_and_nothing_more(tmp_path: Path, text: str 
     assert "Traceback" not in done.output
 
 
+def test_a_folder_without_manifests_is_a_wrong_call(tmp_path: Path) -> None:
+    done = lint(str(tmp_path))
+    assert done.exit_code == 2
+    assert "nothing was looked at" in done.stderr
+
+
+def test_an_unknown_field_hides_nothing_else() -> None:
+    found = validation.problems(edited(deployment(), {"spec.shadow": {}, "spec.serving.replicas": 0, "metadata.lables": {}}))
+    assert {one.path for one in found} == {"spec.shadow", "spec.serving.replicas", "metadata.lables"}
+
+
 def test_a_file_that_is_not_there_is_a_wrong_call() -> None:
     done = lint("nothing.yaml")
     assert done.exit_code == 2

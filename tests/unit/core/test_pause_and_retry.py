@@ -56,8 +56,12 @@ def test_while_paused_no_version_is_made_and_none_is_promoted() -> None:
     world.live(20, rate=100)
     assert list(world.versions) == [1]
     assert world.status.summary == "Paused"
+    paused = next(one for one in world.status.conditions if one.type == "Paused")
+    assert (paused.status, paused.reason) == ("True", "Requested")
+    assert "perennial.dev/resume=" in paused.message
     assert request(world, "retrain", "now").startswith("refused: a person paused it: kubectl annotate mdep delays")
     request(world, "resume")
+    assert not [one for one in world.status.conditions if one.type == "Paused"]
     world.live(10, rate=100)
     assert list(world.versions) == [1, 2]
 
@@ -157,7 +161,9 @@ def test_a_version_that_did_harm_or_is_under_way_or_is_paused_is_not_tried_again
     world = rolling()
     assert request(world, "retry") == "refused: v2 is under way"
     world.live(15, rate=100, bad={2: 1.0})
-    assert "refused: v2 is RolledBack; it did harm and is quarantined: type lift and retrain" in request(world, "retry")
+    assert "it did harm and is quarantined: if that was no fault of its own, type perennial.dev/lift=2" in request(world, "retry")
+    request(world, "lift", "2")
+    assert "it was taken back: type perennial.dev/retrain=<why>" in request(world, "retry")
     other = ended("train")
     request(other, "pause")
     assert request(other, "retry").startswith("refused: a person paused it")
