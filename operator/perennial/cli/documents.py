@@ -21,8 +21,6 @@ MOST_NODES: Final = 200_000
 SUFFIXES = (".yaml", ".yml", ".json")
 STANDARD_INPUT = "-"
 
-Path_ = tuple[str | int, ...]
-
 
 class Unreadable(Exception):
     """No manifest: `line` says where, 0: nowhere in particular."""

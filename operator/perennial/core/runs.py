@@ -38,6 +38,7 @@ START_SECONDS = 60.0
 MADE_SECONDS = 5.0
 """A Job that is not there so long after its run began could not be made."""
 LONGEST_WORDS = 512
+_NOT_WAITING = {"waits_for": "", "waits": ""}
 
 
 def begin(observed: Observed, candidate: int) -> list[MetricRuns]:
@@ -186,10 +187,7 @@ def _is_measured(rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> 
 
 
 def _dropped(entry: MetricRuns) -> MetricRuns:
-    return entry.model_copy(update={"running": False, **_STARTED}) if entry.running else entry
-
-
-_STARTED = {"waits_for": "", "waits": ""}
+    return entry.model_copy(update={"running": False, **_NOT_WAITING}) if entry.running else entry
 
 
 def _read(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> MetricRuns:
@@ -214,7 +212,7 @@ def _read(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: J
             update = {**measured, "failed": entry.failed + 1, "bad": words}
         case _:
             update = {"errors": entry.errors + 1, "reason": reading.reason[:128], "problem": words}
-    return entry.model_copy(update={**_STARTED, **update, "running": False, "ended_at": stamp(observed.now)})
+    return entry.model_copy(update={**_NOT_WAITING, **update, "running": False, "ended_at": stamp(observed.now)})
 
 
 def read(job: Job, timeout: str, now: datetime) -> Reading:
