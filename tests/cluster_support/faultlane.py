@@ -22,10 +22,10 @@ import click
 
 from cluster_support import ending, faults, synthetic
 from cluster_support.faults import Counted, Point, Told
-from cluster_support.faulty import ARMED, WRITES, decided
+from cluster_support.faulty import ARMED, READINGS, WRITES, decided
 from cluster_support.localoperator import LocalOperator
 from cluster_support.place import Place
-from cluster_support.watching import PATHS, Manifest, Seen, Watch
+from cluster_support.watching import PATHS, Manifest, Watch
 from demo.ground import REPOSITORY
 from demo.kubectl import diagnosis
 
@@ -257,17 +257,19 @@ class Lane:
                 self.until("the operator to be killed", lambda: not self._is_dying(), STORY_SECONDS)
                 self._quiet()
             recorded, after = self.watch.recorded()[seen:], self._told_events()
-        told.writes = [json.loads(line)["name"] for line in (self._folder / WRITES).read_text().splitlines()]
+        writes = [json.loads(line) for line in (self._folder / WRITES).read_text().splitlines()]
+        told.writes = [write["name"] for write in writes]
         told.left = ending.end(self.watch, NAMESPACE, ALSO if self.whole else re.compile(f"{ALSO.pattern}|replicas"))
         told.made, told.decisions, told.weights = ending.made(recorded), faults.decisions(recorded), faults.weights(recorded)
         told.events = Counter(reason for name, reason in after.items() if name not in events)
         answers = [one for one in records() if one["done"] >= asked]
-        told.counted = self._counted(recorded, answers)
+        told.counted = self._counted(writes, answers)
         failed = Counter(one["version"] or "nobody" for one in answers if not one["ok"])
         told.failures = {version: count for version, count in failed.items() if not (story.harmful and version == V2)}
 
     def _arm(self, point: Point | None) -> None:
-        (self._folder / WRITES).write_text("")
+        for name in (WRITES, READINGS):
+            (self._folder / name).write_text("")
         if point is not None:
             (self._folder / ARMED).write_text(json.dumps({"write": point.write, "side": point.side}))
             self._armed = True
@@ -277,9 +279,9 @@ class Lane:
         found = self.place.kubectl.list("events")
         return {one["metadata"]["name"]: one["reason"] for one in found if one["involvedObject"].get("name") == NAME}
 
-    def _counted(self, recorded: Sequence[Seen], answers: Sequence[Manifest]) -> list[Counted]:
+    def _counted(self, writes: Sequence[Manifest], answers: Sequence[Manifest]) -> list[Counted]:
         """Both arms' evidence beside the answers that clients got while it was gathered; none where there was no comparison."""
-        spans = faults.counting(recorded)
+        spans = faults.counting(writes, [float(line) for line in (self._folder / READINGS).read_text().splitlines()])
         if not spans:
             return []
         offset = time.time() - time.monotonic()

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from cluster_support.faulty import decided
 from cluster_support.watching import Manifest, Seen
@@ -39,7 +39,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Requests of one arm: what the operator's evidence says, and what clients got while the status said that it counts."""
+    """Requests of one arm: what the operator's evidence says, and what clients got while it was gathered."""
 
     arm: str
     evidence: int
@@ -120,18 +120,23 @@ def changes(values: Sequence[str]) -> list[str]:
     return [value for index, value in enumerate(values) if not index or value != values[index - 1]]
 
 
-def counting(events: Sequence[Seen]) -> list[tuple[float, float]]:
-    """Times (monotonic, from and to) in which the written status said that answers count. In a shadow those of clients do not."""
+def counting(writes: Sequence[Mapping[str, Any]], readings: Sequence[float]) -> list[tuple[float, float]]:
+    """Times (monotonic, from and to) whose answers are to be in the evidence: from the reading that came before a status which
+    says that answers count, to the last one before a status which does not. In a shadow those of clients do not count.
+
+    The operator's own times are taken. When a watcher of the API server hears of a write depends on how busy its machine is.
+    """
     spans: list[tuple[float, float]] = []
     since: float | None = None
-    for seen in events:
-        if seen.kind != "ModelDeployment":
+    for write in writes:
+        verb, kind, *said = str(write["said"]).split(" ")
+        if (verb, kind) != ("status", "ModelDeployment"):
             continue
-        rollout = (seen.manifest.get("status") or {}).get("rollout") or {}
-        counts = rollout.get("settled") and rollout.get("phase") != "Shadow"
+        counts = "settled=True" in said and "phase=Shadow" not in said
+        at = max((reading for reading in readings if reading <= write["at"]), default=write["at"])
         if counts and since is None:
-            since = seen.at
+            since = at
         elif since is not None and not counts:
-            spans.append((since, seen.at))
+            spans.append((since, at))
             since = None
     return spans

@@ -3,8 +3,8 @@
 The operator is the product's, unchanged but for its client: between it and the API server stands a gate that notes each write
 in FAULTS_FOLDER/writes.jsonl and looks whether this one is named in FAULTS_FOLDER/armed.json. If so, the whole process stands
 still for FAULTS_HOLD seconds and is killed by SIGKILL, before the write is sent or after its answer came. A write is named by
-what it says and how often that was said before, not by a count of all: writes that depend on time would shift it.
-`cluster_support.faultlane` starts it.
+what it says and how often that was said before, not by a count of all: writes that depend on time would shift it. The times at
+which it read the pods' counters are noted in FAULTS_FOLDER/readings.jsonl. `cluster_support.faultlane` starts it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any
 from perennial import __main__ as program
 from perennial import bootstrap
 from perennial.adapters.cluster import ApiServer
+from perennial.adapters.podmetrics import PodPorts
+from perennial.core.observed import PodCounters, ServingPod
 
-WRITES, ARMED = "writes.jsonl", "armed.json"
+WRITES, READINGS, ARMED = "writes.jsonl", "readings.jsonl", "armed.json"
 Manifest = dict[str, Any]
 
 
@@ -55,6 +57,18 @@ class FaultyApiServer(ApiServer):
         return answer
 
 
+class NotedPodPorts(PodPorts):
+    """The pods' counters, read as ever; when every pod was read is noted."""
+
+    async def read(self, pods: Sequence[tuple[int, ServingPod]]) -> Sequence[PodCounters | str]:
+        began = time.monotonic()
+        answers = await super().read(pods)
+        if all(isinstance(answer, PodCounters) for answer in answers):
+            with (Path(os.environ["FAULTS_FOLDER"]) / READINGS).open("a") as file:
+                file.write(f"{(began + time.monotonic()) / 2}\n")
+        return answers
+
+
 class Gate:
     """Where one write passes."""
 
@@ -66,9 +80,9 @@ class Gate:
         self._said = said
 
     def note(self) -> None:
-        """The write was made."""
+        """The write was made, at a time in monotonic seconds."""
         with (self._folder / WRITES).open("a") as file:
-            file.write(json.dumps({"said": self._said, "name": self.name}) + "\n")
+            file.write(json.dumps({"said": self._said, "name": self.name, "at": time.monotonic()}) + "\n")
 
     def pass_by(self, side: str) -> None:
         """Dies here when this is the write and the side that are armed."""
@@ -118,4 +132,5 @@ def _weights(route: Manifest) -> str:
 
 if __name__ == "__main__":
     bootstrap.ApiServer = FaultyApiServer  # type: ignore[misc]
+    bootstrap.PodPorts = NotedPodPorts  # type: ignore[misc]
     sys.exit(program.main())

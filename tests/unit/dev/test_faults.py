@@ -106,10 +106,17 @@ def test_decisions_and_weights_are_told_when_they_become_others() -> None:
     assert changes(["x", "x", "y", "x"]) == ["x", "y", "x"]
 
 
-def test_answers_count_while_the_written_status_says_so() -> None:
-    rollouts = [None, {"settled": False}, {"settled": True}, {"settled": True}, {"settled": False}, {"settled": True}, None]
-    events = [seen("ModelDeployment", float(at), status={"rollout": rollout}) for at, rollout in enumerate(rollouts)]
-    assert counting(events) == [(2.0, 4.0), (5.0, 6.0)]
+def test_answers_count_from_the_reading_before_settled_to_the_last_one_before_it_ends() -> None:
+    status = "status ModelDeployment m stable=1"
+    said = {1.5: status, 2.5: f"{status} settled=True", 2.6: f"{status} settled=True", 3.0: "apply HTTPRoute m v1:50"}
+    said |= {4.5: f"{status} step=1", 5.5: f"{status} settled=True", 6.5: "status ModelDeployment m stable=2"}
+    writes = [{"said": words, "at": at} for at, words in said.items()]
+    assert counting(writes, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == [(2.0, 4.0), (5.0, 6.0)]
+
+
+def test_in_a_shadow_answers_of_clients_do_not_count() -> None:
+    writes = [{"said": f"status ModelDeployment m phase=Shadow{more}", "at": 1.0} for more in (" settled=True", "")]
+    assert counting(writes, [0.5]) == []
 
 
 @pytest.mark.parametrize(("evidence", "fits"), [(100, True), (110, True), (90, True), (111, False), (89, False)])
