@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import importlib
-from typing import Final
+from typing import Any, Final
 
 import click
 
 PROGRAM: Final = "kubectl perennial"
+USAGE: Final = 64
+"""Exit code of a wrong command line; 2 is a verdict."""
 VERBS: Final = {
-    "lint": "Say what the API server would refuse in manifests, without one.",
-    "version": "Say which version this is.",
-    "completion": "Print what completes verbs and options in a shell.",
+    "get": ("get", "Show every model in a line, or the versions of one."),
+    "watch": ("watch", "Show live what a model does: shares, evidence, time left."),
+    "explain": ("explain", "Tell why a version is what it is, and what would have changed it."),
+    "history": ("history", "List the versions, why each was made and how it ended."),
+    "diff": ("diff", "Show what differs between two versions."),
+    "promote": ("requesting", "Give a candidate all requests now."),
+    "abort": ("requesting", "Take a candidate back."),
+    "rollback": ("requesting", "Return all requests to an older version."),
+    "retrain": ("requesting", "Make a new version of the spec as it is."),
+    "retry": ("requesting", "Try the newest version once more."),
+    "pause": ("requesting", "Start nothing and raise no weight until resume."),
+    "resume": ("requesting", "Roll new versions out again."),
+    "quarantine": ("quarantine", "List what may not be shipped again, or let one out."),
+    "lint": ("lint", "Say what the API server would refuse in manifests, without one."),
+    "version": ("version", "Say which version this is."),
+    "completion": ("completion", "Print what completes verbs and options in a shell."),
 }
+"""Module and words of each verb."""
 
 
 class Verbs(click.Group):
@@ -24,13 +40,27 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        verb = getattr(importlib.import_module(f"perennial.cli.{name}"), name)
+        verb = getattr(importlib.import_module(f"perennial.cli.{VERBS[name][0]}"), name)
         assert isinstance(verb, click.Command)  # noqa: S101 - ours
         return verb
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(verb, words) for verb, (_, words) in VERBS.items()])
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """As click's, but for the code of a wrong command line."""
+        try:
+            return super().main(*arguments, **{**options, "standalone_mode": False})
+        except click.UsageError as error:
+            error.show()
+            raise SystemExit(USAGE) from None
+        except click.ClickException as error:
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        except click.Abort:
+            click.echo("ended", err=True)
+            raise SystemExit(130) from None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

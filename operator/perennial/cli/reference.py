@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -22,13 +23,24 @@ that it does can be done without it, by the manifests and annotations that the o
 def page() -> str:
     """The whole page."""
     context = click.Context(main, info_name=PROGRAM)
-    parts = [HEAD, "| verb | |\n|---|---|\n" + "".join(f"| [{verb}](#{verb}) | {words} |\n" for verb, words in VERBS.items())]
+    parts = [
+        HEAD,
+        "| verb | |\n|---|---|\n" + "".join(f"| [{verb}](#{verb}) | {words} |\n" for verb, (_, words) in VERBS.items()),
+    ]
     for verb in VERBS:
         command = main.get_command(context, verb)
         if command is not None:
-            with click.Context(command, info_name=verb, parent=context, max_content_width=110, terminal_width=110) as inner:
-                parts.append(f"## {verb}\n```\n{command.get_help(inner)}\n```\n")
+            parts.extend(_chapters(command, verb, context, "##"))
     return "\n".join(parts)
+
+
+def _chapters(command: click.Command, name: str, parent: click.Context, level: str) -> Iterator[str]:
+    """A verb's help, and that of the verbs under it."""
+    with click.Context(command, info_name=name, parent=parent, max_content_width=110, terminal_width=110) as context:
+        yield f"{level} {name}\n```\n{command.get_help(context)}\n```\n"
+        if isinstance(command, click.Group):
+            for inner, verb in command.commands.items():
+                yield from _chapters(verb, inner, context, f"{level}#")
 
 
 @click.command()

@@ -1,0 +1,115 @@
+"""The cluster as a person's kubeconfig reaches it: what `kubectl perennial` reads and the annotations that it sets.
+
+Nothing of the operator: a few requests by the `kubernetes` package, with the person's own rights. Every failure is a
+`NoAnswer` whose words name the object and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import urllib3
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from perennial_runtime.contract import API_VERSION, GROUP
+
+Manifest = dict[str, Any]
+
+MODELS: Final = "modeldeployments"
+VERSIONS: Final = "modelversions"
+MODEL_LABEL: Final = f"{GROUP}/model"
+SECONDS: Final = (5.0, 30.0)
+"""To connect, and to be answered."""
+
+
+class NoAnswer(Exception):
+    """The cluster could not be asked, or it refused."""
+
+
+class KubeconfigCluster:
+    """One context of a kubeconfig, and one namespace of its cluster."""
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> None:
+        """As kubectl: KUBECONFIG or ~/.kube/config, its current context, and that context's namespace, unless they are given.
+        Raises NoAnswer."""
+        settings = client.Configuration()
+        try:
+            load: Any = config.load_kube_config
+            load(kubeconfig, context=context, client_configuration=settings)
+            contexts: Any = config.list_kube_config_contexts
+            every, current = contexts(kubeconfig)
+        except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            words = "name one by --kubeconfig or KUBECONFIG, and its context by --context"
+            raise NoAnswer(f"no kubeconfig that can be used: {error}; {words}") from None
+        settings.retries = False
+        chosen = next((one for one in every if one["name"] == context), current)
+        self.server = str(settings.host)
+        self.namespace = namespace or str(chosen["context"].get("namespace") or "default")
+        self._objects = client.CustomObjectsApi(client.ApiClient(settings))
+
+    def model(self, name: str) -> Manifest:
+        """A ModelDeployment. Raises NoAnswer."""
+        words = f"there is no ModelDeployment {name!r} in namespace {self.namespace}: kubectl perennial get lists them"
+        place = self._place(MODELS)
+        return dict(self._ask(lambda: self._objects.get_namespaced_custom_object(*place, name, _request_timeout=SECONDS), words))
+
+    def models(self, *, everywhere: bool = False) -> list[Manifest]:
+        """Every ModelDeployment of the namespace, or of all. Raises NoAnswer."""
+        if everywhere:
+            place = (GROUP, self._version(), MODELS)
+            found = self._ask(lambda: self._objects.list_cluster_custom_object(*place, _request_timeout=SECONDS))
+        else:
+            found = self._ask(lambda: self._objects.list_namespaced_custom_object(*self._place(MODELS), _request_timeout=SECONDS))
+        return [{**one, "apiVersion": API_VERSION, "kind": "ModelDeployment"} for one in found["items"]]
+
+    def versions(self, name: str) -> list[Manifest]:
+        """The ModelVersions of a model, the newest first. Raises NoAnswer."""
+        found = self._ask(
+            lambda: self._objects.list_namespaced_custom_object(
+                *self._place(VERSIONS), label_selector=f"{MODEL_LABEL}={name}", _request_timeout=SECONDS
+            )
+        )
+        own = [one for one in found["items"] if one["spec"]["modelDeployment"] == name]
+        ordered = sorted(own, key=lambda one: int(one["spec"]["number"]), reverse=True)
+        return [{**one, "apiVersion": API_VERSION, "kind": "ModelVersion"} for one in ordered]
+
+    def annotate(self, name: str, key: str, value: str) -> None:
+        """Sets one annotation of a ModelDeployment. Raises NoAnswer."""
+        patch: Manifest = {"metadata": {"annotations": {key: value}}}
+        words = f"there is no ModelDeployment {name!r} in namespace {self.namespace}"
+        self._ask(
+            lambda: self._objects.patch_namespaced_custom_object(*self._place(MODELS), name, patch, _request_timeout=SECONDS),
+            words,
+        )
+
+    def _place(self, plural: str) -> tuple[str, str, str, str]:
+        return GROUP, self._version(), self.namespace, plural
+
+    @staticmethod
+    def _version() -> str:
+        return API_VERSION.rpartition("/")[2]
+
+    def _ask(self, request: Callable[[], Any], missing: str = "") -> Any:
+        try:
+            return request()
+        except ApiException as error:
+            if error.status == 404 and missing and "page not found" not in str(error.body):
+                raise NoAnswer(missing) from None
+            raise NoAnswer(_words(error, self.server)) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise NoAnswer(f"no answer from the API server {self.server}: {error}") from None
+
+
+def _words(error: ApiException, server: str) -> str:
+    """The API server's own."""
+    try:
+        said = str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        said = f"HTTP {error.status} {error.reason}"
+    if error.status == 404:
+        return f"{said}: the CRDs of Perennial are not installed in this cluster ({server}); helm install perennial-crds first"
+    return said

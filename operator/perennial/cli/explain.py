@@ -1,0 +1,37 @@
+"""`kubectl perennial explain`: why a version is what it is."""
+
+from __future__ import annotations
+
+import click
+
+from perennial.cli import asking
+from perennial.cli.asking import VersionNumber, Where, cluster_options, output_option
+
+
+@click.command()
+@click.argument("name")
+@click.argument("number", type=VersionNumber(), required=False)
+@cluster_options
+@output_option("json", "yaml")
+def explain(name: str, number: int | None, where: Where, output: str) -> None:
+    """Tell why a version is what it is: its steps, gates and evidence, and what would have changed the verdict.
+
+    Without NUMBER: the newest version.
+
+    \b
+    Examples:
+      kubectl perennial explain delays
+      kubectl perennial explain delays v3 -o json
+    """
+    from perennial.cli import explanation, screen  # noqa: PLC0415 - rich and the API's models, and --help needs none
+
+    found = asking.model(asking.cluster(where), name)
+    version = asking.number_or_newest(found, number)
+    sections = explanation.explained(found, version)
+    if output != "text":
+        screen.document([{"head": one.head, "lines": one.lines} for one in sections], output)
+        return
+    for index, section in enumerate(sections):
+        click.echo(f"{'' if index == 0 else chr(10)}{click.style(section.head, bold=True)}")
+        for line in section.lines:
+            click.echo(f"  {line}")

@@ -1,0 +1,117 @@
+"""Why a version is what it is, and what would have changed that: worked out from its status alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from perennial.api.evidence import MetricEvidence
+from perennial.api.version import GateVerdict, StepRecord
+from perennial.cli.asking import Model, Version
+from perennial.cli.screen import figures, span
+from perennial.core.inputs import moment
+
+LARGEST_RATE = 0.2
+"""rollout.falseRollbackRate is at most this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A head and the lines under it."""
+
+    head: str
+    lines: list[str] = field(default_factory=list)
+
+
+def explained(model: Model, version: Version) -> list[Section]:
+    """All sections that have something to say, in the order in which a version lives."""
+    status = version.status
+    found = [
+        Section(f"{model.name} v{version.number}: {status.state}", [status.message] if status.message else []),
+        Section("Why it was made", _made(version)),
+        Section("Its steps", [_step(record) for record in status.steps]),
+        Section("What it was judged on", _data(version)),
+        Section("Gates, on data that its trainer never saw", [line for gate in status.gates for line in _gate(gate)]),
+        Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
+        Section("With live requests, beside the version before", _evidence(status.evidence)),
+        Section("Where it stands", _stands(model, version)),
+    ]
+    return [one for one in found if one.lines or one is found[0]]
+
+
+def _made(version: Version) -> list[str]:
+    trigger, parent = version.spec.trigger, version.spec.parent
+    lines = [f"{trigger.reason}{f': {trigger.message}' if trigger.message else ''}"]
+    return [*lines, *([f"it goes on with the data split of {parent.name}"] if parent else [])]
+
+
+def _step(record: StepRecord) -> str:
+    took = ""
+    if record.started_at and record.finished_at:
+        took = f" in {span((moment(record.finished_at) - moment(record.started_at)).total_seconds())}"
+    attempt = f", attempt {record.attempt}" if record.attempt > 1 else ""
+    words = ": ".join(part for part in (record.reason, record.message) if part)
+    return f"{record.step}{attempt}: {record.state}{took}{f': {words}' if words else ''}"
+
+
+def _data(version: Version) -> list[str]:
+    status = version.status
+    if status.rows is None:
+        return []
+    lines = [f"{version.spec.data.source.uri}: {status.rows:,} rows to train on, {status.holdout_rows or 0:,} in the holdout"]
+    return [*lines, *([f"the holdout begins at {status.cutoff}"] if status.cutoff else [])]
+
+
+def _gate(gate: GateVerdict) -> Iterator[str]:
+    """The verdict in the operator's words, and the limit at which it would have been another."""
+    yield f"{gate.verdict}: {gate.message}"
+    if gate.lower == gate.upper == gate.estimate == 0.0:
+        return  # never measured
+    is_margin = gate.kind == "notWorseThanServingBy"
+    name = "notWorseThanServingBy" if is_margin else "minimum"
+    passes = f"{-gate.lower:.4f} or more" if is_margin else f"{gate.lower:.4f} or less"
+    fails = f"less than {-gate.upper:.4f}" if is_margin else f"more than {gate.upper:.4f}"
+    if gate.verdict == "Passed":
+        yield f"  it would have failed with {name}: {fails}"
+    elif is_margin and gate.lower >= 0.0:
+        yield "  it would have passed with any notWorseThanServingBy"
+    else:
+        yield f"  it would have passed with {name}: {passes}"
+
+
+def _evidence(found: Sequence[MetricEvidence]) -> list[str]:
+    return [line for one in found for line in _metric(one)]
+
+
+def _metric(one: MetricEvidence) -> Iterator[str]:
+    yield f"{one.name}: {one.message or 'nothing was counted'}"
+    if not one.threshold:
+        return  # a Job's, or a predictionShift: no test of ours
+    guarantee = f", {one.guarantee}" if one.guarantee else ""
+    yield f"  alpha {one.alpha * 100:.3g} % of falseRollbackRate{guarantee}; used up to {one.alpha_used * 100:.2g} %"
+    yield f"  {_changed(one)}"
+
+
+def _changed(one: MetricEvidence) -> str:
+    """At which alpha the evidence, as it stood in the end, would have meant something else."""
+    if one.e <= 1.0:
+        return "nothing speaks against it: no alpha would have taken it back by this evidence"
+    alpha = 1.0 / one.e
+    if one.e >= one.threshold:
+        return f"the same answers would not have been enough with an alpha under {alpha * 100:.2g} %"
+    if alpha > LARGEST_RATE:
+        return f"no falseRollbackRate that may be given (at most {LARGEST_RATE:.0%}) would have taken it back by this evidence"
+    return f"the same answers would have taken it back with an alpha from {alpha * 100:.2g} % on (E {figures(one.e)})"
+
+
+def _stands(model: Model, version: Version) -> list[str]:
+    status, number, lines = model.status, version.number, []
+    share = next((one.weight for one in status.weights if one.version == number), 0)
+    if share:
+        lines.append(f"it has {share} % of the requests")
+    entry = next((one for one in status.quarantined if one.version == number), None)
+    if entry is not None:
+        lines.append(f"quarantined since {entry.since} ({entry.reason}): kubectl perennial quarantine lift {model.name} {number}")
+    if version.status.identity:
+        lines.append(f"model {version.status.identity}")
+    return lines

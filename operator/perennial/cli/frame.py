@@ -1,0 +1,169 @@
+"""One picture of a model as it is now: who has the requests, what is compared, how far the evidence is, what is left to wait for.
+
+Pure: `perennial.cli.watch` shows it again and again, and remembers the evidence in a `Track`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from perennial.api.base import seconds
+from perennial.api.evidence import MetricEvidence
+from perennial.api.rollout_status import RolloutStatus
+from perennial.cli.asking import Model
+from perennial.cli.screen import figures, span
+from perennial.core.inputs import since
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 40
+"""Characters of a whole: all requests, or the newest evidence."""
+STEADY = ("Ready", "Progressing", "UpToDate")
+"""Conditions that are well when they are True, or that say nothing more than the head line."""
+
+
+@dataclass(slots=True)
+class Track:
+    """The evidence of each metric as it became another, in parts of its threshold on a logarithmic scale from 0 to 1."""
+
+    saved: str = ""
+    levels: dict[str, list[float]] = field(default_factory=dict)
+
+    def see(self, model: Model) -> None:
+        """Takes what was written since; another rollout begins anew."""
+        rollout = model.status.rollout
+        if rollout is None:
+            self.saved, self.levels = "", {}
+            return
+        if rollout.saved_at == self.saved:
+            return
+        self.saved = rollout.saved_at
+        for one in evidence(model):
+            if one.threshold:
+                self.levels.setdefault(one.name, []).append(level(one))
+
+
+def level(one: MetricEvidence) -> float:
+    """log E in parts of log threshold, from 0 (no evidence) to 1 (it is taken back)."""
+    if one.e <= 1.0 or one.threshold <= 1.0:
+        return 0.0
+    return min(1.0, math.log(one.e) / math.log(one.threshold))
+
+
+def sparkline(levels: list[float]) -> str:
+    """The newest levels, one character each."""
+    return "".join(BARS[min(len(BARS) - 1, int(one * len(BARS)))] for one in levels[-WIDTH:])
+
+
+def evidence(model: Model) -> list[MetricEvidence]:
+    """Of the rollout that is under way, as its version has it."""
+    rollout = model.status.rollout
+    version = model.version(rollout.candidate) if rollout else None
+    if rollout is None or version is None:
+        return []
+    return version.status.shadow_evidence if rollout.phase == "Shadow" else version.status.evidence
+
+
+def frame(model: Model, track: Track, now: datetime) -> RenderableType:
+    """The picture."""
+    parts: list[RenderableType] = [_head(model), Text()]
+    parts += [_shares(model)] if model.status.weights else []
+    if model.status.rollout is not None:
+        parts += [Text(), Text(stage(model, model.status.rollout, now))]
+        found = evidence(model)
+        saved = span(since(now, model.status.rollout.saved_at))
+        parts += [Text(), _metrics(found, track), Text(f"as written {saved} ago", style="dim")] if found else []
+    trouble = _trouble(model)
+    parts += [Text(), *trouble] if trouble else []
+    return Group(*parts)
+
+
+def line(model: Model, now: datetime) -> str:
+    """The same in one line, for what is no terminal."""
+    newest = model.versions[0].status.message if model.versions else ""
+    parts = [model.status.summary or "not seen by the operator yet"]
+    if model.status.rollout is None:
+        return ": ".join(part for part in (*parts, newest) if part)
+    parts.append(stage(model, model.status.rollout, now).partition(":")[0])
+    for one in evidence(model):
+        counts = f"{one.candidate_bad} bad of {one.candidate_total}, {one.stable_bad} of {one.stable_total} before it"
+        parts.append(f"{one.name}: E {figures(one.e)} of {figures(one.threshold)}, {counts}" if one.threshold else one.message)
+    return "; ".join(parts)
+
+
+def stage(model: Model, rollout: RolloutStatus, now: datetime) -> str:
+    """Where a rollout is, and what is left of its hold and of the requests that it needs."""
+    wish = model.spec.rollout
+    if rollout.phase == "Watch":
+        left = seconds(wish.watch.for_) - since(now, rollout.watch_started_at) if wish.watch else 0.0
+        return f"watch of v{rollout.candidate} beside v{rollout.stable}: {span(left)} left"
+    if rollout.phase == "Shadow":
+        name, hold = "shadow", seconds(wish.shadow.hold) if wish.shadow else 0.0
+    else:
+        index = min(rollout.step, len(wish.steps) - 1)
+        name, hold = f"step {index + 1} of {len(wish.steps)}, {wish.steps[index].weight} %", seconds(wish.steps[index].hold)
+    if rollout.step_started_at is None:
+        held = f"its hold of {span(hold)} begins with the first request"
+    else:
+        left = hold - since(now, rollout.step_started_at)
+        held = f"{span(left)} of {span(hold)} left" if left > 0 else f"its hold of {span(hold)} is over"
+    requests = f"{rollout.step_candidate_requests:,} of at least {wish.minimum_requests:,} requests answered"
+    return f"{name}: {held}; {requests}"
+
+
+def _head(model: Model) -> Text:
+    newest = model.versions[0] if model.versions else None
+    head = Text(f"{model.name}", style="bold")
+    head.append(f"  {model.status.summary or 'not seen by the operator yet'}", style="bold cyan")
+    head.append(f"  namespace {model.namespace}", style="dim")
+    if newest is not None and newest.status.message:
+        head.append(f"\nv{newest.number}: {newest.status.message}", style="")
+    return head
+
+
+def _shares(model: Model) -> Table:
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for one in sorted(model.status.weights, key=lambda found: found.version):
+        is_candidate = model.status.rollout is not None and one.version == model.status.rollout.candidate
+        bar = Text("█" * round(one.weight * WIDTH / 100), style="yellow" if is_candidate else "green")
+        achieved = f" (really {one.achieved:.0f} %)" if one.achieved is not None and round(one.achieved) != one.weight else ""
+        made.add_row(f"v{one.version}", f"{one.weight:3d} %{achieved}", bar)
+    return made
+
+
+def _metrics(found: list[MetricEvidence], track: Track) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("metric", "candidate bad", "stable bad", "odds ratio", "E", "taken back at", "evidence so far"):
+        made.add_column(name)
+    for one in found:
+        if not one.threshold:
+            made.add_row(one.name, Text(one.message, overflow="ellipsis", no_wrap=True))
+            continue
+        style = "red" if level(one) >= 1 else "yellow" if level(one) >= 0.5 else "green"
+        made.add_row(
+            one.name,
+            f"{one.candidate_bad:,} of {one.candidate_total:,}",
+            f"{one.stable_bad:,} of {one.stable_total:,}",
+            one.odds_ratio or "-",
+            figures(one.e),
+            figures(one.threshold),
+            Text(sparkline(track.levels.get(one.name, [level(one)])), style=style),
+        )
+    return made
+
+
+def _trouble(model: Model) -> list[Text]:
+    """Conditions that a person wants to know of."""
+    told = []
+    for one in model.status.conditions:
+        wrong = (
+            one.status == "False" if one.type in ("Ready", "Measured", "MetricsAnswered", "Accepted") else one.status == "True"
+        )
+        if wrong and (one.type == "Ready" or one.type not in STEADY):
+            told.append(Text(f"{one.type}={one.status} {one.reason}: {one.message}", style="yellow"))
+    return told

@@ -1,0 +1,101 @@
+"""The picture that `kubectl perennial watch` shows at a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from perennial.api.evidence import MetricEvidence
+from perennial.cli import asking
+from perennial.cli.frame import BARS, Track, frame, level, sparkline
+from perennial.cli.screen import figures, span
+from unit.cli.worldcluster import WorldCluster
+from unit.core.test_watch import canary, watched
+from unit.core.world import World, served
+
+
+def picture(world: World, track: Track, width: int = 140) -> str:
+    """What stands on the screen, without colours."""
+    cluster = WorldCluster(world, is_down=True)
+    found = asking.read(cluster.model("delays"), cluster.versions("delays"))
+    track.see(found)
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(frame(found, track, world.now))
+    return captured.get()
+
+
+def lines(world: World) -> list[str]:
+    return [" ".join(line.split()) for line in picture(world, Track()).splitlines()]
+
+
+def test_a_canary_shows_shares_time_left_requests_and_its_evidence() -> None:
+    world = canary()
+    world.live(3, rate=100)
+    found = lines(world)
+    assert any(line.startswith("v1 90 % " + 36 * "█") for line in found)
+    assert any(line.startswith("v2 10 % " + 4 * "█") for line in found)
+    assert any(line.startswith("step 1 of 2, 10 %: ") and " of 5s left; " in line for line in found)
+    assert any(line.startswith("errors ") for line in found)
+    assert any(line.startswith("as written ") for line in found)
+
+
+def test_the_evidence_grows_towards_its_threshold() -> None:
+    world, track = canary(steps=[{"weight": 10, "hold": "60s"}]), Track()
+    for _ in range(60):
+        world.live(1, rate=1000, bad={1: 0.01, 2: 0.02})
+        picture(world, track)
+        if track.levels and track.levels["errors"][-1] > 0.2:
+            break
+    levels = track.levels["errors"]
+    assert levels[0] == 0.0 < levels[-1]
+    assert sparkline(levels)[-1] > sparkline(levels)[0] == BARS[0]
+
+
+def test_a_watch_shows_what_is_left_of_it() -> None:
+    world = watched()
+    world.live(1, rate=100)
+    assert "watch of v2 beside v1: 59s left" in lines(world)
+
+
+def test_another_rollout_begins_its_track_anew() -> None:
+    world, track = canary(), Track()
+    world.live(2, rate=100)
+    picture(world, track)
+    assert track.levels
+    picture(served(), track)
+    assert not track.levels
+
+
+def test_what_is_wrong_stands_in_the_picture() -> None:
+    world = canary()
+    world.unreachable = True
+    world.live(2, rate=100)
+    assert any(line.startswith("Measured=False PodsUnreachable: pod x: timed out") for line in lines(world))
+    assert not any("=True" in line for line in lines(served()))
+
+
+def test_a_narrow_terminal_is_enough() -> None:
+    world = canary()
+    world.live(2, rate=100)
+    assert max(map(len, picture(world, Track(), width=80).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("e", "threshold", "expected"), [(0.5, 100, 0.0), (10, 100, 0.5), (100, 100, 1.0), (1e300, 100, 1.0)])
+def test_level_is_the_logarithm_of_e_in_parts_of_its_threshold(e: float, threshold: float, expected: float) -> None:
+    assert level(MetricEvidence(name="errors", e=e, threshold=threshold)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-3, "0s"), (0, "0s"), (59.6, "1m00s"), (125, "2m05s"), (3600, "1h00m"), (19200, "5h20m"), (273600, "3d4h")],
+)
+def test_spans_are_told_in_their_two_largest_units(seconds: float, words: str) -> None:
+    assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.0, "0"), (1.2345, "1.23"), (354.2, "354"), (12345.6, "12,346"), (1e300, "1e+300"), (0.0001, "0.0001")]
+)
+def test_figures_are_short(value: float, words: str) -> None:
+    assert figures(value) == words

@@ -1,0 +1,324 @@
+"""The verbs that ask a cluster: what they say, and how they end. The operator's plan answers; the API server is in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from perennial.adapters import kubeconfig
+from perennial.cli import asking
+from perennial.cli.__main__ import VERBS, main
+from perennial.cli.diff import differences
+from perennial.cli.exits import Exit
+from unit.cli.worldcluster import WorldCluster
+from unit.core.test_watch import canary, watched
+from unit.core.world import World, served
+
+Ask = Callable[..., Result]
+NOWHERE = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "here",
+    "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "flights"}}],
+    "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
+    "users": [{"name": "u", "user": {}}],
+}
+"""Nobody listens on the discard port."""
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Runs a verb on a world."""
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.001)
+
+    def run(world: World, *arguments: str, is_down: bool = False, **traffic: Any) -> Result:
+        cluster = WorldCluster(world, traffic, is_down=is_down)
+        monkeypatch.setattr(kubeconfig, "KubeconfigCluster", lambda *where: cluster)
+        return CliRunner().invoke(main, arguments)
+
+    return run
+
+
+def broken() -> World:
+    """v1 serves; v2 did harm and is quarantined."""
+    return canary().until(lambda w: w.versions[2].status.state == "RolledBack", rate=100, bad={2: 0.2})
+
+
+# ---- asking the operator for something ----
+
+
+def test_promote_gives_the_candidate_all_requests_and_says_so(ask: Ask) -> None:
+    world = canary()
+    found = ask(world, "promote", "delays", "v2", rate=100)
+    assert (found.exit_code, found.stdout) == (0, "delays: v2 is promoted\n")
+    assert world.status.stable == 2
+    assert not world.annotations
+
+
+def test_a_request_that_the_operator_refuses_ends_with_5_and_its_words(ask: Ask) -> None:
+    found = ask(canary(), "promote", "delays", "7", rate=100)
+    assert (found.exit_code, found.stdout) == (Exit.REFUSED, "")
+    assert "refused: the candidate is v2, not v7" in found.stderr
+
+
+def test_abort_waits_until_the_candidate_has_no_requests(ask: Ask) -> None:
+    world = canary()
+    found = ask(world, "abort", "delays", "--wait", rate=100)
+    assert (found.exit_code, found.stdout) == (0, "delays: v2 gets no requests\n")
+    assert dict(world.route.weights if world.route else {}).get(2, 0) == 0
+
+
+def test_rollback_waits_until_the_older_version_has_the_requests(ask: Ask) -> None:
+    world = canary().until(lambda w: w.status.stable == 2, rate=100)
+    found = ask(world, "rollback", "delays", "--to", "1", "--wait", rate=100)
+    assert (found.exit_code, found.stdout) == (0, "delays: v1 has the requests\n")
+    assert ask(world, "resume", "delays", rate=100).stdout == "delays: new versions are rolled out again\n"
+
+
+def test_rollback_with_nothing_to_go_back_to_is_refused(ask: Ask) -> None:
+    found = ask(served(), "rollback", "delays", rate=100)
+    assert found.exit_code == Exit.REFUSED
+    assert "no version before this one" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("bad", "state", "code"),
+    [(0.0, "Serving", Exit.DONE), (0.2, "RolledBack", Exit.ROLLED_BACK)],
+    ids=["promoted", "rolled back"],
+)
+def test_retrain_that_waits_ends_by_the_verdict(ask: Ask, bad: float, state: str, code: Exit) -> None:
+    world = served()
+    found = ask(world, "retrain", "delays", "--because", "July is there", "--wait", rate=100, bad={2: bad})
+    assert found.exit_code == code
+    assert world.versions[2].status.state == state
+    assert world.versions[2].spec.trigger.message == "retrain July is there"
+    assert re.search(r"\[ *\d+s\] Canary 10 %", found.stderr)
+
+
+def test_retrain_while_it_is_held_ends_with_3_and_says_what_it_waits_for(ask: Ask) -> None:
+    world = canary().until(lambda w: w.status.stable == 2, rate=100)
+    assert ask(world, "rollback", "delays", "--wait", rate=100).exit_code == 0
+    found = ask(world, "retrain", "delays", "--wait", rate=100)
+    assert found.exit_code == Exit.WAITING
+    assert "v3 is Accepted and waits: a person returned to an older version" in found.stdout
+
+
+def test_pause_and_retry_are_carried_out_or_refused(ask: Ask) -> None:
+    world = served()
+    assert "perennial.dev/resume" in ask(world, "pause", "delays").stdout
+    assert ask(world, "retrain", "delays").exit_code == Exit.REFUSED
+    assert ask(world, "resume", "delays").exit_code == 0
+    assert "v1 is Serving; there is nothing to try again" in ask(world, "retry", "delays").stderr
+
+
+def test_quarantine_is_listed_and_lifted(ask: Ask) -> None:
+    world = broken()
+    assert re.search(r"v2 +CanaryWorse", ask(world, "quarantine", "list", "delays").stdout)
+    assert ask(world, "quarantine", "lift", "delays", "v2").stdout == "delays: v2 is out of quarantine\n"
+    assert ask(world, "quarantine", "list", "delays").stdout == "delays: nothing is quarantined\n"
+    assert json.loads(ask(world, "quarantine", "list", "delays", "-o", "json").stdout) == []
+
+
+def test_without_an_operator_a_request_is_left_and_a_second_one_told_of_it(ask: Ask) -> None:
+    world = served()
+    found = ask(world, "pause", "delays", "--timeout", "1s", is_down=True)
+    assert found.exit_code == Exit.WAITING
+    assert "has not answered within 1 s" in found.stderr
+    again = ask(world, "pause", "delays", "--timeout", "1s", is_down=True)
+    assert again.exit_code == Exit.WAITING
+    assert "was not carried out yet: does the operator run?" in again.stderr
+
+
+def test_a_wait_that_is_too_short_ends_with_3_and_says_how_far_it_is(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.4)
+    found = ask(served(), "retrain", "delays", "--wait", "--timeout", "1s", rate=100)
+    assert found.exit_code == Exit.WAITING
+    assert "not ended within 1 s: " in found.stdout
+
+
+def test_the_answer_as_json_is_for_programs(ask: Ask) -> None:
+    found = json.loads(ask(canary(), "promote", "delays", "-o", "json", rate=100).stdout)
+    assert found["outcome"] == "v2 is promoted"
+    assert (found["verb"], found["end"], found["namespace"]) == ("promote", "DONE", "ns")
+
+
+# ---- reading ----
+
+
+def test_get_shows_what_serves_and_what_is_happening(ask: Ask) -> None:
+    found = ask(canary(), "get", rate=100).stdout.splitlines()
+    assert found[0].split() == ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE"]
+    assert found[1].split()[:6] == ["delays", "v1", "Canary", "10", "%", "True"]
+    wide = ask(canary(), "get", "delays", "-o", "wide", rate=100).stdout
+    assert re.search(r"v2 +Canary +10 %", wide)
+    assert re.search(r"v1 +Serving +90 %", wide)
+    kinds = [one["kind"] for one in yaml.safe_load(ask(canary(), "get", "delays", "-o", "yaml").stdout)]
+    assert kinds == ["ModelDeployment", "ModelVersion", "ModelVersion"]
+
+
+def test_explain_tells_of_a_version_that_was_taken_back_what_would_not_have_been_enough(ask: Ask) -> None:
+    found = ask(broken(), "explain", "delays").stdout
+    assert found.startswith("delays v2: RolledBack\n  CanaryWorse: errors: candidate ")
+    assert "Requested: retrain now" in found
+    assert re.search(r"the same answers would not have been enough with an alpha under 0\.\d+ %", found)
+    assert "kubectl perennial quarantine lift delays 2" in found
+
+
+def test_explain_tells_of_a_gate_which_limit_it_would_have_failed(ask: Ask) -> None:
+    found = ask(served(), "explain", "delays", "1").stdout
+    assert "Passed: roc_auc 0.7300 (from 0.7200 to 0.7400" in found
+    assert "it would have failed with minimum: more than 0.7400" in found
+    sections = json.loads(ask(served(), "explain", "delays", "-o", "json").stdout)
+    assert sections[0]["head"] == "delays v1: Serving"
+
+
+def test_explain_of_a_version_that_is_not_there_names_those_that_are(ask: Ask) -> None:
+    found = ask(broken(), "explain", "delays", "9")
+    assert found.exit_code == Exit.NO_ANSWER
+    assert "v9 is not there (kept are v2, v1)" in found.stderr
+
+
+def test_history_lists_versions_and_requests(ask: Ask) -> None:
+    world = broken()
+    ask(world, "quarantine", "lift", "delays", "2")
+    found = ask(world, "history", "delays").stdout
+    assert re.search(r"v2 .* Requested +RolledBack", found)
+    assert re.search(r"lift 2 +2026-01-01T\S+Z +v2 is out of quarantine", found)
+    told = json.loads(ask(world, "history", "delays", "-o", "json").stdout)
+    assert [one["version"] for one in told["versions"]] == [2, 1]
+
+
+def test_diff_shows_inputs_and_results_that_differ(ask: Ask) -> None:
+    found = ask(broken(), "diff", "delays", "1", "2").stdout
+    assert re.search(r"result\.state +Serving +RolledBack", found)
+    assert "data.source" not in found
+    assert ask(broken(), "diff", "delays", "1", "1").stdout == "delays: v1 and v1 do not differ\n"
+
+
+def test_differences_are_told_by_the_names_of_a_list_s_objects() -> None:
+    before = {"columns": [{"name": "a", "role": "feature"}, {"name": "b", "role": "id"}], "seed": 1}
+    after = {"columns": [{"name": "b", "role": "label"}], "seed": 1, "more": [1]}
+    assert list(differences(before, after)) == [
+        ("columns.a", {"role": "feature"}, None),
+        ("columns.b.role", "id", "label"),
+        ("more", None, [1]),
+    ]
+
+
+# ---- watching ----
+
+
+def test_watch_tells_each_change_and_ends_by_the_verdict(ask: Ask) -> None:
+    found = ask(canary(), "watch", "delays", rate=100, bad={2: 0.1})
+    assert found.exit_code == Exit.ROLLED_BACK
+    lines = found.stdout.splitlines()
+    assert re.search(r"^\d\d:\d\d:\d\d Canary 10 %; step 1 of 2, 10 %; errors: E ", lines[0])
+    assert lines[-1].startswith("delays: v2 is RolledBack: CanaryWorse")
+    assert len(set(lines)) == len(lines)
+
+
+def test_watch_goes_on_until_the_watch_after_the_promotion_is_over(ask: Ask) -> None:
+    world = watched()
+    found = ask(world, "watch", "delays", rate=100)
+    assert found.exit_code == 0
+    assert "watch of v2 beside v1" in found.stdout
+    assert world.status.rollout is None
+
+
+def test_watch_ends_where_only_a_person_can_go_on(ask: Ask) -> None:
+    found = ask(canary(onBreach="pause"), "watch", "delays", rate=100, bad={2: 0.2})
+    assert found.exit_code == Exit.WAITING
+    assert "v2 waits for promote or abort" in found.stdout
+
+
+def test_watch_that_lasts_too_long_ends_with_3(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.4)
+    assert ask(canary(), "watch", "delays", "--timeout", "1s", rate=100).exit_code == Exit.WAITING
+
+
+# ---- what is wrong ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("promote",), "Missing argument 'NAME'"),
+        (("promote", "delays", "three"), "'three' is no number of a version: write 3 or v3"),
+        (("explain", "delays", "0"), "'0' is no number of a version"),
+        (("retrain", "delays", "--because", "a;b"), "leave it out"),
+        (("watch", "delays", "--timeout", "soon"), "'soon' is not a duration"),
+        (("get", "delays", "-A"), "leave out --all-namespaces"),
+        (("undo",), "No such command 'undo'"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_64_and_what_is_wrong(arguments: tuple[str, ...], words: str) -> None:
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == Exit.USAGE
+    assert words in found.stderr
+
+
+def test_a_model_that_is_not_there_is_told(ask: Ask) -> None:
+    found = ask(served(), "explain", "deleys")
+    assert (found.exit_code, found.stdout) == (Exit.NO_ANSWER, "")
+    assert "there is no ModelDeployment 'deleys' in namespace ns" in found.stderr
+
+
+def test_an_api_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump(NOWHERE))
+    found = CliRunner().invoke(main, ["get", "--kubeconfig", str(file)])
+    assert found.exit_code == Exit.NO_ANSWER
+    assert "no answer from the API server http://127.0.0.1:9" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        "apiVersion: v1\nkind: Config\n",
+        yaml.safe_dump({**NOWHERE, "contexts": []}),
+        yaml.safe_dump({**NOWHERE, "contexts": 3}),
+        yaml.safe_dump({**NOWHERE, "current-context": ["here"]}),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_told(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "config"
+    if text is not None:
+        file.write_text(text)
+    found = CliRunner().invoke(main, ["get", "--kubeconfig", str(file)])
+    assert found.exit_code == Exit.NO_ANSWER
+    assert "no kubeconfig that can be used" in found.stderr
+    unknown = CliRunner().invoke(main, ["get", "--kubeconfig", str(file), "--context", "there"])
+    assert unknown.exit_code == Exit.NO_ANSWER
+
+
+def test_an_object_of_another_release_is_told(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = WorldCluster.model
+
+    def newer(self: WorldCluster, name: str) -> dict[str, Any]:
+        found = known(self, name)
+        return {**found, "spec": {**found["spec"], "drift": {}}}
+
+    monkeypatch.setattr(WorldCluster, "model", newer)
+    found = ask(served(), "explain", "delays")
+    assert found.exit_code == Exit.NO_ANSWER
+    assert "drift: Extra inputs are not permitted: the cluster has another release" in found.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    found = CliRunner().invoke(main, [verb, "--help"])
+    assert found.exit_code == 0
+    assert "Usage:" in found.stdout
+    if verb != "quarantine":
+        assert "Examples:" in found.stdout

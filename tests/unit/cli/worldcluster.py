@@ -1,0 +1,59 @@
+"""The cluster that the verbs ask, in memory: the operator's own plan carried out on `unit.core.world`, a second of it a look.
+
+`tests/cluster/test_verbs.py` runs the verbs on the real thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from perennial.adapters.kubeconfig import NoAnswer
+from perennial.core.inputs import stamp, version_name
+from unit.core.world import START, World
+
+Manifest = dict[str, Any]
+
+
+@dataclass
+class WorldCluster:
+    """As `perennial.adapters.kubeconfig.KubeconfigCluster`."""
+
+    world: World
+    traffic: dict[str, Any] = field(default_factory=dict)
+    """How the world lives on: rate, bad."""
+    is_down: bool = False
+    """No operator runs."""
+    namespace: str = "ns"
+
+    def model(self, name: str) -> Manifest:
+        if name != "delays":
+            raise NoAnswer(f"there is no ModelDeployment {name!r} in namespace ns")
+        if not self.is_down:
+            self.world.live(1, **self.traffic)
+        meta = {"name": name, "namespace": "ns", "generation": self.world.generation, "creationTimestamp": stamp(START)}
+        return {
+            "apiVersion": "perennial.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {**meta, "annotations": dict(self.world.annotations)},
+            "spec": self.world.wish.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "status": self.world.status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+
+    def models(self, *, everywhere: bool = False) -> list[Manifest]:
+        return [self.model("delays")]
+
+    def versions(self, name: str) -> list[Manifest]:
+        return [
+            {
+                "apiVersion": "perennial.dev/v1alpha1",
+                "kind": "ModelVersion",
+                "metadata": {"name": version_name(name, number), "namespace": "ns", "creationTimestamp": stamp(START)},
+                "spec": version.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+                "status": version.status.model_dump(mode="json", by_alias=True, exclude_none=True),
+            }
+            for number, version in sorted(self.world.versions.items(), reverse=True)
+        ]
+
+    def annotate(self, name: str, key: str, value: str) -> None:
+        self.world.annotations[key] = value
