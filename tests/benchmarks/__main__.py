@@ -13,6 +13,7 @@ from collections.abc import Callable
 import click
 
 from benchmarks import (
+    bench_cli,
     bench_detection,
     bench_healthy,
     bench_reconcile,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "healthy": bench_healthy.run,
     "return": bench_return.run,
     "watch": bench_watch.run,
+    "cli": bench_cli.run,
 }
 WITHOUT_CLUSTER = ("simulation",)
 REPEATED = frozenset({"detection", "healthy", "return", "watch"})
