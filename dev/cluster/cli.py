@@ -17,6 +17,9 @@ from cluster.settings import REGISTRY, Settings, from_environment
 
 F = TypeVar("F", bound=Callable[..., object])
 
+PROGRAM = "PYTHONPATH=dev .venv/bin/python -m cluster"
+"""As a person in a clone types it."""
+
 EPILOG = """\b
 Environment:
   PERENNIAL_CACHE       where built components and images are kept (default: ~/.cache/perennial)
@@ -60,9 +63,9 @@ def usage(settings: Settings) -> str:
     cluster = Cluster.embedded(settings)
     return (
         f"\nKubernetes  export KUBECONFIG={settings.kubeconfig} PATH={settings.bin}:$PATH   then: kubectl get nodes\n"
-        f"Images      python -m cluster push        registry: {REGISTRY}\n"
-        f"Gateway     python -m cluster run -- curl http://{cluster.gateway_address}/\n"
-        "Remove it   python -m cluster down"
+        f"Images      {PROGRAM} push        registry: {REGISTRY}\n"
+        f"Gateway     {PROGRAM} run -- curl http://{cluster.gateway_address}/\n"
+        f"Remove it   {PROGRAM} down"
     )
 
 
