@@ -21,6 +21,7 @@ Manifest = dict[str, Any]
 UNEQUAL = re.compile(
     r"""
     .*At | since | lastTransitionTime  # when it happened
+    | ledger                           # entries bear times and counts, and digests of these; they are compared by themselves
     | shadowEvidence
     | evidence                         # requests that a rollout counted, and what its test made of them
     | message                          # words about those, about pods by their names and about seconds waited

@@ -28,6 +28,8 @@ from cluster_support.place import Place
 from cluster_support.watching import PATHS, Manifest, Watch
 from demo.ground import REPOSITORY
 from demo.kubectl import diagnosis
+from perennial.api.ledger import Ledger, LedgerEntry
+from perennial.core import ledger
 
 NAME = "shop"
 V1, V2 = f"{NAME}-v1", f"{NAME}-v2"
@@ -44,6 +46,8 @@ QUIET_SECONDS = 2.0
 LOAD_SECONDS = 300.0
 TRAIN_SECONDS = 240.0
 NAMESPACE = re.compile(r"t-faults-\d+-\d+")
+LEDGER_TICKS = re.compile(r":.*")
+"""What follows the first colon are counts, times and pods' names."""
 ALSO = re.compile(r"observedGeneration|resourceVersion")
 """A namespace's ModelDeployment is changed by every story before; a request notes the version that it stood in."""
 
@@ -107,6 +111,10 @@ class Lane:
 
     def status(self) -> Manifest:
         return dict(self.model().get("status") or {})
+
+    def ledger(self) -> list[LedgerEntry]:
+        """The newest entries."""
+        return Ledger.model_validate(self.status().get("ledger") or {}).entries
 
     def state(self, number: int) -> str:
         found = (one for one in self.watch.of("ModelVersion") if one["spec"]["number"] == number)
@@ -246,6 +254,7 @@ class Lane:
         with self._client(harmful=story.harmful) as records:
             self.until("the clients to be answered", lambda: _is_fine(records()), 30)
             seen, events, asked = len(self.watch.recorded()), self._told_events(), time.time()
+            known = max((one.number for one in self.ledger()), default=0)
             self._arm(point)
             story.act(self)
             self.until(f"the end of the {story.name}", lambda: story.ended(self) and not self._is_dying(), STORY_SECONDS)
@@ -261,6 +270,9 @@ class Lane:
         told.writes = [write["name"] for write in writes]
         told.left = ending.end(self.watch, NAMESPACE, ALSO if self.whole else re.compile(f"{ALSO.pattern}|replicas"))
         told.made, told.decisions, told.weights = ending.made(recorded), faults.decisions(recorded), faults.weights(recorded)
+        entries = [one for one in self.ledger() if one.number > known]
+        told.ledger = [f"v{one.version} {one.what} {LEDGER_TICKS.sub('', one.message)}" for one in entries]
+        told.ledger_problem = ledger.problem(entries)
         told.events = Counter(reason for name, reason in after.items() if name not in events)
         answers = [one for one in records() if one["done"] >= asked]
         told.counted = self._counted(writes, answers)

@@ -65,6 +65,10 @@ class Told:
     """Those that were made, by name."""
     left: set[str] = field(default_factory=set)
     made: dict[str, int] = field(default_factory=dict)
+    ledger: list[str] = field(default_factory=list)
+    """Its entries, without what ticks."""
+    ledger_problem: str = ""
+    """What the verifier says of it."""
     decisions: list[str] = field(default_factory=list)
     """The ModelDeployment's status without what ticks, each time that it became another."""
     weights: list[str] = field(default_factory=list)

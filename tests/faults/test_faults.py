@@ -164,6 +164,14 @@ def test_no_decision_is_taken_twice_or_in_another_order(book: Book) -> None:
     assert _same(book, "weights") == {}
 
 
+def test_the_ledger_has_each_decision_once_and_verifies(book: Book) -> None:
+    """A wait and a withheld weight tell of pods that were not there or not read: how often that was so is the outage's doing."""
+    everything = [*book.references.values(), *book.killed]
+    assert {str(told.point): told.ledger_problem for told in everything if told.ledger_problem} == {}
+    assert all(len(told.ledger) > 1 for told in book.references.values())
+    assert _same(book, "ledger") == {}
+
+
 def test_nothing_is_told_twice(book: Book) -> None:
     """An event that a kill came between is not told at all: it is sent after what it tells of was written."""
     found = {str(told.point): told.events - book.references[_story(told)].events for told in book.killed}

@@ -11,11 +11,15 @@ import pytest
 from fakes.cluster import Crash
 from fakes.world import SPEC, World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, VERSIONS, WORKLOADS
+from perennial.api.ledger import Ledger
+from perennial.core import ledger
 
 PARTS = 6
 """Each a share of the kills, so that no test is long."""
 RETRAIN = {"recipe": {}, "seed": 2}
 TIMES = re.compile(r"(.*At|since|.*Time|.*Timestamp|resourceVersion)$")
+OF_ENTRIES = {"at", "facts", "previous", "digest"}
+"""Of the ledger's entries: times, counts, and the digests of both."""
 MEASURED = re.compile(r"(evidence|shadowEvidence|message)$")
 """What a rollout counted, and the words about it, differ by the seconds that a restart takes."""
 
@@ -57,6 +61,8 @@ def version_status(world: World, number: int) -> Any:
 
 def mask(value: Any, names: tuple[str, ...] = ()) -> Any:
     if isinstance(value, dict):
+        if value.keys() >= OF_ENTRIES - {"facts"}:
+            names = (*names, *OF_ENTRIES)
         kept = {name: inner for name, inner in value.items() if name not in names and not TIMES.match(name)}
         return {name: mask(inner, names) for name, inner in kept.items() if not MEASURED.match(name)}
     return [mask(inner, names) for inner in value] if isinstance(value, list) else value
@@ -73,6 +79,16 @@ async def test_a_kill_after_any_write_leads_to_the_same_end(shadow: bool, bad: b
     for number in range(1 + part, len(reference.cluster.writes) + 1, PARTS):
         world = await story(number, bad=bad, shadow=shadow)
         assert end(world, written=not shadow) == expected, f"killed after write {number}: {reference.cluster.writes[number - 1]}"
+
+
+async def test_the_ledger_that_a_kill_left_verifies() -> None:
+    world = await story(None, bad=True, shadow=True)
+    for one in (world, await story(len(world.cluster.writes) // 2, bad=True, shadow=True)):
+        kept = Ledger.model_validate(one.model()["status"]["ledger"])
+        assert (ledger.problem(kept.entries), ledger.gap(kept.entries, kept.length)) == ("", "")
+        assert [entry["number"] for entry in version_status(one, 2)["ledger"]] == [
+            e.number for e in kept.entries if e.version == 2
+        ]
 
 
 async def test_two_kills_in_a_row_make_no_second_job() -> None:

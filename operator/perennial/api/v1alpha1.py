@@ -15,6 +15,7 @@ from perennial.api.base import LIST_BY_TYPE, Condition, Digest, Name, SpecModel,
 from perennial.api.data import Data
 from perennial.api.evaluation import Evaluation
 from perennial.api.evidence import MetricEvidence
+from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
@@ -120,6 +121,8 @@ class ModelDeploymentStatus(StatusModel):
     """A person typed pause: as spec.paused, until resume."""
     quarantined: Annotated[list[Quarantine], Field(max_length=100)] = []
     requests: Annotated[list[RequestRecord], Field(max_length=32)] = []
+    ledger: Ledger = Ledger()
+    """What was decided, each entry bound to the one before it."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=LIST_BY_TYPE)] = []
 
 
@@ -170,3 +173,5 @@ class ModelVersionStatus(StatusModel):
     served_at: Timestamp | None = None
     """When it first got all requests: only such a version can be returned to."""
     finished_at: Timestamp | None = None
+    ledger: Annotated[list[LedgerEntry], Field(max_length=MOST_ENTRIES)] = []
+    """Decisions on this version, from the ledger of its ModelDeployment."""

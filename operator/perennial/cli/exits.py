@@ -17,6 +17,7 @@ ENDS = """
               4: the version failed, or was ended before it had a verdict
               5: the operator refused the request
               6: the cluster could not be asked, or there is no such object
+              7: the ledger does not hold
              64: the command line is wrong"""
 
 
@@ -36,6 +37,7 @@ class Exit(IntEnum):
     FAILED = 4
     REFUSED = 5
     NO_ANSWER = 6
+    BROKEN = 7
     USAGE = 64
 
 

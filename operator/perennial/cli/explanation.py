@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from perennial.api.evidence import MetricEvidence
+from perennial.api.ledger import LedgerEntry
 from perennial.api.version import GateVerdict, StepRecord
 from perennial.cli.asking import Model, Version
 from perennial.cli.screen import figures, span
@@ -34,9 +35,15 @@ def explained(model: Model, version: Version) -> list[Section]:
         Section("Gates, on data that its trainer never saw", [line for gate in status.gates for line in _gate(gate)]),
         Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
         Section("With live requests, beside the version before", _evidence(status.evidence)),
+        Section("What was decided", [decided(entry) for entry in status.ledger]),
         Section("Where it stands", _stands(model, version)),
     ]
     return [one for one in found if one.lines or one is found[0]]
+
+
+def decided(entry: LedgerEntry) -> str:
+    """An entry of the ledger in a line."""
+    return f"{entry.at[:19]}Z {entry.what}: {entry.message}"
 
 
 def _made(version: Version) -> list[str]:

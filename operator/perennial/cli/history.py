@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial.cli import asking
 from perennial.cli.asking import Model, Version, Where, cluster_options, output_option
+from perennial.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from perennial.api.ledger import LedgerEntry
+
+SHOWN = 12
+"""Newest decisions that are listed; all that the cluster keeps with -o wide."""
 
 
 @click.command()
 @click.argument("name")
+@click.option("--verify", is_flag=True, help="Say whether the ledger holds, and nothing else; ends with 7 when it does not.")
 @cluster_options
 @output_option("wide", "json", "yaml")
-def history(name: str, where: Where, output: str) -> None:
-    """List the versions that are kept, why each was made and how it ended, and what people asked for last.
+def history(name: str, verify: bool, where: Where, output: str) -> None:
+    """List the versions that are kept, why each was made and how it ended, what people asked for, and the last decisions.
+
+    Decisions are read from the ledger, whose entries are bound to each other by digests.
 
     \b
     Examples:
       kubectl perennial history delays
       kubectl perennial history delays -o json
+      kubectl perennial history delays --verify
     """
     from perennial.cli import screen  # noqa: PLC0415 - rich, and --help needs none
 
     found = asking.model(asking.cluster(where), name)
+    if verify:
+        _verify(found)
+        return
     if output in ("json", "yaml"):
+        entries = [one.model_dump(mode="json", by_alias=True) for one in found.status.ledger.entries]
         records = [one.model_dump(mode="json", by_alias=True) for one in found.status.requests]
-        screen.document({"versions": [_told(one) for one in found.versions], "requests": records}, output)
+        screen.document({"versions": [_told(one) for one in found.versions], "requests": records, "ledger": entries}, output)
         return
     wide = output == "wide"
     screen.table(
@@ -37,12 +52,34 @@ def history(name: str, where: Where, output: str) -> None:
     if found.status.requests:
         click.echo()
         screen.table(["REQUEST", "WHEN", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))])
+    decisions = found.status.ledger.entries[None if wide else -SHOWN :]
+    if decisions:
+        click.echo()
+        screen.table(["DECISION", "WHEN", "OF", "WHY"], [_decision(one, wide=wide) for one in decisions])
+
+
+def _verify(model: Model) -> None:
+    """The ledger's chain, and every version's copy of it."""
+    from perennial.core import ledger  # noqa: PLC0415 - with the operator's decisions, and --help needs none
+
+    whole = model.status.ledger
+    own = {entry.number: entry for entry in whole.entries}
+    broken = ledger.problem(whole.entries) or ledger.gap(whole.entries, whole.length)
+    for version in model.versions:
+        copies = version.status.ledger
+        others = [entry.number for entry in copies if own.get(entry.number, entry) != entry]
+        other = f"entry {others[0]} is another than the ModelDeployment's" if others else ""
+        said = ledger.problem(copies) or other
+        broken = broken or (said and f"v{version.number}: {said}")
+    if broken:
+        asking.fail(Exit.BROKEN, f"{model.name}: the ledger does not hold: {broken}")
+    click.echo(f"{model.name}: the ledger holds: {len(whole.entries)} of its {whole.length} entries are here")
 
 
 def _row(version: Version, *, wide: bool) -> list[str]:
     trigger, status = version.spec.trigger, version.status
     because = f"{trigger.reason}: {trigger.message}" if wide and trigger.message else trigger.reason
-    why = status.message if wide else status.message[:80] + ("..." if len(status.message) > 80 else "")
+    why = status.message if wide else _short(status.message)
     made = str(version.manifest["metadata"].get("creationTimestamp", "-"))
     return [f"v{version.number}", made, because, status.state, _second(status.served_at), _second(status.finished_at), why]
 
@@ -55,6 +92,16 @@ def _second(stamp: str | None) -> str:
 def _request(model: Model, index: int) -> list[str]:
     record = model.status.requests[index]
     return [f"{record.verb} {record.argument}".rstrip(), _second(record.handled_at), record.outcome]
+
+
+def _decision(entry: LedgerEntry, *, wide: bool) -> list[str]:
+    facts = "; ".join(f"{name} {value}" for name, value in entry.facts.items())
+    why = f"{entry.message}{facts and f' ({facts})'}" if wide else _short(entry.message)
+    return [entry.what, _second(entry.at), f"v{entry.version}" if entry.version else "-", why]
+
+
+def _short(words: str) -> str:
+    return words[:80] + ("..." if len(words) > 80 else "")
 
 
 def _told(version: Version) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def advance(draft: Draft) -> None:
         return
     if draft.state(number) in IN_TRAINING:
         _train(draft, number)
+    if draft.state(number) == "Deploying" and draft.status.rollout is not None and draft.status.rollout.candidate == number:
+        draft.set_version(number, state="Canary")  # its rollout began, and the operator ended before it had written that
     if draft.state(number) == "Deploying":
         _deploy(draft, number)
     elif draft.state(number) == "Canary":
@@ -68,9 +70,9 @@ def promote(draft: Draft, number: int, message: str) -> None:
     if under_way is not None and wish is not None and previous in draft.versions and not under_way.breach:
         draft.set(rollout=rollout.watched(draft.observed, under_way, wish.hold_back))
         words = f"v{number} serves {100 - wish.hold_back} % and is watched for {wish.for_} beside v{previous}: {message}"
-        draft.event("Normal", "Promoted", words)
+        draft.event("Normal", "Promoted", words, number)
         return
-    draft.event("Normal", "Promoted", f"v{number} serves all requests: {message}")
+    draft.event("Normal", "Promoted", f"v{number} serves all requests: {message}", number)
 
 
 def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
@@ -90,7 +92,7 @@ def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
     draft.set(stable=stable, candidate=candidate, rollout=None, quarantined=[*draft.status.quarantined, entry][-100:])
     draft.finish(number, "RolledBack", f"{reason}: {message}")
     draft.urgent = True
-    draft.event("Warning", "RolledBack", f"v{number} is taken back and quarantined: {reason}: {message}")
+    draft.event("Warning", "RolledBack", f"v{number} is taken back and quarantined: {reason}: {message}", number)
     if stable is not None:
         start_return(draft, stable, "Breach")
 
@@ -135,7 +137,7 @@ def _train(draft: Draft, number: int) -> None:
     state = progress.status.state
     if state in FINAL:
         draft.set(candidate=None)
-        draft.event("Warning", state, f"v{number}: {progress.status.message}")
+        draft.event("Warning", state, f"v{number}: {progress.status.message}", number)
     elif state == "Accepted":
         _accepted(draft, draft.versions[number])
 
@@ -146,14 +148,14 @@ def _accepted(draft: Draft, version: Version) -> None:
     if entry:
         draft.set(candidate=None)
         draft.finish(number, "Rejected", f"Quarantined: it is the model of v{entry.version}, rolled back ({entry.reason})")
-        draft.event("Warning", "Rejected", draft.versions[number].status.message)
+        draft.event("Warning", "Rejected", draft.versions[number].status.message, number)
     elif stable and stable.status.identity == version.status.identity and stable.spec.runtime == version.spec.runtime:
         draft.set(candidate=None)
         draft.finish(number, "Retired", f"it is the model that v{stable.number} serves already: nothing to roll out")
-        draft.event("Normal", "Identical", draft.versions[number].status.message)
+        draft.event("Normal", "Identical", draft.versions[number].status.message, number)
     elif not why_not_begun(draft):
         draft.set_version(number, state="Deploying", deployed_at=stamp(draft.observed.now))
-        draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}")
+        draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}", number)
 
 
 def _deploy(draft: Draft, number: int) -> None:
@@ -176,7 +178,7 @@ def _deploy(draft: Draft, number: int) -> None:
         words = f"not ready within {observed.spec.serving.progress_deadline}: {arms.why_not_ready(workload)}; see spec.serving"
         draft.set(candidate=None)
         draft.finish(number, "Failed", f"NotReady: {words}")
-        draft.event("Warning", "Failed", f"v{number}: {words}")
+        draft.event("Warning", "Failed", f"v{number}: {words}", number)
 
 
 def _enter(draft: Draft, number: int, stable: int) -> None:
@@ -188,7 +190,7 @@ def _enter(draft: Draft, number: int, stable: int) -> None:
         _tell_weight(draft, number, begun)
     draft.urgent = True
     draft.wake(rollout.CHANGED_SECONDS)
-    draft.event("Normal", "CanaryStarted", f"v{number} is compared with v{stable} from now on")
+    draft.event("Normal", "CanaryStarted", f"v{number} is compared with v{stable} from now on", number)
 
 
 def _canary(draft: Draft, number: int) -> None:
@@ -207,7 +209,7 @@ def _canary(draft: Draft, number: int) -> None:
         case "abort":
             draft.set(candidate=None, rollout=None, ended=number)
             draft.finish(number, "Superseded", f"{course.reason}: {course.message}")
-            draft.event("Warning", "Aborted", f"v{number} is taken back: {course.message}")
+            draft.event("Warning", "Aborted", f"v{number} is taken back: {course.message}", number)
         case "continue" if before.phase == "Shadow":
             shadow.tell(draft, number, before, course)
         case "continue" if measuring.weights(course.rollout) != measuring.weights(before):
@@ -238,9 +240,9 @@ def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Co
         part = "shadow_evidence" if before.phase == "Shadow" else "evidence"
         draft.set_version(number, **{part: list(course.evidence)})
     for kind, reason, words in objective.events(before, course.rollout) if course.outcome == "continue" else ():
-        draft.event(kind, reason, words)
+        draft.event(kind, reason, words, number)
     if course.rollout.breach and not before.breach:
-        draft.event("Warning", "Breached", f"v{number}: {course.rollout.breach}; a person must promote or abort it")
+        draft.event("Warning", "Breached", f"v{number}: {course.rollout.breach}; a person must promote or abort it", number)
     if course.outcome != "continue" or course.rollout.phase != before.phase:
         _keep_evidence(draft, number, course)
     if course.outcome == "breach":
@@ -263,4 +265,4 @@ def _tell_weight(draft: Draft, number: int, after: RolloutStatus) -> None:
     weight = 0 if after.withheld else after.weight
     draft.set_version(number, message=f"canary at {weight} %")
     reason = "CanaryWithheld" if after.withheld else "CanaryStep"
-    draft.event("Warning" if after.withheld else "Normal", reason, f"v{number} gets {weight} % of the requests")
+    draft.event("Warning" if after.withheld else "Normal", reason, f"v{number} gets {weight} % of the requests", number)

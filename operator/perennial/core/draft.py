@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,6 +18,16 @@ FINAL: frozenset[VersionState] = frozenset({"Retired", "Failed", "Rejected", "Ro
 IN_TRAINING: frozenset[VersionState] = frozenset({"Pending", "Preparing", "Training", "Evaluating", "Accepted"})
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be entered in the ledger."""
+
+    what: str
+    message: str
+    version: int | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Draft:
     """One pass's plan under construction."""
@@ -27,6 +38,7 @@ class Draft:
     before: list[Action] = field(default_factory=list)
     after: list[Action] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
     urgent: bool = False
@@ -57,9 +69,10 @@ class Draft:
         """State of a version as drafted."""
         return self.versions[number].status.state if number in self.versions and number is not None else None
 
-    def event(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Tell people, once the status is written."""
+    def event(self, kind: Literal["Normal", "Warning"], reason: str, message: str, version: int | None = None) -> None:
+        """Tell people, once the status is written, and enter it in the ledger."""
         self.events.append(Event(kind, reason, message[:1000]))
+        self.decisions.append(Decision(reason, message, version))
 
     def find(self, type_: str, status: bool | None, reason: str, message: str = "") -> None:
         """Add a condition."""

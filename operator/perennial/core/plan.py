@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import candidate, clock, lost, report, returns, runs, serving, triggers, wishes
+from perennial.core import candidate, clock, ledger, lost, report, returns, runs, serving, triggers, wishes
 from perennial.core.actions import MOVES_REQUESTS, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
@@ -64,6 +64,7 @@ def _finish(draft: Draft) -> Plan:
     if persist and current is not None and (current.unsaved or current != before.rollout):
         draft.set(rollout=current.model_copy(update={"saved_at": stamp(draft.observed.now), "unsaved": False}))
     if persist:
+        ledger.write(draft)
         _write_versions(draft)
     return draft.plan(persist)
 

@@ -101,7 +101,7 @@ def carry_out(draft: Draft) -> None:
     words = f"v{target} has {len(ready)} of {needed} pods ready: {why_not_ready(workload)}"
     if waited > seconds(observed.spec.serving.progress_deadline):
         if not any(c.type == "RollbackBlocked" and c.status == "True" for c in draft.status.conditions):
-            draft.event("Warning", "RollbackBlocked", words)
+            draft.event("Warning", "RollbackBlocked", words, target)
         draft.find("RollbackBlocked", True, "TargetNotReady", f"{words}; the weights stay as they are")
 
 
@@ -112,4 +112,4 @@ def _switch(draft: Draft, target: int, reason: str) -> None:
     if previous != target:
         words = _WHY[reason]
         was = f", v{previous} before" if previous else ""
-        draft.event("Normal", "Returned", f"v{target} serves all requests ({words}{was})")
+        draft.event("Normal", "Returned", f"v{target} serves all requests ({words}{was})", target)

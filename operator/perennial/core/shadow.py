@@ -86,13 +86,15 @@ def tell(draft: Draft, number: int, before: RolloutStatus, course: Course) -> No
     after, observed = course.rollout, draft.observed
     if after.phase == "Steps":
         draft.set_version(number, message="canary at 0 %: its pods are read first")
-        draft.event("Normal", "ShadowOver", f"the shadow of v{number} is over: {course.message}; its steps begin")
+        draft.event("Normal", "ShadowOver", f"the shadow of v{number} is over: {course.message}; its steps begin", number)
     elif mirror(observed, before) != (wanted := mirror(observed, after)):
         share = f"{wanted.percent} % of the live requests are" if wanted else "no request is"
         draft.set_version(number, message=f"shadow: {share} mirrored to it; clients get no answer of it")
-        draft.event(
-            "Normal" if wanted else "Warning", "ShadowStarted" if wanted else "ShadowWithheld", f"{share} mirrored to v{number}"
-        )
+        words = f"{share} mirrored to v{number}"
+        if wanted:
+            draft.event("Normal", "ShadowStarted", words, number)
+        else:
+            draft.event("Warning", "ShadowWithheld", words, number)
 
 
 def refused(observed: Observed, current: RolloutStatus | None) -> str:

@@ -20,7 +20,7 @@ def adopt(draft: Draft) -> None:
         return
     version = draft.versions[newest]
     _take_up(draft, newest, version.spec.inputs_digest)
-    draft.event("Normal", "VersionCreated", f"{version.meta.name}: {_WHY[version.spec.trigger.reason]}")
+    draft.event("Normal", "VersionCreated", f"{version.meta.name}: {_WHY[version.spec.trigger.reason]}", newest)
     if version.status.state in FINAL or newest == draft.status.stable:
         draft.set(candidate=None)
 

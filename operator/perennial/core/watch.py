@@ -24,7 +24,7 @@ def end(draft: Draft, message: str) -> None:
     draft.urgent = True
     if current.stable in draft.versions:
         draft.finish(current.stable, "Retired", f"v{current.candidate} took its place")
-    draft.event("Normal", "Watched", f"v{current.candidate} serves all requests: {message}")
+    draft.event("Normal", "Watched", f"v{current.candidate} serves all requests: {message}", current.candidate)
 
 
 def leave(draft: Draft, why: str) -> None:
@@ -34,4 +34,4 @@ def leave(draft: Draft, why: str) -> None:
         return
     draft.set(stable=current.stable, rollout=None)
     draft.urgent = True
-    draft.event("Normal", "WatchLeft", f"v{current.stable} serves instead of v{current.candidate}: {why}")
+    draft.event("Normal", "WatchLeft", f"v{current.stable} serves instead of v{current.candidate}: {why}", current.candidate)

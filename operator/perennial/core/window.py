@@ -21,7 +21,7 @@ def go_back(draft: Draft, digest: str) -> bool:
     words = f"the spec asks for the inputs of v{target.number}, which is inside rollout.window: nothing is trained"
     draft.set(inputs_digest=digest, held=False, held_digest="")
     draft.urgent = True
-    draft.event("Normal", "SpecReverted", words)
+    draft.event("Normal", "SpecReverted", words, target.number)
     if target.number == draft.status.stable and watch.under_way(draft) is not None:
         draft.set(returning=None)  # it serves already, and goes on being watched
     else:

@@ -29,8 +29,7 @@ def carry_out(draft: Draft) -> None:
         if not outcome:
             continue
         draft.after.append(RemoveAnnotation(request.key, request.value))
-        refused = outcome.startswith("refused")
-        draft.event("Warning" if refused else "Normal", "RequestRefused" if refused else "Request", f"{request.verb}: {outcome}")
+        _tell(draft, request, outcome)
         record = RequestRecord(
             verb=request.verb,
             argument=request.argument,
@@ -40,6 +39,15 @@ def carry_out(draft: Draft) -> None:
             handled_at=stamp(draft.observed.now),
         )
         draft.set(requests=requests.remember(draft.status.requests, record))
+
+
+def _tell(draft: Draft, request: Request, outcome: str) -> None:
+    """An event, and an entry in the ledger: of the version that is made or tried again by it."""
+    words = f"{request.verb}: {outcome}"
+    if outcome.startswith("refused"):
+        draft.event("Warning", "RequestRefused", words)
+    else:
+        draft.event("Normal", "Request", words, draft.status.latest if request.verb in ("retry", "retrain") else None)
 
 
 def _carried_out(draft: Draft, request: Request) -> str:

@@ -195,6 +195,23 @@ def test_history_lists_versions_and_requests(ask: Ask) -> None:
     assert [one["version"] for one in told["versions"]] == [2, 1]
 
 
+def test_history_tells_decisions_and_whether_the_ledger_holds(ask: Ask) -> None:
+    world = broken()
+    assert re.search(r"RolledBack +2026-01-01T\S+Z +v2 +v2 is taken back and quarantined", ask(world, "history", "delays").stdout)
+    wide = ask(world, "history", "delays", "-o", "wide").stdout
+    assert "identity identity-2; bento bento-2" in wide
+    assert re.search(r"the ledger holds: \d+ of its \d+ entries are here", ask(world, "history", "delays", "--verify").stdout)
+    assert "  What was decided" not in ask(world, "explain", "delays").stdout
+    assert "CanaryStep: v2 gets 10 % of the requests" in ask(world, "explain", "delays").stdout
+
+    entries = list(world.status.ledger.entries)
+    entries[3] = entries[3].model_copy(update={"message": "it was good"})
+    world.status = world.status.model_copy(update={"ledger": world.status.ledger.model_copy(update={"entries": entries})})
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert found.exit_code == Exit.BROKEN
+    assert "the ledger does not hold: entry 4 (StepBegun) was changed" in found.stderr
+
+
 def test_diff_shows_inputs_and_results_that_differ(ask: Ask) -> None:
     found = ask(broken(), "diff", "delays", "1", "2").stdout
     assert re.search(r"result\.state +Serving +RolledBack", found)
