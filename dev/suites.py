@@ -41,6 +41,8 @@ class Suite:
     timeout: int = FAST_TIMEOUT
     left_out: str = ""
     """Why it runs nowhere but in CI, unless it is asked for by name."""
+    shown: bool = False
+    """What it prints is shown as it comes: its one fixture takes minutes, or an hour."""
 
 
 SUITES = (
@@ -52,7 +54,7 @@ SUITES = (
     Suite("contract", "tests/contract"),
     Suite("unit", "tests/unit"),
     Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800),
-    Suite("faults", "tests/faults", on_cluster=True, timeout=7200),
+    Suite("faults", "tests/faults", on_cluster=True, timeout=7200, shown=True),
     Suite(
         "provisioner",
         "tests/cluster/cycle_provisioner.py",
@@ -158,7 +160,7 @@ def pytest_words(suites: Sequence[Suite], report: Path) -> list[str]:
     words = ["python", "-m", "pytest", *(suite.where for suite in suites), f"--junit-xml={report}"]
     words.append(f"--timeout={max(suite.timeout for suite in suites)}")
     if any(suite.on_cluster for suite in suites):
-        return [*words, "-v", "--durations=10"]
+        return [*words, "-v", "--durations=10", *(["--capture=no"] if all(suite.shown for suite in suites) else [])]
     return [*words, "-q", "--durations=5", f"--numprocesses={WORKERS}", "--dist=loadfile", "--no-loadscope-reorder"]
 
 

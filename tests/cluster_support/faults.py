@@ -99,6 +99,19 @@ def chosen(every: Sequence[Point], seed: int, count: int) -> list[Point]:
     return found[:count]
 
 
+def part(every: Sequence[Point], words: str) -> list[Point]:
+    """`2/4`: the second of four shares, which together are all of them; all of them when nothing is said.
+
+    Raises ValueError when it is no such share.
+    """
+    if not words:
+        return list(every)
+    which, _, of = words.partition("/")
+    if not (which.isdigit() and of.isdigit() and 1 <= int(which) <= int(of)):
+        raise ValueError(f"FAULTS_PART={words!r} is no share: write 2/4 for the second of four")
+    return sorted(every)[int(which) - 1 :: int(of)]
+
+
 def decisions(events: Sequence[Seen]) -> list[str]:
     """What the ModelDeployment's status decided, in order. `settled` and `pending` are about measuring and about tidying up."""
     written = [seen.manifest.get("status") or {} for seen in events if seen.kind == "ModelDeployment" and seen.type != "DELETED"]

@@ -3,8 +3,9 @@ Job measures, and a return.
 
 The writes are those of a telling that nobody disturbed, the reference. Then the story is told once for each point: the operator
 stands still for 3 s before the write is sent, or after its answer came, is killed, and started again. `make faults` takes every
-point and tells each story until the last pod is gone (about 50 minutes); elsewhere, in CI too, eight points are drawn by a seed,
-which is the day. `make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
+point and tells each story until the last pod is gone (about an hour on a machine that does nothing else; `make faults
+FAULTS_PART=2/4` takes the second quarter of them); elsewhere, in CI too, eight points are drawn by a seed, which is the day.
+`make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
 taken up here as it is.
 """
 
@@ -32,6 +33,7 @@ from demo.ground import REPOSITORY, Ground, Images, in_parallel
 LANES = 3
 DRAWN = 8
 EVERY = os.environ.get("FAULTS_POINTS", "") == "all"
+PART = os.environ.get("FAULTS_PART", "")
 SEED = int(os.environ.get("FAULTS_SEED", "") or time.time() // 86400)
 
 
@@ -108,8 +110,8 @@ def _references(lanes: list[Lane], starts: Starts) -> dict[str, Told]:
 
 def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told]) -> list[Told]:
     every = faults.points(references)
-    points = every if EVERY else faults.chosen(every, SEED, DRAWN)
-    click.echo(f"{len(points)} of {len(every)} points" + ("" if EVERY else f"; again: make faults FAULTS_SEED={SEED}"))
+    points = faults.part(every, PART) if EVERY else faults.chosen(every, SEED, DRAWN)
+    click.echo(f"\n{len(points)} of {len(every)} points" + ("" if EVERY else f"; again: make faults FAULTS_SEED={SEED}"))
     waiting: queue.SimpleQueue[Point] = queue.SimpleQueue()
     for point in points:
         waiting.put(point)
@@ -144,7 +146,8 @@ def test_every_story_comes_to_its_end(book: Book) -> None:
 
 def test_every_write_that_decides_was_met_by_a_kill_on_the_side_that_was_meant(book: Book) -> None:
     assert [str(told.point) for told in book.killed if told.point and told.point.is_first and not told.killed] == []
-    assert sum(told.killed for told in book.killed) >= DRAWN
+    assert sum(told.killed for told in book.killed) >= min(DRAWN, len(book.killed))
+    assert book.killed
 
 
 def test_a_killed_operator_leaves_the_same_state(book: Book) -> None:

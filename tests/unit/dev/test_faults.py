@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cluster_support.faults import Counted, Point, Told, changes, chosen, counting, decisions, points, weights
+from cluster_support.faults import Counted, Point, Told, changes, chosen, counting, decisions, part, points, weights
 from cluster_support.faulty import ARMED, Gate, label
 from cluster_support.watching import Seen
 
@@ -95,6 +95,18 @@ def test_at_the_write_and_side_that_are_armed_the_process_is_killed_once(tmp_pat
     environment = {**os.environ, "PYTHONPATH": python_path, "FAULTS_HOLD": "0"}
     ends = [subprocess.run(command, env=environment, check=False).returncode for _ in range(2)]
     assert ends == [-signal.SIGKILL, 0]
+
+
+def test_shares_of_the_points_are_all_of_them_together() -> None:
+    every = [Point("s", f"w #{number}", side) for number in range(5) for side in ("before", "after")]
+    assert part(every, "") == every
+    assert sorted(point for number in range(1, 4) for point in part(every, f"{number}/3")) == sorted(every)
+
+
+@pytest.mark.parametrize("words", ["2", "0/3", "4/3", "a/b", "1/", "/"])
+def test_what_is_no_share_is_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        part([], words)
 
 
 def test_decisions_and_weights_are_told_when_they_become_others() -> None:
