@@ -29,6 +29,11 @@ SECONDS: Final = (5.0, 30.0)
 class NoAnswer(Exception):
     """The cluster could not be asked, or it refused."""
 
+    def __init__(self, words: str, *, passes: bool = False) -> None:
+        super().__init__(words)
+        self.passes = passes
+        """Whether the same request may well be answered a little later."""
+
 
 class KubeconfigCluster:
     """One context of a kubeconfig, and one namespace of its cluster."""
@@ -99,9 +104,10 @@ class KubeconfigCluster:
         except ApiException as error:
             if error.status == 404 and missing and "page not found" not in str(error.body):
                 raise NoAnswer(missing) from None
-            raise NoAnswer(_words(error, self.server)) from None
+            passes = error.status == 429 or (error.status or 0) >= 500
+            raise NoAnswer(_words(error, self.server), passes=passes) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoAnswer(f"no answer from the API server {self.server}: {error}") from None
+            raise NoAnswer(f"no answer from the API server {self.server}: {error}", passes=True) from None
 
 
 def _words(error: ApiException, server: str) -> str:

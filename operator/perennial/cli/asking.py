@@ -176,12 +176,25 @@ def read(manifest: Manifest, versions: list[Manifest]) -> Model:
 
 
 def looks(place: KubeconfigCluster, name: str, seconds: float) -> Iterator[Model]:
-    """The model again and again until so many seconds are over; at least once."""
-    deadline = time.monotonic() + seconds
+    """The model again and again until so many seconds are over; at least once. An API server that is away for a while is waited
+    for, and it is said; ends the program when the last look had no answer."""
+    from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
+
+    deadline, away = time.monotonic() + seconds, ""
     while True:
-        yield model(place, name)
-        if time.monotonic() + LOOK_SECONDS > deadline:
-            return
+        try:
+            found = read(place.model(name), place.versions(name))
+        except NoAnswer as error:
+            if not error.passes or time.monotonic() + LOOK_SECONDS > deadline:
+                fail(Exit.NO_ANSWER, str(error))
+            if str(error) != away:
+                away = str(error)
+                click.echo(f"{away}; trying again", err=True)
+        else:
+            away = ""
+            yield found
+            if time.monotonic() + LOOK_SECONDS > deadline:
+                return
         time.sleep(LOOK_SECONDS)
 
 

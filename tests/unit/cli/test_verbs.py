@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from perennial.adapters import kubeconfig
+from perennial.adapters.kubeconfig import NoAnswer
 from perennial.cli import asking
 from perennial.cli.__main__ import VERBS, main
 from perennial.cli.diff import differences
@@ -258,6 +259,36 @@ def test_watch_ends_where_only_a_person_can_go_on(ask: Ask) -> None:
 def test_watch_that_lasts_too_long_ends_with_3(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "LOOK_SECONDS", 0.4)
     assert ask(canary(), "watch", "delays", "--timeout", "1s", rate=100).exit_code == Exit.WAITING
+
+
+def test_an_api_server_that_is_away_for_a_while_is_waited_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked = WorldCluster.model, [0]
+
+    def away(self: WorldCluster, name: str) -> dict[str, Any]:
+        asked[0] += 1
+        if asked[0] in (4, 5, 6):
+            raise NoAnswer("storage is (re)initializing", passes=True)
+        return known(self, name)
+
+    monkeypatch.setattr(WorldCluster, "model", away)
+    found = ask(canary(), "watch", "delays", rate=100)
+    assert found.exit_code == 0
+    assert found.stderr == "storage is (re)initializing; trying again\n"
+
+
+def test_an_api_server_that_stays_away_ends_a_watch(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked = WorldCluster.model, [0]
+
+    def away(self: WorldCluster, name: str) -> dict[str, Any]:
+        asked[0] += 1
+        if asked[0] > 3:
+            raise NoAnswer("no answer", passes=True)
+        return known(self, name)
+
+    monkeypatch.setattr(WorldCluster, "model", away)
+    found = ask(canary(), "watch", "delays", "--timeout", "1s", rate=100)
+    assert found.exit_code == Exit.NO_ANSWER
+    assert found.stderr == "no answer; trying again\nError: no answer\n"
 
 
 # ---- what is wrong ----
