@@ -1,7 +1,9 @@
-"""The chart's alerts by Prometheus' own promtool: they are well formed, each fires when it should and not when it should not."""
+"""What Prometheus' own promtool says of the alerts, the dashboard's queries and the operator's series: each alert fires when it
+should, and only then."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections import Counter
@@ -12,12 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
-from chart_support import SYSTEM, one, rendered
+from chart_support import CHARTS, SYSTEM, one, rendered
 from cluster import host
 from cluster.progress import Progress
 from cluster.settings import from_environment
-from perennial.standing import TROUBLES
+from perennial.api.evidence import MetricEvidence
+from perennial.standing import TROUBLES, Standing
+from perennial.telemetry import Telemetry
 
 Manifest = dict[str, Any]
 SCRAPED = f'namespace="{SYSTEM}",pod="perennial-1"'
@@ -170,8 +175,8 @@ def case(stories: list[Story], known: Mapping[str, Manifest], *, fires: bool) ->
     }
 
 
-def run(promtool: Path, *words: str) -> str:
-    done = subprocess.run([promtool, *words], capture_output=True, text=True, check=False, timeout=60)
+def run(promtool: Path, *words: str, given: str = "") -> str:
+    done = subprocess.run([promtool, *words], input=given, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -188,6 +193,25 @@ def test_every_alert_fires_when_it_should_and_only_then(promtool: Path, rules: M
     file = tmp_path / "tests.yaml"
     file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}))
     run(promtool, "test", "rules", str(file))
+
+
+def test_promtool_understands_every_query_of_the_dashboard(promtool: Path, tmp_path: Path) -> None:
+    panels = json.loads((CHARTS / "perennial" / "files" / "dashboard.json").read_text())["panels"]
+    queries = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel.get("targets") or ()]
+    assert len(queries) > 12
+    recorded = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    file = tmp_path / "queries.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]}))
+    assert f"SUCCESS: {len(queries)} rules found" in run(promtool, "check", "rules", str(file))
+
+
+def test_promtool_finds_the_operators_series_named_by_the_conventions(promtool: Path) -> None:
+    telemetry = Telemetry(lambda: 0.0)
+    telemetry.request("get", 200)
+    telemetry.passed("quiet")
+    evidence = MetricEvidence(name="errors", e=1.0, threshold=200.0)
+    telemetry.model(("shop", "delays"), Standing("Canary", (("Measured", "PodsUnreachable"),), (evidence,)))
+    run(promtool, "check", "metrics", given=generate_latest(telemetry.registry).decode())
 
 
 def test_every_alert_has_a_story(rules: Manifest) -> None:
