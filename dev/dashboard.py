@@ -44,6 +44,11 @@ def graph(title: str, unit: str, words: str, *queries: Query) -> Graph:
     return panel
 
 
+def by_powers(panel: Graph, least: float) -> Graph:
+    """The panel with a logarithmic axis, which begins at `least`: it has no zero."""
+    return panel.scale_distribution(Scale().type(ScaleDistribution.LOG).log(10)).min(least)
+
+
 def quantile(share: float, series: str, by: str, span: str) -> str:
     """So much of what a histogram saw in the span was at most this."""
     return f"histogram_quantile({share}, sum by ({by}) (rate({series}_bucket{{{JOB}}}[{span}])))"
@@ -101,7 +106,7 @@ def of_models() -> list[Graph | Table]:
     return [
         states.stacking(stacked).fill_opacity(40),
         trouble,
-        stays.scale_distribution(Scale().type(ScaleDistribution.LOG).log(10)),
+        by_powers(stays, 1),
     ]
 
 
@@ -126,7 +131,7 @@ def of_rollouts() -> list[Graph | Table]:
         "The part of its share of falseRollbackRate that the evidence of a metric is worth.",
         asked(f"perennial_rollout_alpha_used_ratio{{{MODEL}}}", NAMED),
     )
-    return [ends, evidence.scale_distribution(Scale().type(ScaleDistribution.LOG).log(10)), used.max(1)]
+    return [ends, by_powers(evidence, 0.01), used.max(1)]
 
 
 def of_the_operator() -> list[Graph | Table]:
