@@ -71,6 +71,7 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("layers", ("lint-imports", "--no-logo")),
     ("generated files", ("python", "-m", "perennial.api.crd", "--check")),
     ("generated pages", ("python", "-m", "perennial.cli.reference", "--check")),
+    ("generated dashboard", ("python", "-m", "dashboard", "--check")),
     ("guards", ("python", "-m", "pytest", "-q", "tests/unit/test_layout.py")),
 )
 

@@ -103,15 +103,24 @@ def install_packages(settings: Settings, progress: Progress) -> None:
 
 def prometheus(settings: Settings, progress: Progress) -> Path:
     """The Prometheus server that tests ask: the machine's own, else Debian's, unpacked into the cache."""
-    if own := shutil.which(PROMETHEUS, path=SEARCH):
+    return _of_prometheus(PROMETHEUS, settings, progress)
+
+
+def promtool(settings: Settings, progress: Progress) -> Path:
+    """What judges Prometheus' rules; it comes in the same package."""
+    return _of_prometheus("promtool", settings, progress)
+
+
+def _of_prometheus(name: str, settings: Settings, progress: Progress) -> Path:
+    if own := shutil.which(name, path=SEARCH):
         return Path(own)
     unpacked = settings.cache / "debian" / PROMETHEUS
-    program = unpacked / "usr" / "bin" / PROMETHEUS
+    program = unpacked / "usr" / "bin" / name
     if program.exists():
         return program
     log = settings.build_logs / "apt.log"
-    with progress.step("Prometheus", "unpacking Debian's package", about=10), tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with progress.step("Prometheus", "unpacking Debian's package", about=10), tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         folder.chmod(0o755)  # apt downloads as a user of its own
         shell.retried(lambda: shell.run(["apt-get", "update", "-q"], log=log))
         shell.retried(lambda: shell.run(["apt-get", "download", "-q", PROMETHEUS], log=log, cwd=folder))

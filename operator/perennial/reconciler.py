@@ -19,11 +19,12 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.applying import Applier, Scene
-from perennial.core.actions import Action, Plan
+from perennial.core.actions import Action, CreateVersion, Plan, WriteVersionStatus
 from perennial.core.observed import Observed, ServingPod
 from perennial.gathering import Gatherer
 from perennial.manifests.event import event
 from perennial.ports import Clock, Cluster, ClusterError, Conflict, Invalid, Manifest, NotFound, Unavailable
+from perennial.standing import Ending, Stays, ending, standing
 from perennial.telemetry import Telemetry
 from perennial.wakequeue import WakeQueue
 
@@ -51,6 +52,9 @@ class Memory:
     """The last spec that could be read, while a rollout lasts."""
     writing: int = 0
     """Passes in a row that wrote something."""
+    ending: Ending | None = None
+    """The end of a rollout that was decided and is not counted yet."""
+    stays: Stays = field(default_factory=Stays)
 
 
 @dataclass(slots=True)
@@ -132,18 +136,21 @@ class Reconciler:
             return "gone"
         memory = self._memories.setdefault(key, Memory())
         written = _status_of(manifest)
+        self._count_ending(memory, written)
         if memory.written != manifest.get("status"):
             memory.status = None
         observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors, memory.spec)
         observed = await self._gatherer.with_counters(observed, self._wanted(observed))
         plan = self._decide(observed)
+        memory.ending = ending(observed.status, plan)
         current = _Pass(key, Scene(observed))
-        await self._carry_out(plan, current, written)
+        if await self._carry_out(plan, current, written):
+            self._count_ending(memory, plan.status)
         self._remember(plan, current, memory)
         return self._schedule(plan, current, memory)
 
-    async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> None:
-        """Writes what the plan asks for, the status between what it records and what rests on it."""
+    async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> bool:
+        """Writes what the plan asks for, the status between what it records and what rests on it. Whether that was written."""
         scene, saved = current.scene, False
         await self._apply(plan.before, current, Unavailable)
         if plan.persist:
@@ -153,6 +160,7 @@ class Reconciler:
         await self._apply(plan.after, current, (Unavailable, Conflict))
         if saved:
             await self._tell(plan, current)
+        return saved
 
     async def _apply(
         self, actions: Sequence[Action], current: _Pass, later: type[ClusterError] | tuple[type[ClusterError], ...]
@@ -166,18 +174,36 @@ class Reconciler:
             try:
                 if await self._applier.carry_out(action, current.scene):
                     current.wrote.append(name)
+                    self._note_state(action, current)
             except (Invalid, NotFound) as error:
                 current.refused.append((name, str(error)))
             except later as error:
                 current.failed.append(f"{name}: {error}")
+
+    def _count_ending(self, memory: Memory, status: ModelDeploymentStatus) -> None:
+        """Once, when the cluster has it: at once, or in the next pass where the answer to the write was lost."""
+        if memory.ending is not None and memory.ending.is_written(status):
+            self._telemetry.rollout_ended(memory.ending.outcome)
+            memory.ending = None
+
+    def _note_state(self, action: Action, current: _Pass) -> None:
+        """A write that went through: how long a version was in the state that it has left by it."""
+        stays, now = self._memories[current.key].stays, self._clock.now()
+        match action:
+            case CreateVersion(spec):
+                stays.created(spec.number, frozenset(version.number for version in current.scene.observed.versions), now)
+            case WriteVersionStatus(number, status):
+                before = current.scene.version(number).status
+                if left := stays.moved(number, before.state, status.state, now):
+                    self._telemetry.state_left(*left)
+            case _:
+                pass
 
     async def _tell(self, plan: Plan, current: _Pass) -> None:
         """Events; one that cannot be sent is not worth a pass."""
         meta = current.scene.observed.meta
         resource_version = current.scene.written.get(meta.uid, meta.resource_version)
         for said in plan.events:
-            if said.reason == "RolledBack":
-                self._telemetry.rolled_back()
             try:
                 await self._cluster.create(event(meta, resource_version, said, self._clock.now()))
             except ClusterError as error:
@@ -190,8 +216,7 @@ class Reconciler:
         readable = not current.scene.observed.invalid
         if readable:
             memory.spec = current.scene.observed.spec if plan.status.rollout is not None else None
-        blocked = any(c.type == "RollbackBlocked" and c.status == "True" for c in plan.status.conditions)
-        self._telemetry.model(current.key, plan.status.summary, blocked=blocked)
+        self._telemetry.model(current.key, standing(current.scene.observed, plan))
 
     def _schedule(self, plan: Plan, current: _Pass, memory: Memory) -> str:
         """When to look again: at once after a write or another refusal, later while refused, else as the plan says."""

@@ -2,16 +2,26 @@
 
 Healthy means: no pass hangs, and the door was open within the last minute. `perennial.bootstrap` starts it; the reconciler, the
 queue, the door and the API client report to it.
+
+docs/monitoring.md lists every series. Those of one model are made when they are asked for, of what its last pass left: they go
+with the model, and evidence goes with its rollout. Their labels are `model_namespace` and `model`, for `namespace` is what
+Prometheus calls the namespace of the pod that it reads.
 """
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from perennial.api.version import VersionState
+from perennial.standing import OUTCOMES, PASSING, Outcome, Standing
 
 HANGING_SECONDS = 120.0
 """A pass that lasts longer hangs: every request in it ends after 10 s."""
@@ -19,6 +29,53 @@ DOOR_SECONDS = 60.0
 """So long the door may be closed (it reopens after about a second)."""
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_STATE_BUCKETS = (1.0, 5.0, 15.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, _DAY, 7 * _DAY, 30 * _DAY)
+_OF_MODEL = ("model_namespace", "model")
+
+
+class Models(Collector):
+    """How every model stands, as its last pass left it."""
+
+    def __init__(self) -> None:
+        self._standings: dict[tuple[str, str], Standing] = {}
+
+    def put(self, key: tuple[str, str], standing: Standing) -> None:
+        """A pass of this model has ended."""
+        self._standings[key] = standing
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """The model is gone."""
+        self._standings.pop(key, None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """All series of models."""
+        words = GaugeMetricFamily("perennial_models", "ModelDeployments by the first word of their summary", labels=["state"])
+        for word, number in sorted(Tally(one.word for one in self._standings.values()).items()):
+            words.add_metric([word], number)
+        trouble = GaugeMetricFamily(
+            "perennial_model_trouble", "1 while a condition asks for attention", labels=[*_OF_MODEL, "condition", "reason"]
+        )
+        for key, one in self._standings.items():
+            for condition, reason in one.troubles:
+                trouble.add_metric([*key, condition, reason], 1.0)
+        yield words
+        yield trouble
+        yield from self._of_rollouts()
+
+    def _of_rollouts(self) -> Iterator[GaugeMetricFamily]:
+        labels = [*_OF_MODEL, "metric"]
+        evidence = GaugeMetricFamily("perennial_rollout_evidence", "E: evidence of harm; 1 is none", labels=labels)
+        threshold = GaugeMetricFamily("perennial_rollout_evidence_threshold", "E that takes it back", labels=labels)
+        used = GaugeMetricFamily(
+            "perennial_rollout_alpha_used_ratio", "Part of the metric's alpha that E is worth", labels=labels
+        )
+        for key, one in self._standings.items():
+            for metric in one.evidence:
+                evidence.add_metric([*key, metric.name], metric.e)
+                threshold.add_metric([*key, metric.name], metric.threshold)
+                used.add_metric([*key, metric.name], metric.alpha_used)
+        yield from (evidence, threshold, used)
 
 
 class Telemetry:
@@ -35,16 +92,27 @@ class Telemetry:
         self._ended = Counter("perennial_reconcile_total", "Passes by outcome", ["outcome"], registry=self.registry)
         self._waits = Histogram("perennial_queue_seconds", "Wait for a worker", buckets=_BUCKETS, registry=self.registry)
         self._depth = Gauge("perennial_queue_depth", "Models that wait for a worker", registry=self.registry)
-        self._states = Gauge("perennial_models", "ModelDeployments by their summary word", ["state"], registry=self.registry)
-        self._blocked = Gauge("perennial_models_rollback_blocked", "Models whose rollback is blocked", registry=self.registry)
-        self._rollbacks = Counter("perennial_rollbacks_total", "Candidates taken back after a breach", registry=self.registry)
+        self._ends = Counter("perennial_rollouts_total", "Rollouts by how they ended", ["outcome"], registry=self.registry)
+        self._stays = Histogram(
+            "perennial_version_state_seconds",
+            "How long versions were in a state, when they leave it",
+            ["state"],
+            buckets=_STATE_BUCKETS,
+            registry=self.registry,
+        )
         self._requests = Counter(
             "perennial_api_requests_total", "Requests to the API server", ["verb", "code"], registry=self.registry
         )
         self._door_restarts = Counter(
             "perennial_door_restarts_total", "Times that the watches were reopened", registry=self.registry
         )
-        self._words: dict[tuple[str, str], tuple[str, bool]] = {}
+        self._models = Models()
+        self.registry.register(self._models)
+        ProcessCollector(registry=self.registry)
+        for outcome in OUTCOMES:
+            self._ends.labels(outcome)  # at 0, for an increase that starts from nothing is not seen
+        for state in PASSING:
+            self._stays.labels(state)
 
     def request(self, verb: str, status: int) -> None:
         """A request to the API server was made; 0: no answer."""
@@ -71,24 +139,21 @@ class Telemetry:
         """A pass ended: quiet, wrote, conflict, refused, failed or gone."""
         self._ended.labels(outcome).inc()
 
-    def model(self, key: tuple[str, str], summary: str, *, blocked: bool) -> None:
+    def model(self, key: tuple[str, str], standing: Standing) -> None:
         """How a ModelDeployment stands now."""
-        self.forget(key)
-        word = summary.split(" ", maxsplit=1)[0] or "Pending"
-        self._words[key] = (word, blocked)
-        self._states.labels(word).inc()
-        self._blocked.inc(int(blocked))
+        self._models.put(key, standing)
 
     def forget(self, key: tuple[str, str]) -> None:
         """A ModelDeployment is gone."""
-        word, blocked = self._words.pop(key, ("", False))
-        if word:
-            self._states.labels(word).dec()
-            self._blocked.dec(int(blocked))
+        self._models.forget(key)
 
-    def rolled_back(self) -> None:
-        """A candidate was taken back."""
-        self._rollbacks.inc()
+    def rollout_ended(self, outcome: Outcome) -> None:
+        """The status that ends a rollout is written."""
+        self._ends.labels(outcome).inc()
+
+    def state_left(self, state: VersionState, seconds: float) -> None:
+        """A version has left a state that it was in for so long."""
+        self._stays.labels(state).observe(seconds)
 
     def door(self, *, open_now: bool) -> None:
         """The watches run, or not."""

@@ -10,13 +10,22 @@ from aiohttp import ClientSession
 from prometheus_client import generate_latest
 
 from fakes.time import FakeClock
+from perennial.api.evidence import MetricEvidence
 from perennial.log import JsonLines, TextLines
+from perennial.standing import OUTCOMES, Standing
 from perennial.telemetry import DOOR_SECONDS, HANGING_SECONDS, Telemetry
 
 
 def value(telemetry: Telemetry, series: str) -> float:
     lines = generate_latest(telemetry.registry).decode().splitlines()
     return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series + " "))
+
+
+def series(telemetry: Telemetry, prefix: str) -> dict[str, float]:
+    """Samples whose name begins so, without the times at which they were made."""
+    lines = [line for line in generate_latest(telemetry.registry).decode().splitlines() if line.startswith(prefix)]
+    kept = [line for line in lines if not line.startswith("#") and "_created" not in line]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in kept}
 
 
 def test_a_door_that_stays_closed_is_unhealthy() -> None:
@@ -45,15 +54,51 @@ def test_a_pass_that_hangs_is_unhealthy() -> None:
 
 def test_models_are_counted_by_their_word_once_each() -> None:
     telemetry = Telemetry(FakeClock().monotonic)
-    telemetry.model(("a", "x"), "Canary 25 %", blocked=False)
-    telemetry.model(("a", "x"), "Serving", blocked=True)
-    telemetry.model(("a", "y"), "Serving", blocked=False)
-    assert value(telemetry, 'perennial_models{state="Canary"}') == 0
-    assert value(telemetry, 'perennial_models{state="Serving"}') == 2
-    assert value(telemetry, "perennial_models_rollback_blocked") == 1
+    telemetry.model(("a", "x"), Standing("Canary"))
+    telemetry.model(("a", "x"), Standing("Serving"))
+    telemetry.model(("a", "y"), Standing("Serving"))
+    assert series(telemetry, "perennial_models") == {'perennial_models{state="Serving"}': 2}
     telemetry.forget(("a", "x"))
-    assert value(telemetry, 'perennial_models{state="Serving"}') == 1
-    assert value(telemetry, "perennial_models_rollback_blocked") == 0
+    assert series(telemetry, "perennial_models") == {'perennial_models{state="Serving"}': 1}
+
+
+def test_series_of_a_model_go_with_its_trouble_its_rollout_and_the_model() -> None:
+    telemetry = Telemetry(FakeClock().monotonic)
+    evidence = MetricEvidence(name="errors", e=3.5, threshold=200.0, alpha_used=0.0175)
+    telemetry.model(("shop", "delays"), Standing("Canary", (("Measured", "PodsUnreachable"),), (evidence,)))
+    labels = 'model="delays",model_namespace="shop"'
+    reason = f'condition="Measured",{labels},reason="PodsUnreachable"'
+    assert series(telemetry, "perennial_model_trouble") == {f"perennial_model_trouble{{{reason}}}": 1}
+    assert series(telemetry, "perennial_rollout_") == {
+        f'perennial_rollout_evidence{{metric="errors",{labels}}}': 3.5,
+        f'perennial_rollout_evidence_threshold{{metric="errors",{labels}}}': 200.0,
+        f'perennial_rollout_alpha_used_ratio{{metric="errors",{labels}}}': 0.0175,
+    }
+    telemetry.model(("shop", "delays"), Standing("Serving"))
+    assert series(telemetry, "perennial_model_trouble") == series(telemetry, "perennial_rollout_") == {}
+    telemetry.forget(("shop", "delays"))
+    assert series(telemetry, "perennial_models") == {}
+
+
+def test_a_first_rollout_is_an_increase_for_its_series_began_at_zero() -> None:
+    telemetry = Telemetry(FakeClock().monotonic)
+    before = series(telemetry, "perennial_rollouts_total")
+    assert set(before.values()) == {0}
+    assert len(before) == len(OUTCOMES)
+    telemetry.rollout_ended("rolled_back")
+    assert value(telemetry, 'perennial_rollouts_total{outcome="rolled_back"}') == 1
+
+
+def test_a_thousand_models_at_rest_have_no_series_of_their_own() -> None:
+    telemetry = Telemetry(FakeClock().monotonic)
+    empty = len(series(telemetry, ""))
+    for number in range(1000):
+        telemetry.model(("shop", f"m{number}"), Standing("Serving"))
+    assert len(series(telemetry, "")) == empty + 1
+
+
+def test_the_operators_own_memory_is_told() -> None:
+    assert value(Telemetry(FakeClock().monotonic), "process_resident_memory_bytes") > 1e6
 
 
 async def test_health_and_readiness_are_answered_over_http() -> None:
