@@ -15,7 +15,7 @@ from perennial.cli.asking import Model, Version, Where, cluster_options, output_
 @cluster_options
 @output_option("wide", "json", "yaml")
 def history(name: str, where: Where, output: str) -> None:
-    """List the versions that are kept, why each was made and how it ended, and what people asked for last.
+    """List the versions that are kept, why each was made and how it ended, and what people asked for last and who they were.
 
     \b
     Examples:
@@ -36,7 +36,9 @@ def history(name: str, where: Where, output: str) -> None:
     )
     if found.status.requests:
         click.echo()
-        screen.table(["REQUEST", "WHEN", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))])
+        screen.table(
+            ["REQUEST", "WHEN", "BY", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))]
+        )
 
 
 def _row(version: Version, *, wide: bool) -> list[str]:
@@ -54,7 +56,7 @@ def _second(stamp: str | None) -> str:
 
 def _request(model: Model, index: int) -> list[str]:
     record = model.status.requests[index]
-    return [f"{record.verb} {record.argument}".rstrip(), _second(record.handled_at), record.outcome]
+    return [f"{record.verb} {record.argument}".rstrip(), _second(record.handled_at), record.requested_by, record.outcome]
 
 
 def _told(version: Version) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from perennial.api.base import UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
 from perennial.core import arms, candidate, requests, returns, training, triggers, watch
@@ -29,17 +30,26 @@ def carry_out(draft: Draft) -> None:
         if not outcome:
             continue
         draft.after.append(RemoveAnnotation(request.key, request.value))
-        refused = outcome.startswith("refused")
-        draft.event("Warning" if refused else "Normal", "RequestRefused" if refused else "Request", f"{request.verb}: {outcome}")
-        record = RequestRecord(
-            verb=request.verb,
-            argument=request.argument,
-            id=request.id,
-            resource_version=draft.observed.meta.resource_version,
-            outcome=outcome[:512],
-            handled_at=stamp(draft.observed.now),
-        )
-        draft.set(requests=requests.remember(draft.status.requests, record))
+        _record(draft, request, outcome)
+
+
+def _record(draft: Draft, request: Request, outcome: str) -> None:
+    """What became of it, and who asked, in status and by an event."""
+    by = requests.requested_by(draft.observed.meta.annotations, draft.observed.defaults.attested)
+    asked = f" (asked for by {by})" if by != UNATTESTED else ""
+    refused = outcome.startswith("refused")
+    words = f"{request.verb}{asked}: {outcome}"
+    draft.event("Warning" if refused else "Normal", "RequestRefused" if refused else "Request", words)
+    record = RequestRecord(
+        verb=request.verb,
+        argument=request.argument,
+        id=request.id,
+        requested_by=by,
+        resource_version=draft.observed.meta.resource_version,
+        outcome=outcome[:512],
+        handled_at=stamp(draft.observed.now),
+    )
+    draft.set(requests=requests.remember(draft.status.requests, record))
 
 
 def _carried_out(draft: Draft, request: Request) -> str:
