@@ -190,7 +190,7 @@ def test_a_request_in_a_manifest_that_is_applied_needs_the_name_too(kubectl: Kub
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_what_an_editor_may_ask_for_and_what_takes_a_verb_of_its_own(kubectl: Kubectl, name: str, request_: str) -> None:
-    words = asks(kubectl, "jane", name, f"{request_}=1", requested_by("jane"))
+    words = asks(kubectl, "jane", name, f"{request_}=1", "pause=", requested_by("jane"))
     if request_ in DECIDES:
         assert f"jane may not ask for perennial.dev/{request_}: it needs the verb {DECIDES[request_]} on" in words
     else:
