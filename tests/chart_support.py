@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHARTS = ROOT / "charts"
 SYSTEM = "perennial-system"
 KUBERNETES = "v1.35.4"
+AGGREGATED = "rbac.authorization.k8s.io/aggregate-to-"
 VALUES: Mapping[str, Any] = {
     "image": "registry.example/perennial/operator@sha256:" + "1" * 64,
     "images": {
@@ -82,6 +83,23 @@ def one(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     found = [document for document in documents if document["kind"] == kind]
     assert len(found) == 1, f"{len(found)} objects of kind {kind}"
     return found[0]
+
+
+def is_for_people(document: Mapping[str, Any]) -> bool:
+    """Whether it is a role that is added to the cluster's own view, edit and admin."""
+    return any(label.startswith(AGGREGATED) for label in document["metadata"].get("labels") or {})
+
+
+def granted(documents: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of every role."""
+    rules = [rule for document in documents if document["kind"] in {"Role", "ClusterRole"} for rule in document["rules"]]
+    return {
+        (group, name, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for name in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def install_crds(kubeconfig: Path) -> None:

@@ -194,4 +194,5 @@ def _defaults(settings: Settings) -> Defaults:
         manifest_revision=REVISION,
         store=StoreSettings(settings.store_uri, settings.store_secret, settings.store_serving_secret),
         metric_sources=tuple(source.name for source in settings.metric_sources),
+        attested=settings.attestation,
     )

@@ -46,6 +46,8 @@ class Settings:
     log_format: Literal["json", "text"] = "json"
     log_level: str = "info"
     metric_sources: tuple[MetricSource, ...] = ()
+    attestation: bool = False
+    """A ValidatingAdmissionPolicy checks who asks, so that the name in perennial.dev/requested-by may be recorded."""
 
 
 VARIABLES: tuple[tuple[str, str], ...] = (
@@ -60,6 +62,7 @@ VARIABLES: tuple[tuple[str, str], ...] = (
     ("METRICS_PORT", "port of /metrics, /healthz and /readyz (8081)"),
     ("LOG_FORMAT", "json or text (json)"),
     ("METRIC_SOURCES", 'JSON: [{"name": "shop", "url": "http://prometheus:9090", "tokenFile": "/path"}]; no tokenFile: no token'),
+    ("ATTESTATION", "true where the chart's policy checks perennial.dev/requested-by, else false (false)"),
     ("LOG_LEVEL", "debug, info, warning or error (info)"),
 )
 
@@ -80,6 +83,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         log_format="text" if log_format == "text" else "json",
         log_level=_one_of(environment, "LOG_LEVEL", LEVELS, "info"),
         metric_sources=_metric_sources(environment),
+        attestation=_one_of(environment, "ATTESTATION", ("true", "false"), "false") == "true",
     )
 
 

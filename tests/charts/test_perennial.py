@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chart_support import CHARTS, SYSTEM, VALUES, HelmError, helm, one, rendered, template
+from chart_support import CHARTS, SYSTEM, VALUES, HelmError, granted, helm, is_for_people, one, rendered, template
 from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAY_CLASSES, GATEWAYS, RESOURCES
 from perennial.settings import PREFIX, VARIABLES, from_environment
 
@@ -23,17 +23,14 @@ def environment(documents: list[Manifest]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in container(documents)["env"]}
 
 
-def granted(documents: list[Manifest]) -> set[tuple[str, str, str]]:
-    """(group, resource, verb) of every role."""
-    roles = [document for document in documents if document["kind"] in {"Role", "ClusterRole"}]
-    rules = [rule for role in roles for rule in role["rules"]]
-    return {
-        (group, name, verb)
-        for rule in rules
-        for group in rule["apiGroups"]
-        for name in rule["resources"]
-        for verb in rule["verbs"]
-    }
+def cluster_role(documents: list[Manifest]) -> Manifest:
+    """The operator's own."""
+    return one([document for document in documents if not is_for_people(document)], "ClusterRole")
+
+
+def rights(documents: list[Manifest]) -> set[tuple[str, str, str]]:
+    """Those of the operator."""
+    return granted([document for document in documents if not is_for_people(document)])
 
 
 def test_lint_finds_nothing() -> None:
@@ -53,6 +50,7 @@ def test_the_operator_can_read_every_setting_that_the_chart_gives() -> None:
     assert settings.store_uri == "s3://models/perennial"
     assert (settings.namespaces, settings.workers, settings.operator) == (("a", "b"), 7, "second")
     assert settings.metric_sources == ()
+    assert settings.attestation is False
     assert (settings.log_level, settings.log_format, settings.metrics_port) == ("debug", "text", 8081)
 
 
@@ -105,14 +103,14 @@ def test_probes_ask_the_port_that_the_operator_listens_on() -> None:
 
 @pytest.mark.parametrize("namespaces", [[], ["a", "b"]], ids=["cluster-wide", "named namespaces"])
 def test_rights_have_no_wildcard_and_no_secret(namespaces: list[str]) -> None:
-    for group, name, verb in granted(rendered(watchNamespaces=namespaces)):
+    for group, name, verb in rights(rendered(watchNamespaces=namespaces)):
         assert "*" not in {group, name, verb}
         assert name not in {"secrets", "pods/exec", "roles", "rolebindings", "serviceaccounts/token"}
         assert verb not in {"escalate", "bind", "impersonate", "deletecollection"}
 
 
 def test_rights_cover_every_kind_that_the_operator_reads() -> None:
-    found = granted(rendered())
+    found = rights(rendered())
     for kind, resource in RESOURCES.items():
         verb = {CONFIG_MAPS: "get", GATEWAYS: "get", GATEWAY_CLASSES: "get", EVENTS: "list"}.get(kind, "watch")
         assert (resource.group, resource.plural, verb) in found, kind
@@ -124,7 +122,7 @@ ROUTERS = {"services", "httproutes"}
 
 @pytest.mark.parametrize("namespaces", [[], ["a"]], ids=["cluster-wide", "named namespaces"])
 def test_gateways_and_their_classes_can_be_read_and_no_more(namespaces: list[str]) -> None:
-    found = granted([one(rendered(watchNamespaces=namespaces), "ClusterRole")])
+    found = granted([cluster_role(rendered(watchNamespaces=namespaces))])
     assert {(name, verb) for _, name, verb in found if name.startswith("gateway")} == {
         ("gateways", "get"),
         ("gatewayclasses", "get"),
@@ -132,12 +130,12 @@ def test_gateways_and_their_classes_can_be_read_and_no_more(namespaces: list[str
 
 
 def test_no_right_to_delete_what_owner_references_remove() -> None:
-    deletable = {name for _, name, verb in granted(rendered()) if verb == "delete"}
+    deletable = {name for _, name, verb in rights(rendered()) if verb == "delete"}
     assert deletable == {"modelversions", "jobs", *ROUTERS}
 
 
 def test_the_only_configmap_that_can_be_read_is_the_stores() -> None:
-    rules = [rule for rule in one(rendered(), "ClusterRole")["rules"] if rule["resources"] == ["configmaps"]]
+    rules = [rule for rule in cluster_role(rendered())["rules"] if rule["resources"] == ["configmaps"]]
     assert [(rule["resourceNames"], rule["verbs"]) for rule in rules] == [(["perennial-store"], ["get"])]
 
 
@@ -145,14 +143,14 @@ def test_named_namespaces_get_roles_of_their_own_and_the_cluster_none_over_model
     documents = rendered(watchNamespaces=["a", "b"])
     roles = {document["metadata"]["namespace"] for document in documents if document["kind"] == "Role"}
     bindings = {document["metadata"]["namespace"] for document in documents if document["kind"] == "RoleBinding"}
-    cluster = {(name, verb) for _, name, verb in granted([one(documents, "ClusterRole")])}
+    cluster = {(name, verb) for _, name, verb in granted([cluster_role(documents)])}
     assert roles == bindings == {"a", "b"}
     assert {name for name, _ in cluster} == {"customresourcedefinitions", "gateways", "gatewayclasses", "namespaces"}
     assert {verb for _, verb in cluster} == {"get", "list", "watch"}
 
 
 def test_an_operator_of_the_whole_cluster_does_not_list_namespaces() -> None:
-    assert "namespaces" not in {name for _, name, _ in granted(rendered())}
+    assert "namespaces" not in {name for _, name, _ in rights(rendered())}
 
 
 def test_every_binding_is_for_the_operators_own_account() -> None:
@@ -188,6 +186,9 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"metricSources": [{"name": "a", "url": "http://p"}, {"name": "a", "url": "http://q"}]}, "metricSources has a name twice"),
     ({"alerts": {"enabled": "yes"}}, "/alerts/enabled"),
     ({"dashboard": {"enabled": "yes"}}, "/dashboard/enabled"),
+    ({"attestation": {"enabled": "yes"}}, "/attestation/enabled"),
+    ({"attestation": {"enabled": True, "verbs": []}}, "additional properties 'verbs'"),
+    ({"roles": {"aggregate": "admin"}}, "/roles/aggregate"),
 )
 
 
@@ -228,11 +229,16 @@ def test_the_dashboard_is_found_by_grafana_and_is_what_was_generated() -> None:
     assert found["data"] == {"perennial.json": (CHARTS / "perennial" / "files" / "dashboard.json").read_text()}
 
 
-def test_two_releases_do_not_share_a_cluster_role() -> None:
-    one_name = one(rendered(), "ClusterRole")["metadata"]["name"]
+def test_two_releases_share_nothing_that_belongs_to_no_namespace() -> None:
+    values = {**VALUES, "attestation": {"enabled": True}}
     words = ("template", "perennial", str(CHARTS / "perennial"), "--namespace=elsewhere", "--kube-version=v1.35.4")
-    other = [document for document in yaml.safe_load_all(helm(*words, values=VALUES)) if document]
-    assert one(other, "ClusterRole")["metadata"]["name"] != one_name
+    other = [document for document in yaml.safe_load_all(helm(*words, values=values)) if document]
+    found, others = (
+        {(one["kind"], one["metadata"]["name"]) for one in documents if "namespace" not in one["metadata"]}
+        for documents in (rendered(**values), other)
+    )
+    assert len(found) == len(others) == 7
+    assert not found & others
 
 
 def test_an_upgrade_with_the_same_values_renders_the_same() -> None:

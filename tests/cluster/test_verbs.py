@@ -92,7 +92,7 @@ def returned(place: Place) -> None:
     """v1 comes back, its pods from nothing, and the requests of a person are told."""
     ends(ask(place, "rollback", NAME, "--to", "1", "--wait", "--timeout", "2m"), Exit.DONE, "v1 has the requests")
     ends(ask(place, "rollback", NAME, "--to", "9"), Exit.REFUSED, "v9")
-    ends(ask(place, "history", NAME), Exit.DONE, r"rollback-to 9 +\S+Z +refused: ")
+    ends(ask(place, "history", NAME), Exit.DONE, r"rollback-to 9 +\S+Z +unattested +refused: ")
     ends(ask(place, "explain", NAME, "9"), Exit.NO_ANSWER, r"v9 is not there \(kept are v3, v2, v1\)")
     ends(ask(place, "get", "nothing"), Exit.NO_ANSWER, f"no ModelDeployment 'nothing' in namespace {place.namespace}")
 

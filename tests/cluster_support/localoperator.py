@@ -41,9 +41,11 @@ class LocalOperator:
         *,
         level: str = "info",
         module: str = "perennial",
+        account: tuple[str, str] = (SYSTEM, "perennial"),
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`module` is what is run, for suites that start the operator in a way of their own; `more` goes to its environment."""
+        """`module` is what is run, for suites that start the operator in a way of their own; `account` is the namespace and the
+        name of the ServiceAccount whose rights it has; `more` goes to its environment."""
         self.name = f"test-{os.getpid()}-{next(_numbers)}"
         self.log = folder / f"{self.name}.log"
         self.starts = 0
@@ -52,7 +54,7 @@ class LocalOperator:
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
-            "KUBECONFIG": str(_kubeconfig(ground, folder / f"{self.name}.kubeconfig")),
+            "KUBECONFIG": str(kubeconfig_of(ground, *account, folder / f"{self.name}.kubeconfig")),
             "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY / 'serving'}",
             "PATH": os.environ.get("PATH", ""),
             "PYTHONMALLOC": "malloc",  # as in its image
@@ -166,19 +168,19 @@ class LocalOperator:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _kubeconfig(ground: Ground, path: Path) -> Path:
-    """The rights of the installed operator, no more."""
+def kubeconfig_of(ground: Ground, namespace: str, account: str, path: Path) -> Path:
+    """A kubeconfig with the rights of a ServiceAccount, no more."""
     config = yaml.safe_load(ground.cluster.kubeconfig.read_text())
-    token = ground.kubectl.within(SYSTEM).run("create", "token", "perennial", f"--duration={TOKEN_HOURS}").strip()
+    token = ground.kubectl.within(namespace).run("create", "token", account, f"--duration={TOKEN_HOURS}").strip()
     wanted = config.get("current-context")
     cluster = next(one["context"]["cluster"] for one in config["contexts"] if one["name"] == wanted)
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [one for one in config["clusters"] if one["name"] == cluster],
-        "users": [{"name": "operator", "user": {"token": token}}],
-        "contexts": [{"name": "operator", "context": {"cluster": cluster, "user": "operator"}}],
-        "current-context": "operator",
+        "users": [{"name": account, "user": {"token": token}}],
+        "contexts": [{"name": account, "context": {"cluster": cluster, "user": account, "namespace": namespace}}],
+        "current-context": account,
     }
     path.write_text(yaml.safe_dump(document))
     path.chmod(0o600)

@@ -2,6 +2,11 @@
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Of what belongs to no namespace: two releases do not share it. */}}
+{{- define "perennial.cluster" -}}
+{{- printf "%s-%s" .Release.Namespace (include "perennial.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "perennial.selector" -}}
 app.kubernetes.io/name: perennial
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -7,7 +7,7 @@ Nothing of the operator: a few requests by the `kubernetes` package, with the pe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import urllib3
@@ -35,6 +35,10 @@ class NoAnswer(Exception):
         """Whether the same request may well be answered a little later."""
 
 
+class Refused(NoAnswer):
+    """The API server answered, and it was no."""
+
+
 class KubeconfigCluster:
     """One context of a kubeconfig, and one namespace of its cluster."""
 
@@ -54,7 +58,9 @@ class KubeconfigCluster:
         chosen = next((one for one in every if one["name"] == context), current)
         self.server = str(settings.host)
         self.namespace = namespace or str(chosen["context"].get("namespace") or "default")
-        self._objects = client.CustomObjectsApi(client.ApiClient(settings))
+        connection = client.ApiClient(settings)
+        self._objects = client.CustomObjectsApi(connection)
+        self._authentication = client.AuthenticationV1Api(connection)
 
     def model(self, name: str) -> Manifest:
         """A ModelDeployment. Raises NoAnswer."""
@@ -82,9 +88,19 @@ class KubeconfigCluster:
         ordered = sorted(own, key=lambda one: int(one["spec"]["number"]), reverse=True)
         return [{**one, "apiVersion": API_VERSION, "kind": "ModelVersion"} for one in ordered]
 
-    def annotate(self, name: str, key: str, value: str) -> None:
-        """Sets one annotation of a ModelDeployment. Raises NoAnswer."""
-        patch: Manifest = {"metadata": {"annotations": {key: value}}}
+    def user(self) -> str:
+        """The person's name as the API server knows it; empty where it does not tell. Raises NoAnswer when nobody answers."""
+        review = client.V1SelfSubjectReview(api_version="authentication.k8s.io/v1", kind="SelfSubjectReview")
+        create: Any = self._authentication.create_self_subject_review
+        try:
+            found = self._ask(lambda: create(review, _request_timeout=SECONDS))
+        except Refused:
+            return ""
+        return str(found.status.user_info.username or "")
+
+    def annotate(self, name: str, annotations: Mapping[str, str]) -> None:
+        """Sets annotations of a ModelDeployment in one write. Raises NoAnswer."""
+        patch: Manifest = {"metadata": {"annotations": dict(annotations)}}
         words = f"there is no ModelDeployment {name!r} in namespace {self.namespace}"
         self._ask(
             lambda: self._objects.patch_namespaced_custom_object(*self._place(MODELS), name, patch, _request_timeout=SECONDS),
@@ -103,9 +119,9 @@ class KubeconfigCluster:
             return request()
         except ApiException as error:
             if error.status == 404 and missing and "page not found" not in str(error.body):
-                raise NoAnswer(missing) from None
+                raise Refused(missing) from None
             passes = error.status == 429 or (error.status or 0) >= 500
-            raise NoAnswer(_words(error, self.server), passes=passes) from None
+            raise Refused(_words(error, self.server), passes=passes) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NoAnswer(f"no answer from the API server {self.server}: {error}", passes=True) from None
 

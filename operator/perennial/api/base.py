@@ -50,6 +50,10 @@ Duration = Annotated[
 ]
 """1h, 30m, 90s or together: 1h30m; at least 1s."""
 Timestamp = Annotated[str, Field(max_length=40)]
+REQUESTED_BY = "perennial.dev/requested-by"
+"""Annotation beside a request: the user name of who asks."""
+UNATTESTED = "unattested"
+"""Stands for a name that nobody checked."""
 LIST_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 LIST_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 

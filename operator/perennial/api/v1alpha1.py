@@ -11,7 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from perennial.api.base import LIST_BY_TYPE, Condition, Digest, Name, SpecModel, StatusModel, Timestamp, cel, rules
+from perennial.api.base import (
+    LIST_BY_TYPE,
+    UNATTESTED,
+    Condition,
+    Digest,
+    Name,
+    SpecModel,
+    StatusModel,
+    Timestamp,
+    cel,
+    rules,
+)
 from perennial.api.data import Data
 from perennial.api.evaluation import Evaluation
 from perennial.api.evidence import MetricEvidence
@@ -78,6 +89,8 @@ class RequestRecord(StatusModel):
     verb: Literal["rollback-to", "retrain", "retry", "promote", "abort", "pause", "resume", "lift"]
     argument: Annotated[str, Field(max_length=256)]
     id: Annotated[str, Field(max_length=128)] = ""
+    requested_by: Annotated[str, Field(max_length=256)] = UNATTESTED
+    """User name of who asked, as the API server checked it; unattested where the operator was installed without attestation."""
     resource_version: Annotated[str, Field(max_length=64)] = ""
     outcome: Annotated[str, Field(max_length=512)] = ""
     handled_at: Timestamp

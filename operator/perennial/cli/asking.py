@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from perennial.api.base import REQUESTED_BY
 from perennial.api.base import seconds as seconds_of
 from perennial.cli.exits import Exit
 
@@ -141,11 +142,12 @@ def models(place: KubeconfigCluster, everywhere: bool) -> list[Manifest]:
 
 
 def annotate(place: KubeconfigCluster, name: str, key: str, value: str) -> None:
-    """Sets an annotation of a model. Ends the program when that is refused."""
+    """Sets an annotation of a model, and beside it who does so. Ends the program when that is refused."""
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
 
     try:
-        place.annotate(name, key, value)
+        user = place.user()
+        place.annotate(name, {key: value, **({REQUESTED_BY: user} if user else {})})
     except NoAnswer as error:
         fail(Exit.NO_ANSWER, str(error))
 

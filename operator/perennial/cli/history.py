@@ -51,7 +51,9 @@ def history(name: str, verify: bool, where: Where, output: str) -> None:
     )
     if found.status.requests:
         click.echo()
-        screen.table(["REQUEST", "WHEN", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))])
+        screen.table(
+            ["REQUEST", "WHEN", "BY", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))]
+        )
     decisions = found.status.ledger.entries[None if wide else -SHOWN :]
     if decisions:
         click.echo()
@@ -91,7 +93,7 @@ def _second(stamp: str | None) -> str:
 
 def _request(model: Model, index: int) -> list[str]:
     record = model.status.requests[index]
-    return [f"{record.verb} {record.argument}".rstrip(), _second(record.handled_at), record.outcome]
+    return [f"{record.verb} {record.argument}".rstrip(), _second(record.handled_at), record.requested_by, record.outcome]
 
 
 def _decision(entry: LedgerEntry, *, wide: bool) -> list[str]:

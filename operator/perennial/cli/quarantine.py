@@ -12,7 +12,13 @@ from perennial.cli.requesting import Options, request_options
 
 @click.group()
 def quarantine() -> None:
-    """List the versions that may not be shipped again, or let one out."""
+    """List the versions that may not be shipped again, or let one out.
+
+    \b
+    Examples:
+      kubectl perennial quarantine list delays
+      kubectl perennial quarantine lift delays 3
+    """
 
 
 @quarantine.command("list")

@@ -1,4 +1,4 @@
-"""The verbs that ask the operator for something: each sets one annotation and says what became of it.
+"""The verbs that ask the operator for something: each sets one annotation, and who asks in another, and says what became of it.
 
 `kubectl annotate` does the same. With its own id a request is carried out once, however often the annotation comes, and its
 answer is found in `status.requests`.
@@ -112,6 +112,7 @@ def _end(options: Options, found: Model, record: RequestRecord, ended: Ended) ->
             "verb": record.verb,
             "argument": record.argument,
             "id": record.id,
+            "requestedBy": record.requested_by,
         }
         click.echo(json.dumps({**told, "outcome": record.outcome, "end": ended.exit.name, "message": ended.words}, indent=2))
     else:

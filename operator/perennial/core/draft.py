@@ -69,10 +69,17 @@ class Draft:
         """State of a version as drafted."""
         return self.versions[number].status.state if number in self.versions and number is not None else None
 
-    def event(self, kind: Literal["Normal", "Warning"], reason: str, message: str, version: int | None = None) -> None:
+    def event(
+        self,
+        kind: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        version: int | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
         """Tell people, once the status is written, and enter it in the ledger."""
         self.events.append(Event(kind, reason, message[:1000]))
-        self.decisions.append(Decision(reason, message, version))
+        self.decisions.append(Decision(reason, message, version, facts or {}))
 
     def find(self, type_: str, status: bool | None, reason: str, message: str = "") -> None:
         """Add a condition."""

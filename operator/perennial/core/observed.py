@@ -32,6 +32,8 @@ class Defaults:
     store: StoreSettings
     metric_sources: tuple[str, ...] = ()
     """Names of the sources that a metric may be read from."""
+    attested: bool = False
+    """The API server lets nobody ask in another's name: the chart's ValidatingAdmissionPolicy is on."""
 
 
 @dataclass(frozen=True, slots=True)

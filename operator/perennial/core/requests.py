@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from perennial.api.base import REQUESTED_BY, UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial_runtime.contract import GROUP
 
 Verb = Literal["rollback-to", "retrain", "retry", "promote", "abort", "pause", "resume", "lift"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
-OURS = frozenset({f"{GROUP}/{verb}" for verb in VERBS})
+OURS = frozenset({*(f"{GROUP}/{verb}" for verb in VERBS), REQUESTED_BY})
 REMEMBERED = 32
 """Records that are kept: the newest of each verb, and the newest with an id."""
 
@@ -87,8 +88,13 @@ def remember(records: Iterable[RequestRecord], record: RequestRecord) -> list[Re
     return [*kept, record][-REMEMBERED:]
 
 
+def requested_by(annotations: Mapping[str, str], attested: bool) -> str:
+    """Who asks. A name that the API server did not check could be anybody's, and is not believed."""
+    return annotations.get(REQUESTED_BY, "")[:256] or UNATTESTED if attested else UNATTESTED
+
+
 def misspelled(annotations: Mapping[str, str]) -> tuple[str, ...]:
-    """Annotations of our group that are no request: most likely one that nobody carries out."""
+    """Annotations of our group that are no request and go with none: most likely one that nobody carries out."""
     return tuple(sorted(key for key in annotations if key.startswith(f"{GROUP}/") and key not in OURS))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from perennial.api.base import UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
 from perennial.core import arms, candidate, requests, returns, training, triggers, watch
@@ -29,25 +30,33 @@ def carry_out(draft: Draft) -> None:
         if not outcome:
             continue
         draft.after.append(RemoveAnnotation(request.key, request.value))
-        _tell(draft, request, outcome)
-        record = RequestRecord(
-            verb=request.verb,
-            argument=request.argument,
-            id=request.id,
-            resource_version=draft.observed.meta.resource_version,
-            outcome=outcome[:512],
-            handled_at=stamp(draft.observed.now),
-        )
-        draft.set(requests=requests.remember(draft.status.requests, record))
+        _record(draft, request, outcome)
 
 
-def _tell(draft: Draft, request: Request, outcome: str) -> None:
+def _record(draft: Draft, request: Request, outcome: str) -> None:
+    """What became of it, and who asked, in status and by an event."""
+    by = requests.requested_by(draft.observed.meta.annotations, draft.observed.defaults.attested)
+    asked = f" (asked for by {by})" if by != UNATTESTED else ""
+    _tell(draft, request, f"{request.verb}{asked}: {outcome}", {"by": by}, refused=outcome.startswith("refused"))
+    record = RequestRecord(
+        verb=request.verb,
+        argument=request.argument,
+        id=request.id,
+        requested_by=by,
+        resource_version=draft.observed.meta.resource_version,
+        outcome=outcome[:512],
+        handled_at=stamp(draft.observed.now),
+    )
+    draft.set(requests=requests.remember(draft.status.requests, record))
+
+
+def _tell(draft: Draft, request: Request, words: str, facts: Mapping[str, str], *, refused: bool) -> None:
     """An event, and an entry in the ledger: of the version that is made or tried again by it."""
-    words = f"{request.verb}: {outcome}"
-    if outcome.startswith("refused"):
-        draft.event("Warning", "RequestRefused", words)
+    if refused:
+        draft.event("Warning", "RequestRefused", words, facts=facts)
     else:
-        draft.event("Normal", "Request", words, draft.status.latest if request.verb in ("retry", "retrain") else None)
+        of = draft.status.latest if request.verb in ("retry", "retrain") else None
+        draft.event("Normal", "Request", words, of, facts)
 
 
 def _carried_out(draft: Draft, request: Request) -> str:

@@ -130,7 +130,7 @@ def test_what_is_no_manifest_is_told_and_nothing_more(tmp_path: Path, text: str 
 
 def test_a_folder_without_manifests_is_a_wrong_call(tmp_path: Path) -> None:
     done = lint(str(tmp_path))
-    assert done.exit_code == 2
+    assert done.exit_code == 64
     assert "nothing was looked at" in done.stderr
 
 
@@ -141,7 +141,7 @@ def test_an_unknown_field_hides_nothing_else() -> None:
 
 def test_a_file_that_is_not_there_is_a_wrong_call() -> None:
     done = lint("nothing.yaml")
-    assert done.exit_code == 2
+    assert done.exit_code == 64
     assert "nothing.yaml: no such file or folder" in done.stderr
 
 
@@ -163,5 +163,5 @@ def test_every_verb_is_listed_and_has_help_with_examples() -> None:
 
 def test_an_unknown_verb_is_refused() -> None:
     done = CliRunner().invoke(main, ["promise"])
-    assert done.exit_code == 2
+    assert done.exit_code == 64
     assert "promise" in done.stderr

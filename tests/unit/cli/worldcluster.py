@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class WorldCluster:
     """How the world lives on: rate, bad."""
     is_down: bool = False
     """No operator runs."""
+    person: str = "jane"
+    """Who asks; empty: the API server does not tell."""
     namespace: str = "ns"
 
     def model(self, name: str) -> Manifest:
@@ -55,5 +58,8 @@ class WorldCluster:
             for number, version in sorted(self.world.versions.items(), reverse=True)
         ]
 
-    def annotate(self, name: str, key: str, value: str) -> None:
-        self.world.annotations[key] = value
+    def user(self) -> str:
+        return self.person
+
+    def annotate(self, name: str, annotations: Mapping[str, str]) -> None:
+        self.world.annotations |= annotations

@@ -106,6 +106,8 @@ class World:
     """What providers last answered."""
     sources: tuple[str, ...] = ("shop",)
     """Of metrics, that the operator was installed with."""
+    attested: bool = False
+    """The API server checks who asks."""
     frozen_route: bool = False
     """Writes of the route are refused."""
     no_versions: bool = False
@@ -141,6 +143,7 @@ class World:
                 1,
                 StoreSettings("s3://store/p", "perennial-store", "perennial-store-read"),
                 self.sources,
+                self.attested,
             ),
             versions=tuple(self.versions[number] for number in sorted(self.versions)),
             jobs=tuple(self.jobs.values()),
