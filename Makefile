@@ -45,9 +45,10 @@ bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to do
 	@$(if $(filter-out simulation,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
 	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
-crds: .venv/.synced ## Write crds/, the CRD chart, docs/api.md and docs/cli.md from the code
+crds: .venv/.synced ## Write crds/, the CRD chart, docs/api.md, docs/cli.md and the ConfigMap for Argo CD from the code
 	@$(PYTHON) -m perennial.api.crd
 	@$(PYTHON) -m perennial.cli.reference
+	@$(PYTHON) -m argocd
 
 venv: .venv/.synced ## The virtual environment, from uv.lock
 
