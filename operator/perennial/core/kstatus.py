@@ -39,19 +39,20 @@ def _told(draft: Draft) -> Finding | None:
     returning = draft.status.returning
     if returning is not None and returning.version != draft.status.stable:
         return _reconciling("Returning", f"v{returning.version} gets all requests as soon as its pods are ready")
-    if _asks_for_no_more(draft) or _serves_it(draft):
+    wanted = inputs_digest(draft.observed.spec)
+    if _asks_for_no_more(draft) or _serves(draft, wanted):
         return None
-    if draft.creating or draft.status.inputs_digest != inputs_digest(draft.observed.spec):
+    if draft.creating or draft.status.inputs_digest != wanted:
         return _not_made(draft)
     if _found(draft, (("UpToDate", True),)):
         return None
     return _under_way(draft) if draft.status.candidate is not None else _ended(draft)
 
 
-def _serves_it(draft: Draft) -> bool:
-    """What serves was made of what the spec asks for, whatever became of newer versions."""
+def _serves(draft: Draft, wanted: str) -> bool:
+    """What serves was made of these inputs, whatever became of newer versions."""
     stable = draft.versions.get(draft.status.stable or 0)
-    return stable is not None and stable.spec.inputs_digest == inputs_digest(draft.observed.spec)
+    return stable is not None and stable.spec.inputs_digest == wanted
 
 
 def _asks_for_no_more(draft: Draft) -> bool:
