@@ -45,10 +45,11 @@ bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to do
 	@$(if $(filter-out simulation,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
 	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
-crds: .venv/.synced ## Write crds/, the CRD chart, the dashboard, docs/api.md and docs/cli.md from the code
+crds: .venv/.synced ## Write crds/, the CRD chart, the dashboard, the ConfigMap for Argo CD, docs/api.md and docs/cli.md from the code
 	@$(PYTHON) -m perennial.api.crd
 	@$(PYTHON) -m perennial.cli.reference
 	@$(PYTHON) -m dashboard
+	@$(PYTHON) -m argocd
 
 venv: .venv/.synced ## The virtual environment, from uv.lock
 

@@ -80,6 +80,7 @@ def custom_resource_definitions() -> dict[str, Schema]:
             rules=NAME_RULES,
             spec=ModelDeploymentSpec,
             status=ModelDeploymentStatus,
+            unseen={"observedGeneration": 0},
         ),
         f"{GROUP}_modelversions.yaml": _definition(
             "ModelVersion",
@@ -93,8 +94,16 @@ def custom_resource_definitions() -> dict[str, Schema]:
 
 
 def _definition(
-    kind: str, short: str, *, columns: tuple[Column, ...], rules: list[Schema], spec: type[BaseModel], status: type[BaseModel]
+    kind: str,
+    short: str,
+    *,
+    columns: tuple[Column, ...],
+    rules: list[Schema],
+    spec: type[BaseModel],
+    status: type[BaseModel],
+    unseen: Schema | None = None,
 ) -> Schema:
+    """`unseen` is the status of an object that no operator has seen: without one, GitOps tools would call it finished."""
     plural = f"{kind.lower()}s"
     schema = {
         "description": MEANINGS[kind],
@@ -105,7 +114,7 @@ def _definition(
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": describe(structural(spec), spec),
-            "status": describe(structural(status, defaults=False), status),
+            "status": {**describe(structural(status, defaults=False), status), **({"default": unseen} if unseen else {})},
         },
         VALIDATIONS: rules,
     }

@@ -32,7 +32,7 @@ class Gate(SpecModel):
     not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1)] | None = None
     """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows."""
     on_undecided: Literal["refuse", "pass"] = "refuse"
-    """What happens when the holdout is too small to tell."""
+    """What happens when the holdout is too small to tell; refuse when not given."""
 
 
 class Parity(SpecModel):

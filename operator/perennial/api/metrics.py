@@ -79,8 +79,8 @@ class PrometheusMetric(SpecModel):
     total: Annotated[Expression, Field(examples=['sum(orders_total{service="$(version)"})'])]
     """All requests of one version, ever, good ones among them."""
     scrape_interval: Duration = "30s"
-    """How often the source reads these counters. So long after a change of weight nothing is counted: what it shows then may be
-    from before."""
+    """How often the source reads these counters; 30s when not given. So long after a change of weight nothing is counted: what it
+    shows then may be from before."""
 
 
 class PredictionShiftMetric(SpecModel):
@@ -121,10 +121,10 @@ class JobMetric(PodOptions):
     ) = None
     """Measured again so long after a run; at least 10s. Not given: once in each step and once in the watch."""
     timeout: Duration = "5m"
-    """Longest run, from when its pod got a node: pulling the image counts, waiting for room does not."""
+    """Longest run, from when its pod got a node: pulling the image counts, waiting for room does not. 5m when not given."""
     failure_limit: Annotated[int, Field(ge=0, le=100)] = 0
-    """So many bad measurements of a rollout are let pass; one more takes the candidate back. Not part of falseRollbackRate: how
-    often this one is wrong only you know."""
+    """So many bad measurements of a rollout are let pass, none when not given; one more takes the candidate back. Not part of
+    falseRollbackRate: how often this one is wrong only you know."""
 
 
 class RolloutMetric(SpecModel):
@@ -199,7 +199,7 @@ class RolloutMetric(SpecModel):
     """Largest share of bad answers of a version by itself. Missed by the candidate alone: a breach. Missed by both: somebody
     else's outage, and nothing is taken back. Not part of falseRollbackRate: a false alarm of its own is as rare again."""
     weight: Annotated[int, Field(ge=1, le=100)] = 1
-    """This metric's share of falseRollbackRate; a job and a predictionShift have none."""
+    """This metric's share of falseRollbackRate, 1 when not given; a job and a predictionShift have none."""
 
     @property
     def is_compared(self) -> bool:

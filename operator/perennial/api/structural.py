@@ -31,7 +31,11 @@ class SchemaError(ValueError):
 
 
 def structural(model: type[BaseModel], *, defaults: bool = True) -> Schema:
-    """The structural schema of a model, by alias, with descriptions and CEL rules; a status needs no `defaults`."""
+    """The structural schema of a model, by alias, with descriptions and CEL rules; a status needs no `defaults`.
+
+    Nothing in a list item has a default: tools that compare a manifest with what is stored (Argo CD, kubectl diff) take a list of
+    a custom resource for one value, and would see a difference for ever. The models fill these in.
+    """
     source = model.model_json_schema(by_alias=True, mode="validation")
     found = _convert(source, source.get("$defs", {}), model.__name__)
     return found if defaults else _without_defaults(found)
@@ -93,7 +97,7 @@ def _add_pattern(found: Schema, node: Schema) -> None:
 
 def _add_children(found: Schema, node: Schema, definitions: Schema, path: str) -> None:
     if "items" in node:
-        found["items"] = _convert(node["items"], definitions, f"{path}[]")
+        found["items"] = _without_defaults(_convert(node["items"], definitions, f"{path}[]"))
     if "properties" in node:
         found["properties"] = {
             name: _property(child, definitions, f"{path}.{name}") for name, child in node["properties"].items()

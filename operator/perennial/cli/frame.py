@@ -23,7 +23,7 @@ from perennial.core.inputs import since
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 """Characters of a whole: all requests, or the newest evidence."""
-STEADY = ("Ready", "Progressing", "UpToDate")
+STEADY = ("Ready", "Progressing", "UpToDate", "Reconciling", "Stalled")
 """Conditions that are well when they are True, or that say nothing more than the head line."""
 
 

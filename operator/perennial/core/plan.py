@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import candidate, clock, ledger, lost, report, returns, runs, serving, triggers, wishes
+from perennial.core import candidate, clock, kstatus, ledger, lost, report, returns, runs, serving, triggers, wishes
 from perennial.core.actions import MOVES_REQUESTS, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
@@ -94,9 +94,13 @@ def _unreadable(draft: Draft) -> Plan:
     draft.find(
         "Ready",
         False,
-        "SpecUnreadable",
+        kstatus.UNREADABLE,
         f"{draft.observed.invalid}; what serves goes on serving, and weights stay as they are",
     )
+    kstatus.find(draft)
     meta = draft.observed.meta
-    draft.set(conditions=with_findings(draft.status.conditions, draft.findings, meta.generation, draft.observed.now))
+    draft.set(
+        conditions=with_findings(draft.status.conditions, draft.findings, meta.generation, draft.observed.now),
+        observed_generation=meta.generation,
+    )
     return draft.plan(persist=True)

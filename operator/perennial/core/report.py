@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import providers, requests, routers, shadow
+from perennial.core import kstatus, providers, requests, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
@@ -26,6 +26,7 @@ def conditions(draft: Draft) -> None:
     _refused_writes(draft)
     _misspelled(draft)
     _accepted(draft)
+    kstatus.find(draft)
     draft.set(
         conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
         observed_generation=draft.observed.meta.generation,
@@ -77,7 +78,7 @@ def _ready(draft: Draft) -> None:
     stable = draft.status.stable
     if draft.observed.invalid:
         words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
-        draft.find("Ready", False, "SpecUnreadable", words)
+        draft.find("Ready", False, kstatus.UNREADABLE, words)
     elif stable is None:
         draft.find("Ready", False, "NoVersionServes", _why_none(draft))
     elif problem := routers.why_not_carried(draft.observed):

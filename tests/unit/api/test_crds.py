@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 import crd_cases
 from perennial.api import crd
 from perennial.api.structural import VALIDATIONS
-from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec
+from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec
 from perennial_runtime.contract import LATENCY_BOUNDS_MS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,6 +85,16 @@ def test_defaults_keep_the_schema_they_stand_in(name: str) -> None:
     for path, schema in nodes(root(name)):
         if "default" in schema:
             assert not list(Draft202012Validator(schema).iter_errors(schema["default"])), path
+
+
+@everywhere
+def test_no_list_item_has_a_default_that_a_tool_would_take_for_drift(name: str) -> None:
+    assert not [path for path, schema in nodes(root(name)) if "[]." in path and "default" in schema]
+
+
+def test_object_that_no_operator_has_seen_has_an_older_generation_than_its_own() -> None:
+    status = root("perennial.dev_modeldeployments.yaml")["properties"]["status"]
+    assert status["default"] == {"observedGeneration": ModelDeploymentStatus().observed_generation}
 
 
 def test_files_in_the_repository_are_what_the_models_say() -> None:

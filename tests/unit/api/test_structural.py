@@ -62,6 +62,10 @@ def test_a_model_inside_is_written_out_with_its_defaults() -> None:
     assert inner["default"] == {"size": 3}
 
 
+def test_nothing_in_a_list_item_has_a_default() -> None:
+    assert structural(Outer)["properties"]["things"]["items"]["properties"]["size"] == {"type": "integer", "format": "int64"}
+
+
 def test_an_empty_list_is_no_default() -> None:
     assert "default" not in structural(Outer)["properties"]["things"]
 
