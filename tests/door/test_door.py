@@ -12,7 +12,7 @@ import pytest
 
 from fakes.watch_api import WatchApi
 from perennial.adapters.credentials import Credentials
-from perennial.door import Door
+from perennial.door import Door, _tell_fault
 from perennial.ports import Manifest
 from perennial.telemetry import Telemetry
 
@@ -123,3 +123,13 @@ async def test_a_door_that_lasted_is_open_and_asks_for_a_relist(opened: Opened) 
     assert opened.reopenings == 0
     await opened.until(lambda: opened.reopenings == 1)
     assert not opened.telemetry.unhealthy()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("in callback request_cancel_callback(<Future>)", False), ("in callback other()", True)]
+)
+async def test_only_the_fault_of_kopf_that_nothing_follows_from_is_left_out(
+    said: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    _tell_fault(asyncio.get_running_loop(), {"message": f"Exception {said}", "exception": AssertionError()})
+    assert ("Exception in callback" in caplog.text) is told
