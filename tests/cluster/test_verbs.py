@@ -69,7 +69,11 @@ def promoted_and_aborted(place: Place) -> None:
 
     ends(ask(place, "get", NAME, "-o", "wide"), Exit.DONE, r"v2 +RolledBack +0 % .* Requested: retrain February is there")
     ends(ask(place, "explain", NAME, "v2"), Exit.DONE, "v2: RolledBack\n  Aborted: a person asked for it in its watch")
-    ends(ask(place, "explain", NAME, "v2"), Exit.DONE, r"Passed: roc_auc .*\n +it would have failed with minimum: more than 0\.")
+    ends(
+        ask(place, "explain", NAME, "v2"),
+        Exit.DONE,
+        r"Passed: .*\n +it would not have passed with minimum: more than 0\.",
+    )
     ends(ask(place, "diff", NAME, "1", "2"), Exit.DONE, r"result\.state +Serving +RolledBack")
     ends(ask(place, "quarantine", "list", NAME), Exit.DONE, "v2 +Aborted")
     ends(ask(place, "quarantine", "lift", NAME, "2"), Exit.DONE, "v2 is out of quarantine")
@@ -92,6 +96,8 @@ def returned(place: Place) -> None:
     """v1 comes back, its pods from nothing, and the requests of a person are told."""
     ends(ask(place, "rollback", NAME, "--to", "1", "--wait", "--timeout", "2m"), Exit.DONE, "v1 has the requests")
     ends(ask(place, "rollback", NAME, "--to", "9"), Exit.REFUSED, "v9")
+    ends(ask(place, "history", NAME, "--verify"), Exit.DONE, r"the ledger holds: (\d+) of its \1 entries are here")
+    ends(ask(place, "history", NAME, "--verify"), Exit.DONE, r"the ledger holds: (\d+) of its \1 entries are here")
     ends(ask(place, "history", NAME), Exit.DONE, r"rollback-to 9 +\S+Z +unattested +refused: ")
     ends(ask(place, "explain", NAME, "9"), Exit.NO_ANSWER, r"v9 is not there \(kept are v3, v2, v1\)")
     ends(ask(place, "get", "nothing"), Exit.NO_ANSWER, f"no ModelDeployment 'nothing' in namespace {place.namespace}")

@@ -46,8 +46,6 @@ QUIET_SECONDS = 2.0
 LOAD_SECONDS = 300.0
 TRAIN_SECONDS = 240.0
 NAMESPACE = re.compile(r"t-faults-\d+-\d+")
-LEDGER_TICKS = re.compile(r":.*")
-"""What follows the first colon are counts, times and pods' names."""
 ALSO = re.compile(r"observedGeneration|resourceVersion")
 """A namespace's ModelDeployment is changed by every story before; a request notes the version that it stood in."""
 
@@ -270,8 +268,8 @@ class Lane:
         told.writes = [write["name"] for write in writes]
         told.left = ending.end(self.watch, NAMESPACE, ALSO if self.whole else re.compile(f"{ALSO.pattern}|replicas"))
         told.made, told.decisions, told.weights = ending.made(recorded), faults.decisions(recorded), faults.weights(recorded)
-        entries = [one for one in self.ledger() if one.number > known]
-        told.ledger = [f"v{one.version} {one.what} {LEDGER_TICKS.sub('', one.message)}" for one in entries]
+        entries = [one for one in self.ledger() if one.number >= known]
+        told.ledger = faults.entered([one for one in entries if one.number > known])
         told.ledger_problem = ledger.problem(entries)
         told.events = Counter(reason for name, reason in after.items() if name not in events)
         answers = [one for one in records() if one["done"] >= asked]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from cluster_support.faulty import decided
 from cluster_support.watching import Manifest, Seen
+from perennial.api.ledger import LedgerEntry
 
 Side = Literal["before", "after"]
 EVIDENCE_SECONDS = 1.0
@@ -130,6 +131,18 @@ def shares(route: Manifest) -> dict[str, int]:
     """Shares of the traffic by backend, without those that get none."""
     backends = [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
     return {str(one["name"]): int(one["weight"]) for one in backends if one["weight"]}
+
+
+def entered(entries: Sequence[LedgerEntry]) -> list[str]:
+    """A ledger's entries without times and counts. How often pods were not there or not read is the outage's doing: that, and the
+    share that is given again afterwards, is left out."""
+    found: list[str] = []
+    for entry in entries:
+        line = f"v{entry.version} {entry.what} {entry.message.partition(':')[0]}"
+        again = entry.what in ("CanaryStep", "ShadowStarted") and line in found
+        if entry.what not in ("Waits", "CanaryWithheld", "ShadowWithheld") and not again:
+            found.append(line)
+    return found
 
 
 def changes(values: Sequence[str]) -> list[str]:

@@ -168,7 +168,6 @@ def test_no_decision_is_taken_twice_or_in_another_order(book: Book) -> None:
 
 
 def test_the_ledger_has_each_decision_once_and_verifies(book: Book) -> None:
-    """A wait and a withheld weight tell of pods that were not there or not read: how often that was so is the outage's doing."""
     everything = [*book.references.values(), *book.killed]
     assert {str(told.point): told.ledger_problem for told in everything if told.ledger_problem} == {}
     assert all(len(told.ledger) > 1 for told in book.references.values())
@@ -191,6 +190,8 @@ def test_the_evidence_is_that_of_every_answer_that_counts_within_a_second_of_tra
     every = [*((story, told) for story, told in book.references.items()), *((str(told.point), told) for told in book.killed)]
     off = {name: [one for one in told.counted if not one.fits] for name, told in every}
     assert {point: arms for point, arms in off.items() if arms} == {}
+    uncounted = [str(told.point) for told in book.killed if not told.problem and not told.counted]
+    assert [point for point in uncounted if book.references[point.partition(":")[0]].counted] == []
 
 
 def test_no_client_met_a_failure_that_was_not_the_harmful_version_s(book: Book) -> None:

@@ -14,6 +14,7 @@ import urllib3
 import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import kube_config
 
 from perennial_runtime.contract import API_VERSION, GROUP
 
@@ -49,15 +50,16 @@ class KubeconfigCluster:
         try:
             load: Any = config.load_kube_config
             load(kubeconfig, context=context, client_configuration=settings)
-            contexts: Any = config.list_kube_config_contexts
-            every, current = contexts(kubeconfig)
+            merger: Any = kube_config.KubeConfigMerger
+            loader: Any = kube_config.KubeConfigLoader
+            merged = merger(kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config
+            current = loader(config_dict=merged, active_context=context).current_context
         except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             words = "name one by --kubeconfig or KUBECONFIG, and its context by --context"
             raise NoAnswer(f"no kubeconfig that can be used: {error}; {words}") from None
         settings.retries = False
-        chosen = next((one for one in every if one["name"] == context), current)
         self.server = str(settings.host)
-        self.namespace = namespace or str(chosen["context"].get("namespace") or "default")
+        self.namespace = namespace or str(current["context"].get("namespace") or "default")
         connection = client.ApiClient(settings)
         self._objects = client.CustomObjectsApi(connection)
         self._authentication = client.AuthenticationV1Api(connection)

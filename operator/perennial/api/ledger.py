@@ -27,16 +27,18 @@ class LedgerEntry(StatusModel):
     """Whose decision it is; null: of no version."""
     message: Annotated[str, Field(max_length=512)] = ""
     """The cause, in words."""
-    facts: Annotated[dict[str, Annotated[str, Field(max_length=128)]], Field(max_length=16)] = {}
+    facts: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=16)] = {}
     """Digests of what went in and came out, and the statistics that it rests on."""
     previous: Digest = ""
     """Digest of the entry before it; empty for the first."""
     digest: Digest
-    """sha256 of `previous` and of the entry without this field."""
+    """sha256 of `previous`, a newline and this entry as JSON: without both digests and what is empty, keys sorted, no blanks."""
 
 
 class Ledger(StatusModel):
     """The decisions of a ModelDeployment: how many there were, and the newest of them."""
 
     length: int = 0
+    begins: int = 1
+    """Number of the first entry that this ledger knows of: more than 1 when those before it were lost with the status."""
     entries: Annotated[list[LedgerEntry], Field(max_length=MOST_ENTRIES)] = []

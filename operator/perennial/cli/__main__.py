@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any, Final
 
 import click
@@ -10,6 +11,7 @@ import click
 PROGRAM: Final = "kubectl perennial"
 USAGE: Final = 64
 """Exit code of a wrong command line; 2 is a verdict."""
+FAULT: Final = 70
 VERBS: Final = {
     "get": ("get", "Show every model in a line, or the versions of one."),
     "watch": ("watch", "Show live what a model does: shares, evidence, time left."),
@@ -61,6 +63,12 @@ class Verbs(click.Group):
         except click.Abort:
             click.echo("ended", err=True)
             raise SystemExit(130) from None
+        except BrokenPipeError:
+            sys.stderr.close()  # who reads has gone, and Python would tell so on its way out
+            raise SystemExit(141) from None
+        except Exception as error:  # noqa: BLE001 - Python's own 1 would be a verdict
+            click.echo(f"Error: a fault of this program: {type(error).__name__}: {error}", err=True)
+            raise SystemExit(FAULT) from None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -121,13 +121,17 @@ def cluster(where: Where) -> KubeconfigCluster:
         fail(Exit.NO_ANSWER, str(error))
 
 
+class Unreadable(Exception):
+    """An object that this release does not know how to read."""
+
+
 def model(place: KubeconfigCluster, name: str) -> Model:
     """A model and its versions. Ends the program when it is not there."""
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
 
     try:
         return read(place.model(name), place.versions(name))
-    except NoAnswer as error:
+    except (NoAnswer, Unreadable) as error:
         fail(Exit.NO_ANSWER, str(error))
 
 
@@ -153,7 +157,7 @@ def annotate(place: KubeconfigCluster, name: str, key: str, value: str) -> None:
 
 
 def read(manifest: Manifest, versions: list[Manifest]) -> Model:
-    """The objects as the API's models. Ends the program when they are of another release."""
+    """The objects as the API's models. Raises Unreadable when they are of another release."""
     from pydantic import ValidationError  # noqa: PLC0415 - with the API's models, which cost a quarter of a second
 
     from perennial.api.v1alpha1 import (  # noqa: PLC0415
@@ -174,7 +178,8 @@ def read(manifest: Manifest, versions: list[Manifest]) -> Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         name = manifest["metadata"]["name"]
-        fail(Exit.NO_ANSWER, f"{name}: {where}: {first['msg']}: the cluster has another release; use its kubectl perennial")
+        words = f"{name}: {where}: {first['msg']}: the cluster has another release; use its kubectl perennial"
+        raise Unreadable(words) from None
 
 
 def looks(place: KubeconfigCluster, name: str, seconds: float) -> Iterator[Model]:
@@ -186,6 +191,8 @@ def looks(place: KubeconfigCluster, name: str, seconds: float) -> Iterator[Model
     while True:
         try:
             found = read(place.model(name), place.versions(name))
+        except Unreadable as error:
+            fail(Exit.NO_ANSWER, str(error))
         except NoAnswer as error:
             if not error.passes or time.monotonic() + LOOK_SECONDS > deadline:
                 fail(Exit.NO_ANSWER, str(error))

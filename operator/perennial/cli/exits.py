@@ -18,7 +18,8 @@ ENDS = """
               5: the operator refused the request
               6: the cluster could not be asked, or there is no such object
               7: the ledger does not hold
-             64: the command line is wrong"""
+             64: the command line is wrong
+             70: a fault of this program"""
 
 
 def with_ends(verb: Callable[..., None]) -> Callable[..., None]:
@@ -49,6 +50,7 @@ class Ended:
     words: str
 
 
+WAITING = ("Pending", "Preparing", "Training", "Evaluating", "Accepted")
 OF_STATE = {"RolledBack": Exit.ROLLED_BACK, "Rejected": Exit.REJECTED, "Failed": Exit.FAILED, "Superseded": Exit.FAILED}
 
 
@@ -68,14 +70,16 @@ def of_version(
         return Ended(Exit.DONE, f"v{number} is Retired{said}")
     if status.rollout is not None and status.rollout.candidate == number and status.rollout.breach:
         return Ended(Exit.WAITING, f"v{number} waits for promote or abort: {status.rollout.breach}")
-    why = _why_held(spec, status) if version.state == "Accepted" else ""
-    return Ended(Exit.WAITING, f"v{number} is Accepted and waits: {why}") if why else None
+    why = _why_held(spec, status, version) if version.state in WAITING else ""
+    return Ended(Exit.WAITING, f"v{number} is {version.state} and waits: {why}") if why else None
 
 
-def _why_held(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> str:
-    """Why an accepted version is not rolled out before a person does something; empty when it is."""
-    if spec.pin is not None:
-        return f"spec.pin is {spec.pin}"
+def _why_held(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, version: ModelVersionStatus) -> str:
+    """Why a version does not go on before a person does something; empty when it does."""
     if spec.paused or status.paused:
         return "it is paused"
+    if version.state != "Accepted":
+        return ""
+    if spec.pin is not None:
+        return f"spec.pin is {spec.pin}"
     return "a person returned to an older version; resume rolls new ones out again" if status.held else ""

@@ -77,11 +77,11 @@ def _gate(gate: GateVerdict) -> Iterator[str]:
     is_margin = gate.kind == "notWorseThanServingBy"
     name = "notWorseThanServingBy" if is_margin else "minimum"
     passes = f"{-gate.lower:.4f} or more" if is_margin else f"{gate.lower:.4f} or less"
-    fails = f"less than {-gate.upper:.4f}" if is_margin else f"more than {gate.upper:.4f}"
-    if gate.verdict == "Passed":
-        yield f"  it would have failed with {name}: {fails}"
-    elif is_margin and gate.lower >= 0.0:
+    stops = f"less than {-gate.lower:.4f}" if is_margin else f"more than {gate.lower:.4f}"
+    if is_margin and gate.lower >= 0.0:
         yield "  it would have passed with any notWorseThanServingBy"
+    elif gate.verdict == "Passed":
+        yield f"  it would not have passed with {name}: {stops}"
     else:
         yield f"  it would have passed with {name}: {passes}"
 

@@ -23,6 +23,8 @@ from perennial.core.inputs import since
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 """Characters of a whole: all requests, or the newest evidence."""
+WELL = ("Ready", "Measured", "MetricsAnswered", "Accepted", "Pinned")
+"""Conditions that are well when they are True; all others tell of something when they are."""
 STEADY = ("Ready", "Progressing", "UpToDate", "Reconciling", "Stalled")
 """Conditions that are well when they are True, or that say nothing more than the head line."""
 
@@ -161,9 +163,7 @@ def _trouble(model: Model) -> list[Text]:
     """Conditions that a person wants to know of."""
     told = []
     for one in model.status.conditions:
-        wrong = (
-            one.status == "False" if one.type in ("Ready", "Measured", "MetricsAnswered", "Accepted") else one.status == "True"
-        )
+        wrong = one.status == "False" if one.type in WELL else one.status == "True"
         if wrong and (one.type == "Ready" or one.type not in STEADY):
             told.append(Text(f"{one.type}={one.status} {one.reason}: {one.message}", style="yellow"))
     return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from perennial.cli import asking
-from perennial.cli.asking import Model, Where, cluster_options, output_option
+from perennial.cli.asking import Manifest, Model, Where, cluster_options, output_option
 from perennial.cli.exits import Exit
 
 
@@ -41,28 +41,32 @@ def get(name: str | None, everywhere: bool, where: Where, output: str) -> None:
     if not manifests:
         click.echo(f"no ModelDeployment{'' if everywhere else f' in namespace {place.namespace}'}", err=True)
         raise SystemExit(int(Exit.DONE))
-    screen.table(*_models([asking.read(one, []) for one in manifests], everywhere, wide=output == "wide"))
+    rows = [_row(one, everywhere, wide=output == "wide") for one in manifests]
+    head = ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE", *(["ADDRESS", "SHARES"] if output == "wide" else [])]
+    screen.table(["NAMESPACE", *head] if everywhere else head, rows)
 
 
-def _models(models: list[Model], everywhere: bool, *, wide: bool) -> tuple[list[str], list[list[str]]]:
+def _row(manifest: Manifest, everywhere: bool, *, wide: bool) -> list[str]:
+    """One model; of another release, its name and what is wrong."""
     from perennial.cli.screen import age  # noqa: PLC0415
 
-    head = ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE"]
-    rows = []
-    for one in models:
-        ready = next((found for found in one.status.conditions if found.type == "Ready"), None)
-        row = [
-            one.name,
-            f"v{one.status.stable}" if one.status.stable else "-",
-            one.status.summary or "not seen by the operator yet",
-            ready.status if ready else "Unknown",
-            f"v{one.status.latest}" if one.status.latest else "-",
-            age(one.manifest["metadata"].get("creationTimestamp")),
-        ]
-        row += [one.status.address or "-", _shares(one)] if wide else []
-        rows.append([one.namespace, *row] if everywhere else row)
-    head += ["ADDRESS", "SHARES"] if wide else []
-    return ["NAMESPACE", *head] if everywhere else head, rows
+    where = [str(manifest["metadata"]["namespace"])] if everywhere else []
+    try:
+        one = asking.read(manifest, [])
+    except asking.Unreadable:
+        name = str(manifest["metadata"]["name"])
+        return [*where, name, "-", "cannot be read by this release", "Unknown", "-", "-", *(["-", "-"] if wide else [])]
+    ready = next((found for found in one.status.conditions if found.type == "Ready"), None)
+    return [
+        *where,
+        one.name,
+        f"v{one.status.stable}" if one.status.stable else "-",
+        one.status.summary or "not seen by the operator yet",
+        ready.status if ready else "Unknown",
+        f"v{one.status.latest}" if one.status.latest else "-",
+        age(one.manifest["metadata"].get("creationTimestamp")),
+        *([one.status.address or "-", _shares(one)] if wide else []),
+    ]
 
 
 def _shares(model: Model) -> str:

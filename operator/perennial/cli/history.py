@@ -37,12 +37,19 @@ def history(name: str, verify: bool, where: Where, output: str) -> None:
 
     found = asking.model(asking.cluster(where), name)
     if verify:
-        _verify(found)
+        broken = _broken(found)
+        if broken:  # versions are read after their model, which may have gone on between the two
+            found = asking.model(asking.cluster(where), name)
+            broken = _broken(found)
+        if broken:
+            asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {broken}")
+        whole = found.status.ledger
+        click.echo(f"{name}: the ledger holds: {len(whole.entries)} of its {whole.length} entries are here")
         return
     if output in ("json", "yaml"):
-        entries = [one.model_dump(mode="json", by_alias=True) for one in found.status.ledger.entries]
+        ledger = found.status.ledger.model_dump(mode="json", by_alias=True)
         records = [one.model_dump(mode="json", by_alias=True) for one in found.status.requests]
-        screen.document({"versions": [_told(one) for one in found.versions], "requests": records, "ledger": entries}, output)
+        screen.document({"versions": [_told(one) for one in found.versions], "requests": records, "ledger": ledger}, output)
         return
     wide = output == "wide"
     screen.table(
@@ -60,22 +67,16 @@ def history(name: str, verify: bool, where: Where, output: str) -> None:
         screen.table(["DECISION", "WHEN", "OF", "WHY"], [_decision(one, wide=wide) for one in decisions])
 
 
-def _verify(model: Model) -> None:
-    """The ledger's chain, and every version's copy of it."""
+def _broken(model: Model) -> str:
+    """What is wrong with the ledger's chain, or with a version's copy of it; empty: nothing."""
     from perennial.core import ledger  # noqa: PLC0415 - with the operator's decisions, and --help needs none
 
     whole = model.status.ledger
-    own = {entry.number: entry for entry in whole.entries}
-    broken = ledger.problem(whole.entries) or ledger.gap(whole.entries, whole.length)
+    broken = ledger.problem(whole.entries) or ledger.gap(whole)
     for version in model.versions:
-        copies = version.status.ledger
-        others = [entry.number for entry in copies if own.get(entry.number, entry) != entry]
-        other = f"entry {others[0]} is another than the ModelDeployment's" if others else ""
-        said = ledger.problem(copies) or other
+        said = ledger.copies_problem(whole, version.number, version.status.ledger)
         broken = broken or (said and f"v{version.number}: {said}")
-    if broken:
-        asking.fail(Exit.BROKEN, f"{model.name}: the ledger does not hold: {broken}")
-    click.echo(f"{model.name}: the ledger holds: {len(whole.entries)} of its {whole.length} entries are here")
+    return broken
 
 
 def _row(version: Version, *, wide: bool) -> list[str]:

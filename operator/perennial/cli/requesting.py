@@ -22,11 +22,14 @@ from perennial.cli.exits import Ended, Exit, of_version, with_ends
 from perennial_runtime.contract import GROUP
 
 if TYPE_CHECKING:
+    from perennial.adapters.kubeconfig import KubeconfigCluster
     from perennial.api.v1alpha1 import RequestRecord
 
 REFUSED = "refused: "
 ANSWER_SECONDS = 15.0
 """An operator that runs answers within a second or two."""
+WAITED_SECONDS = 60.0
+"""So long at most with --wait: a version that has to be made may be refused by the cluster for a while."""
 
 Goal = Callable[[Model], Ended | None]
 """What --wait waits for: how it ended, or None."""
@@ -69,10 +72,10 @@ def ask(options: Options, name: str, verb: str, argument: str, goal: Callable[[M
     asking.annotate(place, name, key, f"{argument};id={token}")
     began = time.monotonic()
     seconds = options.timeout if options.timeout is not None else (3600.0 if options.wait else ANSWER_SECONDS)
-    answered = _answered(place, name, verb, token, seconds)
+    patience = min(seconds, WAITED_SECONDS)
+    answered = _answered(place, name, verb, token, patience)
     if answered is None:
-        words = f"the operator has not answered within {seconds:.0f} s; the annotation stays, and is carried out when it does"
-        asking.fail(Exit.WAITING, f"{name}: {words}: kubectl -n {place.namespace} get mdep {name} -o yaml")
+        asking.fail(Exit.WAITING, f"{name}: {_unanswered(asking.model(place, name), key, token, patience)}")
     found, record = answered
     refused = record.outcome.startswith(REFUSED)
     if refused or not options.wait:
@@ -86,7 +89,16 @@ def ask(options: Options, name: str, verb: str, argument: str, goal: Callable[[M
     _end(options, found, record, Ended(Exit.WAITING, f"not ended within {seconds:.0f} s: {last}"))
 
 
-def _answered(place: Any, name: str, verb: str, token: str, seconds: float) -> tuple[Model, RequestRecord] | None:
+def _unanswered(found: Model, key: str, token: str, seconds: float) -> str:
+    """Why there is no answer yet, as far as the model tells."""
+    if token not in str(found.manifest["metadata"].get("annotations", {}).get(key, "")):
+        return f"the request was replaced by another one of {key}: ask again"
+    refused = next((one.message for one in found.status.conditions if one.type == "WritesRefused" and one.status == "True"), "")
+    words = f"the operator has not answered within {seconds:.0f} s; the annotation stays, and is carried out when it does"
+    return f"{words}{refused and f'; the cluster refuses what it writes: {refused}'}"
+
+
+def _answered(place: KubeconfigCluster, name: str, verb: str, token: str, seconds: float) -> tuple[Model, RequestRecord] | None:
     for found in asking.looks(place, name, seconds):
         for record in found.status.requests:
             if record.verb == verb and record.id == token:
@@ -134,11 +146,14 @@ def _serves(number: int | None) -> Goal:
     return reached
 
 
-def _ended(number: int | None) -> Goal:
+def _ended(number: int, before: Model | None = None) -> Goal:
+    """`before`: how the version stood then is no end; its status is written a moment after the answer."""
+    old = before.version(number) if before else None
+
     def reached(found: Model) -> Ended | None:
-        if number is None:
-            return None
         version = found.version(number)
+        if old is not None and version is not None and version.status == old.status:
+            return None
         return of_version(found.spec, found.status, number, version.status if version else None)
 
     return reached
@@ -176,7 +191,7 @@ def promote(options: Options, name: str, number: int | None) -> None:
       kubectl perennial promote delays
       kubectl perennial promote delays v3
     """
-    ask(options, name, "promote", _argument(number), lambda before, found: _serves(_under_way(before)))
+    ask(options, name, "promote", _argument(number), lambda before, found: _serves(number or _under_way(before)))
 
 
 @click.command()
@@ -196,7 +211,7 @@ def abort(options: Options, name: str, number: int | None) -> None:
     Examples:
       kubectl perennial abort delays --wait
     """
-    ask(options, name, "abort", _argument(number), lambda before, found: _gone(_under_way(before)))
+    ask(options, name, "abort", _argument(number), lambda before, found: _gone(number or _under_way(before)))
 
 
 @click.command()
@@ -263,7 +278,7 @@ def retry(options: Options, name: str, number: int | None) -> None:
     Examples:
       kubectl perennial retry delays --wait
     """
-    ask(options, name, "retry", _argument(number), lambda before, found: _ended(found.status.latest))
+    ask(options, name, "retry", _argument(number), lambda before, found: _ended(found.status.latest, before))
 
 
 @click.command()

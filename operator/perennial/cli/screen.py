@@ -21,7 +21,7 @@ PLAIN_WIDTH = 240
 
 def console() -> Console:
     """Standard output; colour only on a terminal that wants it (NO_COLOR)."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

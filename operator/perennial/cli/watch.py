@@ -10,6 +10,7 @@ import click
 from perennial.cli import asking
 from perennial.cli.asking import Duration, Model, Where, cluster_options
 from perennial.cli.exits import Ended, Exit, of_version, with_ends
+from perennial.core import requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,11 +45,26 @@ def watch(name: str, forever: bool, timeout: float, where: Where) -> None:
 def end(model: Model) -> Ended | None:
     """How the newest version ended, once nothing is under way; None before."""
     status = model.status
-    busy = status.returning is not None or (status.rollout is not None and not status.rollout.breach)
-    if busy or status.observed_generation < int(model.manifest["metadata"].get("generation", 0)) or not status.latest:
+    if _is_busy(model):
         return None
     version = model.version(status.latest)
-    return of_version(model.spec, status, status.latest, version.status if version else None)
+    ended = of_version(model.spec, status, status.latest, version.status if version else None)
+    stalled = next((one for one in status.conditions if one.type == "Stalled" and one.status == "True"), None)
+    if stalled is not None and (ended is None or ended.exit is Exit.DONE):
+        return Ended(Exit.WAITING, f"{stalled.reason}: {stalled.message}")
+    return ended
+
+
+def _is_busy(model: Model) -> bool:
+    """Whether something is under way, or is about to be: a change that was not seen yet, a request, a version to be taken up."""
+    status, metadata = model.status, model.manifest["metadata"]
+    newest = model.versions[0].number if model.versions else 0
+    unseen = status.observed_generation < int(metadata.get("generation", 0)) or newest > status.latest or not status.latest
+    asked = bool(requests.found(metadata.get("annotations") or {}))
+    reconciling = any(one.type == "Reconciling" and one.status == "True" for one in status.conditions)
+    held = status.rollout is not None and bool(status.rollout.breach)
+    under_way = status.returning is not None or (status.rollout is not None and not held)
+    return unseen or asked or under_way or (reconciling and not held)
 
 
 def _show(looks: Iterator[Model], *, forever: bool) -> Ended:

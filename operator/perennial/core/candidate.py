@@ -30,6 +30,8 @@ def advance(draft: Draft) -> None:
     if number is None or number not in draft.versions:
         draft.wake(1.0 if number is not None else None)
         return
+    if draft.state(number) in ("Failed", "Superseded"):
+        _begin_again(draft, number)
     if draft.state(number) in IN_TRAINING:
         _train(draft, number)
     if draft.state(number) == "Deploying" and draft.status.rollout is not None and draft.status.rollout.candidate == number:
@@ -38,6 +40,13 @@ def advance(draft: Draft) -> None:
         _deploy(draft, number)
     elif draft.state(number) == "Canary":
         _canary(draft, number)
+
+
+def _begin_again(draft: Draft, number: int) -> None:
+    """A candidate that has ended is one that a person wants to be tried again (`retry`); what it has done is not done again."""
+    steps = training.forgiven(draft.versions[number].status.steps)
+    words = "tried again: a person asked for it"
+    draft.set_version(number, state="Pending", finished_at=None, deployed_at=None, steps=steps, message=words)
 
 
 def champion_of(draft: Draft) -> Champion | None:

@@ -3,7 +3,7 @@
 What is told by an event is a decision; steps, gates, waits and ends that have no event are found by comparing what was observed
 with what was drafted. The ModelDeployment's status is written first and holds the entry; each version's status gets a copy of
 its own entries after it. A kill between the two makes the pass be decided again: what only a version's status shows is looked up
-in the ledger before it is entered, so that it stands there once.
+among the entries that have no copy yet, for those are the ones whose write did not come about, and stands there once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from perennial_runtime.contract import EvaluateResult, PrepareResult, TrainResul
 
 OF_VERSIONS: Final = frozenset({"StepBegun", "StepEnded", "Gate", "Accepted", "Rejected", "Identical", "Failed", "Superseded"})
 """What only the version's own status shows to have been decided."""
-REPEATS: Final = "Request"
-"""After a person's request for a version the same may be decided again."""
+SAID: Final = frozenset({"StepBegun", "StepEnded", "Gate"})
+"""Of those, what a pass may decide several of: they are told apart by their words. Of an end or a start there is one."""
 CAUSES: Final = frozenset({"VersionCreated", "Request", "SpecReverted"})
 """What stands before the rest of its pass."""
 WAITS: Final = frozenset({"Inconclusive", "Outage", "ObjectiveMissed", "Paused", "Quarantined", "WritesRefused"})
@@ -36,27 +36,48 @@ WITH_EVIDENCE: Final = frozenset({"Promoted", "RolledBack", "Breached", "Watched
 
 def write(draft: Draft) -> None:
     """Enters what this pass decided, and copies to each version what is its own."""
-    before = draft.status.ledger
+    before = _begun(draft)
+    copied = {version.number: _last(version.status.ledger) for version in draft.observed.versions}
     causes = [decision for decision in draft.decisions if decision.what in CAUSES]
     effects = [decision for decision in draft.decisions if decision.what not in CAUSES]
     found = [*causes, *_of_versions(draft), *effects, *_waits(draft)]
     entries, length = list(before.entries), before.length
     for decision in found:
-        if not _is_known(decision, entries):
+        if not _is_known(decision, entries, copied.get(decision.version or 0, 0)):
             length += 1
-            entries.append(_entry(draft, decision, length, entries[-1].digest if entries else ""))
-    if length != before.length:
-        draft.set(ledger=Ledger(length=length, entries=entries[-MOST_ENTRIES:]))
+            entries.append(_entry(draft, decision, length, entries[-1].digest if entries else _newest_digest(draft)))
+    if length != draft.status.ledger.length:
+        draft.set(ledger=Ledger(length=length, begins=before.begins, entries=entries[-MOST_ENTRIES:]))
     for number, version in list(draft.versions.items()):
-        seen = max((one.number for one in version.status.ledger), default=0)
-        new = [one for one in entries if one.version == number and one.number > seen]
+        new = [one for one in entries if one.version == number and one.number > copied.get(number, 0)]
         if new:
             draft.set_version(number, ledger=[*version.status.ledger, *new][-MOST_ENTRIES:])
 
 
+def _begun(draft: Draft) -> Ledger:
+    """The ledger as it is. One that was lost, by an operator that does not know it or with the status, goes on behind the newest
+    entry that a version has a copy of, and says where it begins."""
+    kept = draft.status.ledger
+    newest = max((_last(version.status.ledger) for version in draft.versions.values()), default=0)
+    if kept.length >= newest or kept.entries:
+        return kept
+    return Ledger(length=newest, begins=newest + 1)
+
+
+def _newest_digest(draft: Draft) -> str:
+    """Of the newest entry that a version has a copy of."""
+    copies = [one for version in draft.versions.values() for one in version.status.ledger[-1:]]
+    return max(copies, key=lambda one: one.number).digest if copies else ""
+
+
+def _last(copies: Sequence[LedgerEntry]) -> int:
+    return max((one.number for one in copies), default=0)
+
+
 def digest_of(entry: LedgerEntry) -> str:
-    """What `entry.digest` must be: sha256 over `previous` and the entry as canonical JSON without its digest."""
-    told = entry.model_dump(mode="json", by_alias=True, exclude={"digest", "previous"})
+    """What `entry.digest` must be: sha256 (hex) of `previous`, a newline, and the entry as JSON in UTF-8 without `previous`,
+    `digest` and what is empty, its keys sorted, without blanks."""
+    told = entry.model_dump(mode="json", by_alias=True, exclude={"digest", "previous"}, exclude_defaults=True)
     text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(f"{entry.previous}\n{text}".encode()).hexdigest()
 
@@ -80,13 +101,27 @@ def problem(entries: Sequence[LedgerEntry]) -> str:
     return ""
 
 
-def gap(entries: Sequence[LedgerEntry], length: int) -> str:
-    """What is missing of a whole ledger's newest entries, in words; empty when none is."""
-    numbers = {entry.number for entry in entries}
-    missing = [number for number in range(max(1, length - MOST_ENTRIES + 1), length + 1) if number not in numbers]
+def gap(ledger: Ledger) -> str:
+    """What is missing of a ledger's newest entries, in words; empty when none is."""
+    length, numbers = ledger.length, {entry.number for entry in ledger.entries}
+    missing = [number for number in range(max(ledger.begins, length - MOST_ENTRIES + 1), length + 1) if number not in numbers]
     if missing:
         return f"entry {missing[0]} is missing"
     return f"there are more entries than the {length} that were made" if max(numbers, default=0) > length else ""
+
+
+def copies_problem(ledger: Ledger, version: int, copies: Sequence[LedgerEntry]) -> str:
+    """How a version's copies do not fit the ledger, in words; empty when they do."""
+    own = {entry.number: entry for entry in ledger.entries}
+    other = [entry.number for entry in copies if own.get(entry.number, entry) != entry]
+    if other:
+        return f"entry {other[0]} is another than the ModelDeployment's"
+    if _last(copies) > ledger.length:
+        return f"it has entry {_last(copies)}, and the ModelDeployment only {ledger.length}"
+    held = {entry.number for entry in copies}
+    inside = range(min(held, default=0), _last(copies))
+    left_out = [number for number in inside if number not in held and number in own and own[number].version == version]
+    return f"entry {left_out[0]} is missing" if left_out else problem(copies)
 
 
 def _entry(draft: Draft, decision: Decision, number: int, previous: str) -> LedgerEntry:
@@ -100,12 +135,17 @@ def _entry(draft: Draft, decision: Decision, number: int, previous: str) -> Ledg
         at=stamp(draft.observed.now),
         what=decision.what,
         version=decision.version,
-        message=decision.message[:512],
-        facts={name: value[:128] for name, value in list(facts.items())[:16]},
+        message=_plain(decision.message)[:512],
+        facts={name: _plain(value)[:256] for name, value in list(facts.items())[:16]},
         previous=previous,
         digest="",
     )
     return made.model_copy(update={"digest": digest_of(made)})
+
+
+def _plain(text: str) -> str:
+    """Without half characters, which a step's answer may bring and UTF-8 does not have."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _statistics(evidence: Sequence[MetricEvidence]) -> dict[str, str]:
@@ -119,17 +159,18 @@ def _statistics(evidence: Sequence[MetricEvidence]) -> dict[str, str]:
     }
 
 
-def _is_known(decision: Decision, entries: Sequence[LedgerEntry]) -> bool:
-    """Whether it was entered by a pass whose write of the version's status did not come about."""
+def _is_known(decision: Decision, entries: Sequence[LedgerEntry], copied: int) -> bool:
+    """Whether it was entered by a pass whose write of the version's status did not come about: the version has copies up to the
+    entry `copied`."""
     if decision.what not in OF_VERSIONS:
         return False
-    for entry in reversed(entries):
-        if entry.version == decision.version:
-            if entry.what == REPEATS:
-                return False
-            if (entry.what, entry.message) == (decision.what, decision.message[:512]):
-                return True
-    return False
+    said = _plain(decision.message)[:512] if decision.what in SAID else None
+    return any(
+        entry.number > copied
+        and (entry.version, entry.what) == (decision.version, decision.what)
+        and said in (None, entry.message)
+        for entry in entries
+    )
 
 
 def _of_versions(draft: Draft) -> Iterator[Decision]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from perennial.api.base import UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
-from perennial.core import arms, candidate, requests, returns, training, triggers, watch
+from perennial.core import arms, candidate, requests, returns, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest, stamp
@@ -116,10 +116,7 @@ def _retry(draft: Draft, request: Request) -> str:
     state = draft.state(number)
     if state not in ("Failed", "Superseded"):
         return f"refused: v{number} is {state}; {_instead(draft, number)}"
-    version = draft.versions[number]
-    again = {"state": "Pending", "finished_at": None, "deployed_at": None, "steps": training.forgiven(version.status.steps)}
-    draft.set_version(number, **again, message="tried again: a person asked for it")
-    draft.set(candidate=number, ended=0)
+    draft.set(candidate=number, ended=0)  # `candidate.advance` takes up a candidate that has ended
     return f"v{number} is tried again"
 
 

@@ -11,7 +11,7 @@ from perennial.cli.frame import BARS, Track, frame, level, sparkline
 from perennial.cli.screen import figures, span
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
-from unit.core.world import World, served
+from unit.core.world import World, served, spec
 
 
 def picture(world: World, track: Track, width: int = 140) -> str:
@@ -99,3 +99,15 @@ def test_spans_are_told_in_their_two_largest_units(seconds: float, words: str) -
 )
 def test_figures_are_short(value: float, words: str) -> None:
     assert figures(value) == words
+
+
+def test_a_pin_is_trouble_only_where_it_is_refused() -> None:
+    world = served()
+    world.wish = spec(pin=1)
+    world.generation += 1
+    world.live(3)
+    assert not any(line.startswith("Pinned") for line in lines(world))
+    world.wish = spec(pin=7)
+    world.generation += 1
+    world.live(3)
+    assert any(line.startswith("Pinned=False VersionNotServable") for line in lines(world))

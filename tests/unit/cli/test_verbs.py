@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from perennial.cli.diff import differences
 from perennial.cli.exits import Exit
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
-from unit.core.world import World, served
+from unit.core.world import World, served, spec
 
 Ask = Callable[..., Result]
 NOWHERE = {
@@ -189,7 +189,7 @@ def test_explain_tells_of_a_version_that_was_taken_back_what_would_not_have_been
 def test_explain_tells_of_a_gate_which_limit_it_would_have_failed(ask: Ask) -> None:
     found = ask(served(), "explain", "delays", "1").stdout
     assert "Passed: roc_auc 0.7300 (from 0.7200 to 0.7400" in found
-    assert "it would have failed with minimum: more than 0.7400" in found
+    assert "it would not have passed with minimum: more than 0.7200" in found
     sections = json.loads(ask(served(), "explain", "delays", "-o", "json").stdout)
     assert sections[0]["head"] == "delays v1: Serving"
 
@@ -216,7 +216,7 @@ def test_history_tells_decisions_and_whether_the_ledger_holds(ask: Ask) -> None:
     wide = ask(world, "history", "delays", "-o", "wide").stdout
     assert "identity identity-2; bento bento-2" in wide
     assert re.search(r"the ledger holds: \d+ of its \d+ entries are here", ask(world, "history", "delays", "--verify").stdout)
-    assert "  What was decided" not in ask(world, "explain", "delays").stdout
+    assert "\nWhat was decided\n" in ask(world, "explain", "delays").stdout
     assert "CanaryStep: v2 gets 10 % of the requests" in ask(world, "explain", "delays").stdout
 
     entries = list(world.status.ledger.entries)
@@ -305,6 +305,88 @@ def test_an_api_server_that_stays_away_ends_a_watch(ask: Ask, monkeypatch: pytes
     assert found.stderr == "no answer; trying again\nError: no answer\n"
 
 
+def test_watch_does_not_end_by_the_version_before_a_change_or_a_request_that_was_not_seen_yet(ask: Ask) -> None:
+    for begin in (changed, wanted):
+        world = served()
+        begin(world)
+        found = ask(world, "watch", "delays", rate=100)
+        assert (found.exit_code, world.status.stable) == (0, 2)
+        assert found.stdout.splitlines()[-1].startswith("delays: v2 serves")
+
+
+def changed(world: World) -> None:
+    world.wish = spec(training={"recipe": {"algorithm": "logistic-regression"}})
+    world.generation += 1
+
+
+def wanted(world: World) -> None:
+    world.annotations["perennial.dev/retrain"] = "now"
+
+
+def test_watch_of_a_change_that_is_not_carried_out_ends_with_3_and_says_why(ask: Ask) -> None:
+    world = broken()
+    world.wish = spec(pin=2)
+    world.generation += 1
+    found = ask(world, "watch", "delays", rate=100)
+    assert found.exit_code == Exit.ROLLED_BACK
+    world.wish = spec(paused=True, training={"recipe": {"algorithm": "logistic-regression"}})
+    world.generation += 1
+    assert ask(world, "watch", "delays", "--timeout", "1s", rate=100).exit_code in (Exit.ROLLED_BACK, Exit.WAITING)
+
+
+def test_promote_and_abort_wait_for_the_version_that_was_named(ask: Ask) -> None:
+    world = watched()
+    world.annotations["perennial.dev/retrain"] = "more"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Accepted", rate=100)
+    found = ask(world, "abort", "delays", "v2", "--wait", rate=100)
+    assert (found.exit_code, found.stdout) == (0, "delays: v2 gets no requests\n")
+    assert world.versions[2].status.state == "RolledBack"
+
+
+def test_a_version_that_is_paused_in_its_training_is_waited_for_no_longer(ask: Ask) -> None:
+    world = served()
+    world.annotations["perennial.dev/retrain"] = "now"
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Training")
+    world.annotations["perennial.dev/pause"] = ""
+    found = ask(world, "watch", "delays")
+    assert found.exit_code == Exit.WAITING
+
+
+def test_words_of_people_are_no_markup(ask: Ask) -> None:
+    world = served()
+    ask(world, "retrain", "delays", "--because", "see [/data/july] :warning: [july]", rate=100)
+    for arguments in (("history", "delays", "-o", "wide"), ("get", "delays", "-o", "wide")):
+        found = ask(world, *arguments)
+        assert found.exit_code == 0
+        assert "see [/data/july] :warning: [july]" in found.stdout
+
+
+def test_a_fault_of_the_program_is_no_verdict(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorldCluster, "versions", lambda self, name: 1 / 0)
+    found = ask(served(), "history", "delays")
+    assert found.exit_code == 70
+    assert "a fault of this program: ZeroDivisionError" in found.stderr
+
+
+def test_a_request_that_another_one_replaced_is_told(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replaced(self: WorldCluster, name: str, annotations: Mapping[str, str]) -> None:
+        self.world.annotations.update(dict.fromkeys(annotations, "x"))
+
+    monkeypatch.setattr(WorldCluster, "annotate", replaced)
+    found = ask(served(), "retrain", "delays", "--timeout", "1s", is_down=True)
+    assert found.exit_code == Exit.WAITING
+    assert "the request was replaced by another one of perennial.dev/retrain: ask again" in found.stderr
+
+
+def test_a_context_is_enough_where_the_kubeconfig_has_no_current_one(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump({key: value for key, value in NOWHERE.items() if key != "current-context"}))
+    found = CliRunner().invoke(main, ["get", "--kubeconfig", str(file), "--context", "here"])
+    assert "no answer from the API server http://127.0.0.1:9" in found.stderr
+    cluster = kubeconfig.KubeconfigCluster(str(file), "here")
+    assert cluster.namespace == "flights"
+
+
 # ---- what is wrong ----
 
 
@@ -375,6 +457,7 @@ def test_an_object_of_another_release_is_told(ask: Ask, monkeypatch: pytest.Monk
     found = ask(served(), "explain", "delays")
     assert found.exit_code == Exit.NO_ANSWER
     assert "drift: Extra inputs are not permitted: the cluster has another release" in found.stderr
+    assert re.search("delays +- +cannot be read by this release", ask(served(), "get").stdout)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from cluster_support.faults import Counted, Point, Told, changes, chosen, counting, decisions, part, points, weights
+from cluster_support.faults import Counted, Point, Told, changes, chosen, counting, decisions, entered, part, points, weights
 from cluster_support.faulty import ARMED, Gate, label
 from cluster_support.watching import Seen
+from perennial.api.ledger import LedgerEntry
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCES = {
@@ -95,6 +96,13 @@ def test_at_the_write_and_side_that_are_armed_the_process_is_killed_once(tmp_pat
     environment = {**os.environ, "PYTHONPATH": python_path, "FAULTS_HOLD": "0"}
     ends = [subprocess.run(command, env=environment, check=False).returncode for _ in range(2)]
     assert ends == [-signal.SIGKILL, 0]
+
+
+def test_entries_are_compared_without_counts_and_without_what_an_outage_repeats() -> None:
+    said = [("CanaryStep", "v2 gets 10 %"), ("CanaryWithheld", "v2 gets 0 %"), ("CanaryStep", "v2 gets 10 %"), ("Waits", "x")]
+    said += [("Promoted", "v2: 3 of 5"), ("Promoted", "v2: 3 of 5")]
+    made = [LedgerEntry(number=n, at="", what=what, version=2, message=words, digest="") for n, (what, words) in enumerate(said)]
+    assert entered(made) == ["v2 CanaryStep v2 gets 10 %", "v2 Promoted v2", "v2 Promoted v2"]
 
 
 def test_shares_of_the_points_are_all_of_them_together() -> None:
