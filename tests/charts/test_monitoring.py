@@ -113,6 +113,7 @@ STORIES = (
         quiet={trouble("Ready", "NoVersionServes"): "1+0x60"},
         labels=MODEL,
     ),
+    of_model("PerennialModelNotReady", "Ready", 5, "VersionLost"),
     of_model("PerennialModelStuck", "WritesRefused", 15),
     of_model("PerennialRollbackBlocked", "RollbackBlocked", 1),
     of_model("PerennialRollbackBlocked", "ObjectiveMissed", 1),

@@ -80,7 +80,7 @@ def _ready(draft: Draft) -> None:
         words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
         draft.find("Ready", False, kstatus.UNREADABLE, words)
     elif stable is None:
-        draft.find("Ready", False, "NoVersionServes", _why_none(draft))
+        draft.find("Ready", False, *_none_serves(draft))
     elif problem := routers.why_not_carried(draft.observed):
         draft.find("Ready", False, *problem)
     elif not ready_pods(workload := workload_of(draft.observed, stable), draft.observed.now):
@@ -92,6 +92,13 @@ def _ready(draft: Draft) -> None:
             '{"instances": [{"<feature>": <value>, ...}]}'
         )
         draft.find("Ready", True, "Serving", words)
+
+
+def _none_serves(draft: Draft) -> tuple[str, str]:
+    """(reason, message); weights stay in the status until another version serves."""
+    if draft.status.weights:
+        return "VersionLost", f"the version that served was deleted; {_why_none(draft)}"
+    return "NoVersionServes", _why_none(draft)
 
 
 def _why_none(draft: Draft) -> str:

@@ -194,6 +194,12 @@ def pods_lost() -> World:
     return passed(world)
 
 
+def lost(world: World) -> World:
+    """Somebody deletes the version that serves."""
+    del world.versions[1]
+    return passed(world)
+
+
 def route_refused() -> World:
     world = serving()
     world.route = RouteState(((1, 100),), False, "Gateway gw is not there")
@@ -291,6 +297,8 @@ STATES = (
         "Healthy",
     ),
     State("no pod ready", pods_lost, "InProgress", "Degraded"),
+    State("what serves was deleted", lambda: lost(serving()), "Failed", "Degraded", "VersionMissing"),
+    State("what serves was deleted, and a commit is trained", lambda: lost(training()), "InProgress", "Degraded", "Training"),
     State("its route not accepted", route_refused, "InProgress", "Progressing"),
     State("a spec that cannot be read", unreadable, "Failed", "Degraded", "SpecUnreadable"),
     State("a metric source that is not there", unknown_source, "Failed", "Degraded", "MetricSourceUnknown"),
