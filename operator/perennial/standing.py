@@ -29,6 +29,7 @@ TROUBLES: Mapping[str, str] = {
     "Accepted": "False",
     "UpToDate": "False",
     "Pinned": "False",
+    "Quarantined": "True",
     "Measured": "False",
     "MetricsAnswered": "False",
     "Inconclusive": "True",

@@ -130,6 +130,7 @@ STORIES = (
     of_model("PerennialOutage", "Outage", 2),
     of_model("PerennialWishNotCarriedOut", "Accepted", 10),
     of_model("PerennialWishNotCarriedOut", "Pinned", 10),
+    of_model("PerennialWishNotCarriedOut", "Quarantined", 10, "InputsQuarantined"),
     of_model("PerennialWishNotCarriedOut", "RequestUnknown", 10),
     replace(of_model("PerennialVersionNotFit", "UpToDate", 1, "Rejected"), labels={**MODEL, "reason": "Rejected"}),
 )
