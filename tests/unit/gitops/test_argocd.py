@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 import argocd
+from perennial.api.base import REQUESTED_BY
 from perennial.core.requests import VERBS, found
 from unit.cli.worldcluster import WorldCluster
 from unit.core.world import World
@@ -231,6 +234,19 @@ def test_config_map_holds_the_scripts_under_the_keys_that_argo_cd_reads() -> Non
     held = yaml.safe_load(body["data"][actions])
     assert held["discovery.lua"] == DISCOVERY
     assert {one["name"]: one["action.lua"] for one in held["definitions"]} == ACTIONS
+
+
+def test_actions_name_the_account_that_makes_them_as_the_page_says_it_is_done_under_the_policy() -> None:
+    (script,) = re.findall(r"^sed '(.+)' \\$", (argocd.ROOT / "docs" / "gitops.md").read_text(), re.MULTILINE)
+    edited = subprocess.run(["sed", script, FOLDER / argocd.FILE], capture_output=True, text=True, check=True).stdout
+    data = yaml.safe_load(edited)["data"]
+    held = yaml.safe_load(data["resource.customizations.actions.perennial.dev_ModelDeployment"])
+    assert held["discovery.lua"] == DISCOVERY
+    before = manifest(states.canary())
+    for one in held["definitions"]:
+        plain = lua.acted(ACTIONS[one["name"]], before)["metadata"]["annotations"]
+        made = lua.acted(one["action.lua"], before)["metadata"]["annotations"]
+        assert made == {**plain, REQUESTED_BY: "system:serviceaccount:argocd:argocd-server"}
 
 
 def test_every_action_is_discovered_and_every_discovered_one_is_there() -> None:
