@@ -20,7 +20,7 @@ from perennial.core.observed import Observed
 
 Outcome = Literal["promoted", "rolled_back", "aborted", "superseded"]
 """How a rollout ended: its version serves (with a watch: after it); harm was found; a person ended it, or too little data did;
-something else did, such as a newer version, a return, or a deletion."""
+something else did, such as a newer version, a return, or a deletion of a version."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 PASSING: tuple[VersionState, ...] = tuple(state for state in get_args(VersionState) if state not in FINAL)
 """States that a version is in for a time."""
