@@ -6,13 +6,14 @@ import re
 import subprocess
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 import argocd
 from perennial.api.base import REQUESTED_BY
+from perennial.api.version import VersionState
 from perennial.core.requests import VERBS, found
 from unit.cli.worldcluster import WorldCluster
 from unit.core.world import World
@@ -92,6 +93,17 @@ def test_health_of_a_version_is_that_of_its_state(make: Any, health: dict[str, s
 
 
 def test_every_state_of_a_version_has_a_health() -> None:
+    expected = {
+        **dict.fromkeys(("Pending", "Preparing", "Training", "Evaluating", "Deploying", "Canary"), "Progressing"),
+        **dict.fromkeys(("Serving", "Retired", "Superseded"), "Healthy"),
+        **dict.fromkeys(("Failed", "Rejected", "RolledBack"), "Degraded"),
+        "Accepted": "Suspended",
+    }
+    found = {state: lua.run(VERSION_HEALTH, {"status": {"state": state}})["status"] for state in get_args(VersionState)}
+    assert found == expected
+
+
+def test_health_of_a_version_has_its_state_and_its_words() -> None:
     bare = {"metadata": {"name": "delays-v1"}}
     assert lua.run(VERSION_HEALTH, bare) == {"status": "Progressing", "message": "Pending"}
     told = lua.run(VERSION_HEALTH, {**bare, "status": {"state": "Failed", "message": "TrainerFailed: exit code 3"}})
