@@ -20,7 +20,7 @@ from perennial.core.observed import Observed
 
 Outcome = Literal["promoted", "rolled_back", "aborted", "superseded"]
 """How a rollout ended: its version serves (with a watch: after it); harm was found; a person ended it, or too little data did;
-something else did, such as a newer version, a return, or a deletion."""
+something else did, such as a newer version, a return, or a deletion of a version."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 PASSING: tuple[VersionState, ...] = tuple(state for state in get_args(VersionState) if state not in FINAL)
 """States that a version is in for a time."""
@@ -29,6 +29,7 @@ TROUBLES: Mapping[str, str] = {
     "Accepted": "False",
     "UpToDate": "False",
     "Pinned": "False",
+    "Quarantined": "True",
     "Measured": "False",
     "MetricsAnswered": "False",
     "Inconclusive": "True",

@@ -106,6 +106,8 @@ class Telemetry:
         self._door_restarts = Counter(
             "perennial_door_restarts_total", "Times that the watches were reopened", registry=self.registry
         )
+        watches = Gauge("perennial_watches_open", "1 while the operator sees what changes in the cluster", registry=self.registry)
+        watches.set_function(lambda: float(self.ready and self._door_open))
         self._models = Models()
         self.registry.register(self._models)
         ProcessCollector(registry=self.registry)

@@ -26,6 +26,7 @@ from perennial.telemetry import Telemetry
 
 Manifest = dict[str, Any]
 SCRAPED = f'namespace="{SYSTEM}",pod="perennial-1"'
+SECOND = f'namespace="{SYSTEM}",pod="perennial-2"'
 ELSEWHERE = 'namespace="elsewhere",pod="perennial-1"'
 MODEL = {"namespace": SYSTEM, "model_namespace": "shop", "model": "delays"}
 MINUTES = 60
@@ -86,9 +87,15 @@ DOOR = f"perennial_door_restarts_total{{{SCRAPED}}}"
 STORIES = (
     Story(
         "PerennialDown",
-        fires={f"perennial_queue_depth{{{ELSEWHERE}}}": "0+0x60"},
-        quiet={f"perennial_queue_depth{{{SCRAPED}}}": "0+0x30 stale _x2 0+0x27"},
+        fires={f"perennial_watches_open{{{ELSEWHERE}}}": "1+0x60"},
+        quiet={f"perennial_watches_open{{{SCRAPED}}}": "1+0x30 stale _x2 1+0x10 0+0x3 1+0x12"},
         after=5,
+    ),
+    Story(
+        "PerennialDown",  # it runs, is measured and reopened once: a right to watch was lost
+        fires={f"perennial_watches_open{{{SCRAPED}}}": "1+0x9 0+0x50", DOOR: "0+0x9 1+0x50"},
+        quiet={f"perennial_watches_open{{{SCRAPED}}}": "0+0x60", f"perennial_watches_open{{{SECOND}}}": "1+0x60"},
+        after=15,
     ),
     Story("PerennialWatchesBreak", fires={DOOR: "0+1x60"}, quiet={DOOR: "0+0.3x60"}),
     Story(
@@ -106,9 +113,16 @@ STORIES = (
         quiet={trouble("Ready", "NoVersionServes"): "1+0x60"},
         labels=MODEL,
     ),
+    of_model("PerennialModelNotReady", "Ready", 5, "VersionLost"),
     of_model("PerennialModelStuck", "WritesRefused", 15),
     of_model("PerennialRollbackBlocked", "RollbackBlocked", 1),
-    of_model("PerennialRollbackBlocked", "ObjectiveMissed", 1),
+    of_model("PerennialRollbackBlocked", "ObjectiveMissed", 1, "NothingToReturnTo"),
+    Story(
+        "PerennialRollbackBlocked",
+        fires={trouble("RollbackBlocked"): "1+0x20 _x40", trouble("ObjectiveMissed", "NothingToReturnTo"): "_x21 1+0x39"},
+        quiet={trouble("ObjectiveMissed", "AskingStable"): "1+0x60"},
+        labels=MODEL,
+    ),
     of_model("PerennialBreachLeftToPerson", "Breached", 1),
     of_model("PerennialRolloutNotMeasured", "Measured", 5),
     of_model("PerennialMetricsNotAnswered", "MetricsAnswered", 10),
@@ -116,6 +130,7 @@ STORIES = (
     of_model("PerennialOutage", "Outage", 2),
     of_model("PerennialWishNotCarriedOut", "Accepted", 10),
     of_model("PerennialWishNotCarriedOut", "Pinned", 10),
+    of_model("PerennialWishNotCarriedOut", "Quarantined", 10, "InputsQuarantined"),
     of_model("PerennialWishNotCarriedOut", "RequestUnknown", 10),
     replace(of_model("PerennialVersionNotFit", "UpToDate", 1, "Rejected"), labels={**MODEL, "reason": "Rejected"}),
 )

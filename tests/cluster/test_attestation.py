@@ -210,12 +210,16 @@ def test_a_viewer_may_look_and_not_ask(kubectl: Kubectl, name: str) -> None:
 
 
 def test_whoever_may_patch_and_not_update_may_ask_and_change_nothing(kubectl: Kubectl, name: str) -> None:
+    assert refusal(kubectl, "jane", "annotate", "mdep", name, "example.com/owner=us") == ""
     assert asks(kubectl, "pat", name, "promote=3", requested_by("pat")) == ""
     assert "needs the verb rollback" in asks(kubectl, "pat", name, "abort=3", requested_by("pat"))
     for change in (
         {"spec": {"pin": 1}},
         {"metadata": {"labels": {f"{GROUP}/operator": None}}},
         {"metadata": {"finalizers": ["a/b"]}},
+        {"metadata": {"annotations": {"kustomize.toolkit.fluxcd.io/prune": "disabled"}}},
+        {"metadata": {"annotations": {"example.com/owner": "them"}}},
+        {"metadata": {"annotations": {"example.com/owner": None}}},
     ):
         words = ("patch", "mdep", name, "--dry-run=server", "--type=merge", f"--patch={json.dumps(change)}")
         assert "pat may make requests and no other change" in refusal(kubectl, "pat", *words), change

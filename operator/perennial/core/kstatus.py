@@ -14,8 +14,9 @@ from perennial.core.candidate import HELD, why_paused
 from perennial.core.conditions import Finding
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import inputs_digest
+from perennial.core.observed import Version
 
-REFUSING = (("Accepted", False), ("Pinned", False), ("Breached", True), ("RollbackBlocked", True))
+REFUSING = (("Accepted", False), ("Pinned", False), ("RollbackBlocked", True))
 """Findings that only a person, another spec or another cluster ends."""
 UNREADABLE = "SpecUnreadable"
 
@@ -34,12 +35,12 @@ def _told(draft: Draft) -> Finding | None:
     ready = _found(draft, (("Ready", False),))
     if ready and ready.reason == UNREADABLE:
         return _stalled(ready.reason, ready.message)
-    if refusing := _found(draft, REFUSING):
+    wanted = inputs_digest(draft.observed.spec)
+    if refusing := _found(draft, REFUSING) or _breached(draft, wanted):
         return _stalled(refusing.reason, refusing.message)
     returning = draft.status.returning
     if returning is not None and returning.version != draft.status.stable:
         return _reconciling("Returning", f"v{returning.version} gets all requests as soon as its pods are ready")
-    wanted = inputs_digest(draft.observed.spec)
     if _asks_for_no_more(draft) or _serves(draft, wanted):
         return None
     if draft.creating or draft.status.inputs_digest != wanted:
@@ -50,9 +51,24 @@ def _told(draft: Draft) -> Finding | None:
 
 
 def _serves(draft: Draft, wanted: str) -> bool:
-    """What serves was made of these inputs, whatever became of newer versions."""
+    """What serves was made of these inputs, or they made the same model, whatever became of newer versions."""
+    made = [version for version in draft.versions.values() if version.spec.inputs_digest == wanted]
+    return any(version.number == draft.status.stable or is_same_model(draft, version) for version in made)
+
+
+def is_same_model(draft: Draft, version: Version) -> bool:
+    """Trained anew, it was the model that serves, so there was nothing to roll out."""
     stable = draft.versions.get(draft.status.stable or 0)
-    return stable is not None and stable.spec.inputs_digest == wanted
+    same = stable is not None and version.status.identity is not None and version.status.identity == stable.status.identity
+    return same and version.status.state == "Retired" and version.status.served_at is None
+
+
+def _breached(draft: Draft, wanted: str) -> Finding | None:
+    """A breach that is left to a person, but a retrain's: there the version that it is compared with is what was committed."""
+    current = draft.status.rollout
+    compared = draft.versions.get(current.stable) if current is not None else None
+    of_a_retrain = compared is not None and compared.spec.inputs_digest == wanted
+    return None if of_a_retrain else _found(draft, (("Breached", True),))
 
 
 def _asks_for_no_more(draft: Draft) -> bool:

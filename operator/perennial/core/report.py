@@ -80,7 +80,7 @@ def _ready(draft: Draft) -> None:
         words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
         draft.find("Ready", False, kstatus.UNREADABLE, words)
     elif stable is None:
-        draft.find("Ready", False, "NoVersionServes", _why_none(draft))
+        draft.find("Ready", False, *_none_serves(draft))
     elif problem := routers.why_not_carried(draft.observed):
         draft.find("Ready", False, *problem)
     elif not ready_pods(workload := workload_of(draft.observed, stable), draft.observed.now):
@@ -92,6 +92,13 @@ def _ready(draft: Draft) -> None:
             '{"instances": [{"<feature>": <value>, ...}]}'
         )
         draft.find("Ready", True, "Serving", words)
+
+
+def _none_serves(draft: Draft) -> tuple[str, str]:
+    """(reason, message); weights stay in the status until another version serves."""
+    if draft.status.weights:
+        return "VersionLost", f"the version that served was deleted; {_why_none(draft)}"
+    return "NoVersionServes", _why_none(draft)
 
 
 def _why_none(draft: Draft) -> str:
@@ -116,7 +123,7 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", True, "Reverted", f"v{status.stable} is what the spec asks for since it was reverted")
     elif latest.number == status.stable:
         draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
-    elif _is_same_model(draft, latest):
+    elif kstatus.is_same_model(draft, latest):
         draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
     else:
         waits = why_not_begun(draft) if latest.status.state in ("Accepted", "Retired") else ""
@@ -128,13 +135,6 @@ def _is_reverted(draft: Draft, latest: Version) -> bool:
     """The spec went back to the inputs of the version that serves, which is not the newest."""
     stable, digest = draft.versions.get(draft.status.stable or 0), draft.status.inputs_digest
     return stable is not None and stable.spec.inputs_digest == digest != latest.spec.inputs_digest
-
-
-def _is_same_model(draft: Draft, latest: Version) -> bool:
-    """Trained anew, it was the model that serves, so there was nothing to roll out."""
-    stable = draft.versions.get(draft.status.stable or 0)
-    same = stable is not None and latest.status.identity is not None and latest.status.identity == stable.status.identity
-    return same and latest.status.state == "Retired" and latest.status.served_at is None
 
 
 def _progressing(draft: Draft) -> None:

@@ -88,9 +88,8 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    findings = (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
     evidence = evidence_of(observed, rollout)
-    return Course(rollout, findings=findings, evidence=evidence, changed=runs.decided(before, rollout))
+    return Course(rollout, findings=_told(observed, rollout, finding), evidence=evidence, changed=runs.decided(before, rollout))
 
 
 def watch(observed: Observed, rollout: RolloutStatus) -> Course:
@@ -160,9 +159,16 @@ def look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutSt
         return _breach(observed, rollout, breach)
     if (rollout.settled and not before.settled) or objective.decided(before, rollout):
         # settled is written at once: what is answered while the operator is away counts when it is back
-        return Course(rollout, findings=(finding,), evidence=evidence_of(observed, rollout), changed=True)
+        return Course(rollout, findings=_told(observed, rollout, finding), evidence=evidence_of(observed, rollout), changed=True)
     clear = all(isinstance(verdict, analysis.Clear) for verdict in verdicts) and not objective.suspicions(rollout)
     return rollout, finding, clear
+
+
+def _told(observed: Observed, rollout: RolloutStatus, finding: Finding) -> tuple[Finding, ...]:
+    """What was measured, and of a step also what it lacks when its hold or its deadline is over."""
+    if rollout.phase != "Steps":
+        return (finding,)
+    return (shortfall.waiting(observed, rollout, finding, SAVE_SECONDS), *_inconclusive(observed, rollout))
 
 
 def deadline_seconds(wish: Rollout, index: int) -> float:

@@ -13,7 +13,7 @@ from perennial.core.observed import RouteState
 from perennial.core.plan import plan
 from unit.core.test_plan import condition, v2_in_canary, v2_with_traffic
 from unit.core.test_watch import canary
-from unit.core.world import served, spec
+from unit.core.world import World, served, spec
 
 
 def test_state_first_version_golden_requests_then_100_percent_and_no_analysis() -> None:
@@ -43,6 +43,29 @@ def test_state_no_traffic_in_a_step_is_inconclusive_and_waits_by_default() -> No
     assert condition(world, "Inconclusive")[0] == "True"
     assert world.status.rollout is not None
     assert world.status.rollout.step == 0
+
+
+def test_step_past_its_deadline_stays_inconclusive_in_the_pass_in_which_it_settles_anew() -> None:
+    world = v2_in_canary()
+    world.live(60)
+    carried, since = world.route, condition_since(world, "Inconclusive")
+    assert carried is not None
+    world.route, world.frozen_route = replace(carried, accepted=False, message="Gateway gw is not there"), True
+    world.live(2)
+    world.route, world.frozen_route = carried, False
+    world.live(1)
+    assert world.status.rollout is not None
+    assert world.status.rollout.settled
+    writes = world.status_writes
+    world.live(1)
+    assert world.status_writes == writes
+    assert condition_since(world, "Inconclusive") == since
+
+
+def condition_since(world: World, type_: str) -> str:
+    """Since when it is True."""
+    (found,) = [one for one in world.status.conditions if (one.type, one.status) == (type_, "True")]
+    return found.last_transition_time
 
 
 def test_state_spec_change_while_a_candidate_is_under_way_supersedes_it() -> None:

@@ -505,8 +505,19 @@ def test_stable_that_a_person_deletes_is_followed_by_the_next_fit_version() -> N
     del world.versions[1]
     world.live(2)
     assert world.status.stable is None
+    assert condition(world, "Ready")[:2] == ("False", "VersionLost")
     world.annotations["perennial.dev/retrain"] = "again"
-    world.until(lambda w: w.status.stable == 2)
+    world.live(2)
+    status, reason, words = condition(world, "Ready")
+    assert (status, reason) == ("False", "VersionLost")
+    assert words.startswith("the version that served was deleted; v2 is ")
+    world.until(lambda w: w.status.stable == 2 and condition(w, "Ready")[0] == "True")
+
+
+def test_first_version_that_is_being_made_is_no_version_lost() -> None:
+    world = World()
+    world.live(2)
+    assert condition(world, "Ready")[:2] == ("False", "NoVersionServes")
 
 
 def test_version_that_serves_is_recognised_when_the_status_was_lost() -> None:

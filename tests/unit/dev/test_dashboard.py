@@ -127,5 +127,5 @@ def test_labels_of_series_are_documented() -> None:
 
 def test_every_alert_is_documented_with_its_severity() -> None:
     documented = dict(re.findall(r"^\| `(Perennial\w+)` \| (\w+) \|", PAGE.read_text(), re.MULTILINE))
-    written = re.findall(r"alert: (\w+)\n(?:.*\n)*?\s+labels: \{severity: (\w+)\}", ALERTS.read_text())
+    written = re.findall(r"alert: (\w+)\n(?:.*\n)*?\s+labels: \{severity: (\w+)[,}]", ALERTS.read_text())
     assert documented == dict(written)

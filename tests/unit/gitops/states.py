@@ -143,7 +143,16 @@ def retried() -> World:
 
 @once
 def breached() -> World:
-    world = canary(onBreach="pause")
+    return harmed(canary(onBreach="pause"))
+
+
+@once
+def breached_in_its_watch() -> World:
+    return harmed(promoted(onBreach="pause", watch={"for": "60s"}))
+
+
+def harmed(world: World) -> World:
+    """v2 breaches, and onBreach is pause."""
     return world.until(lambda w: w.status.rollout is not None and w.status.rollout.breach != "", rate=RATE, bad={2: 0.5})
 
 
@@ -177,9 +186,10 @@ def inputs_quarantined() -> World:
     return passed(other_data(world))
 
 
-def retrain(then: Callable[[World], World]) -> World:
+def retrain(then: Callable[[World], World], before: Callable[[], World] = serving) -> World:
     """A new version that nobody committed."""
-    world = ask(serving(), "retrain", "now")
+    world = ask(before(), "retrain", "now")
+    world.answer = None
     return then(world.until(lambda w: w.status.rollout is not None and w.status.rollout.settled, rate=RATE))
 
 
@@ -191,6 +201,12 @@ def passed(world: World) -> World:
 def pods_lost() -> World:
     world = serving()
     world.unready(1)
+    return passed(world)
+
+
+def lost(world: World) -> World:
+    """Somebody deletes the version that serves."""
+    del world.versions[1]
     return passed(world)
 
 
@@ -266,6 +282,7 @@ STATES = (
     State("failed, tried again", retried, "InProgress", "Progressing", "Training"),
     State("aborted in its training", lambda: ask(training(), "abort"), "Failed", "Degraded", "Superseded"),
     State("a breach left to a person", breached, "Failed", "Degraded", "CanaryWorse"),
+    State("a breach in its watch left to a person", breached_in_its_watch, "Failed", "Degraded", "CanaryWorse"),
     State("too little traffic", inconclusive, "Failed", "Suspended", "StepDeadline"),
     State("the same model", same_model, "Current", "Healthy"),
     State("reverted inside the window", reverted, "Current", "Healthy"),
@@ -290,7 +307,11 @@ STATES = (
         "Current",
         "Healthy",
     ),
+    State("a retrain that breaches", lambda: retrain(harmed, lambda: serving(onBreach="pause")), "Current", "Healthy"),
+    State("a retrain after the same model", lambda: retrain(lambda w: w, same_model), "Current", "Healthy"),
     State("no pod ready", pods_lost, "InProgress", "Degraded"),
+    State("what serves was deleted", lambda: lost(serving()), "Failed", "Degraded", "VersionMissing"),
+    State("what serves was deleted, and a commit is trained", lambda: lost(training()), "InProgress", "Degraded", "Training"),
     State("its route not accepted", route_refused, "InProgress", "Progressing"),
     State("a spec that cannot be read", unreadable, "Failed", "Degraded", "SpecUnreadable"),
     State("a metric source that is not there", unknown_source, "Failed", "Degraded", "MetricSourceUnknown"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 import argocd
+from perennial.api.base import REQUESTED_BY
+from perennial.api.version import VersionState
 from perennial.core.requests import VERBS, found
 from unit.cli.worldcluster import WorldCluster
 from unit.core.world import World
@@ -89,6 +93,17 @@ def test_health_of_a_version_is_that_of_its_state(make: Any, health: dict[str, s
 
 
 def test_every_state_of_a_version_has_a_health() -> None:
+    expected = {
+        **dict.fromkeys(("Pending", "Preparing", "Training", "Evaluating", "Deploying", "Canary"), "Progressing"),
+        **dict.fromkeys(("Serving", "Retired", "Superseded"), "Healthy"),
+        **dict.fromkeys(("Failed", "Rejected", "RolledBack"), "Degraded"),
+        "Accepted": "Suspended",
+    }
+    found = {state: lua.run(VERSION_HEALTH, {"status": {"state": state}})["status"] for state in get_args(VersionState)}
+    assert found == expected
+
+
+def test_health_of_a_version_has_its_state_and_its_words() -> None:
     bare = {"metadata": {"name": "delays-v1"}}
     assert lua.run(VERSION_HEALTH, bare) == {"status": "Progressing", "message": "Pending"}
     told = lua.run(VERSION_HEALTH, {**bare, "status": {"state": "Failed", "message": "TrainerFailed: exit code 3"}})
@@ -231,6 +246,19 @@ def test_config_map_holds_the_scripts_under_the_keys_that_argo_cd_reads() -> Non
     held = yaml.safe_load(body["data"][actions])
     assert held["discovery.lua"] == DISCOVERY
     assert {one["name"]: one["action.lua"] for one in held["definitions"]} == ACTIONS
+
+
+def test_actions_name_the_account_that_makes_them_as_the_page_says_it_is_done_under_the_policy() -> None:
+    (script,) = re.findall(r"^sed '(.+)' \\$", (argocd.ROOT / "docs" / "gitops.md").read_text(), re.MULTILINE)
+    edited = subprocess.run(["sed", script, FOLDER / argocd.FILE], capture_output=True, text=True, check=True).stdout
+    data = yaml.safe_load(edited)["data"]
+    held = yaml.safe_load(data["resource.customizations.actions.perennial.dev_ModelDeployment"])
+    assert held["discovery.lua"] == DISCOVERY
+    before = manifest(states.canary())
+    for one in held["definitions"]:
+        plain = lua.acted(ACTIONS[one["name"]], before)["metadata"]["annotations"]
+        made = lua.acted(one["action.lua"], before)["metadata"]["annotations"]
+        assert made == {**plain, REQUESTED_BY: "system:serviceaccount:argocd:argocd-server"}
 
 
 def test_every_action_is_discovered_and_every_discovered_one_is_there() -> None:

@@ -90,9 +90,14 @@ def test_only_what_asks_for_attention_is_trouble() -> None:
         condition("Measured", "False", "PodsUnreachable"),
         condition("RollbackBlocked", "True", "TargetNotReady"),
         condition("MetricsAnswered", "Unknown", "NothingCounted"),
+        condition("Quarantined", "True", "InputsQuarantined"),
         condition("Progressing", "False", "Idle"),
     ]
-    assert troubles(status(conditions=found)) == (("Measured", "PodsUnreachable"), ("RollbackBlocked", "TargetNotReady"))
+    assert troubles(status(conditions=found)) == (
+        ("Measured", "PodsUnreachable"),
+        ("RollbackBlocked", "TargetNotReady"),
+        ("Quarantined", "InputsQuarantined"),
+    )
 
 
 @pytest.mark.parametrize("reason", ["Failed", "Rejected", "RolledBack"])

@@ -42,6 +42,23 @@ def test_a_door_that_stays_closed_is_unhealthy() -> None:
     assert "the watches have been closed for 61 s" in telemetry.unhealthy()
 
 
+def test_operator_that_does_not_see_the_cluster_says_so() -> None:
+    telemetry = Telemetry(FakeClock().monotonic)
+
+    def sees() -> float:
+        return value(telemetry, "perennial_watches_open")
+
+    assert sees() == 0, "the cache is not filled"
+    telemetry.ready = True
+    assert sees() == 0, "no watch is open yet"
+    telemetry.door(open_now=True)
+    assert sees() == 1
+    telemetry.door(open_now=False)
+    assert sees() == 0
+    telemetry.door(open_now=False)
+    assert (sees(), value(telemetry, "perennial_door_restarts_total")) == (0, 1), "it does not reopen, so nothing else is counted"
+
+
 def test_a_pass_that_hangs_is_unhealthy() -> None:
     clock = FakeClock()
     telemetry = Telemetry(clock.monotonic)

@@ -1,6 +1,7 @@
 -- How a ModelDeployment is, by its conditions; docs/gitops.md has the table.
 -- Suspended: a person, or more traffic, has to end it. Degraded: what is in Git does not serve and will not, or nothing answers.
 local WAITING = {Paused = true, Held = true, StepDeadline = true, ShadowDeadline = true}
+local NOBODY_ANSWERS = {PodsNotReady = true, VersionLost = true}
 
 local status = obj.status or {}
 if status.conditions == nil or status.observedGeneration ~= obj.metadata.generation then
@@ -20,7 +21,7 @@ local function told(health, name)
   return {status = health, message = found[name].message}
 end
 
-if is("Ready", "False") and found.Ready.reason == "PodsNotReady" then
+if is("Ready", "False") and NOBODY_ANSWERS[found.Ready.reason] then
   return told("Degraded", "Ready")
 end
 if is("Stalled", "True") then
