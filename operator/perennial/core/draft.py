@@ -77,9 +77,13 @@ class Draft:
         version: int | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
-        """Tell people, once the status is written, and enter it in the ledger."""
-        self.events.append(Event(kind, reason, message[:1000]))
+        """Tell people of a decision, once the status is written, and enter it in the ledger."""
+        self.tell(kind, reason, message)
         self.decisions.append(Decision(reason, message, version, facts or {}))
+
+    def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """Tell people of what is no decision."""
+        self.events.append(Event(kind, reason, message[:1000]))
 
     def find(self, type_: str, status: bool | None, reason: str, message: str = "") -> None:
         """Add a condition."""

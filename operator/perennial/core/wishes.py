@@ -140,7 +140,7 @@ def _tell_known(draft: Draft, request: Request, known: requests.Known) -> None:
     if not known.message:
         return
     draft.urgent = True
-    draft.event("Warning" if known.differs else "Normal", "RequestKnown", f"{request.verb}: {known.message}")
+    draft.tell("Warning" if known.differs else "Normal", "RequestKnown", f"{request.verb}: {known.message}")
     again = known.record.model_copy(update={"repeats": known.record.repeats + 1, "pending": True})
     draft.set(requests=[again if record is known.record else record for record in draft.status.requests])
 

@@ -119,6 +119,17 @@ def test_the_newest_entries_are_kept_and_the_chain_goes_on() -> None:
     assert holds(world)
 
 
+def test_a_request_that_comes_again_is_no_decision() -> None:
+    world = served()
+    world.annotations["perennial.dev/pause"] = ";id=1"
+    world.live(3)
+    length = world.status.ledger.length
+    world.annotations["perennial.dev/pause"] = ";id=1"
+    world.live(3)
+    assert world.status.requests[-1].repeats == 1
+    assert world.status.ledger.length == length
+
+
 # ---- kills ----
 
 
