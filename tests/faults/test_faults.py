@@ -3,7 +3,7 @@ Job measures, and a return.
 
 The writes are those of a telling that nobody disturbed, the reference. Then the story is told once for each point: the operator
 stands still for 3 s before the write is sent, or after its answer came, is killed, and started again. `make faults` takes every
-point and tells each story until the last pod is gone (about an hour on a machine that does nothing else; `make faults
+point and tells each story until the last pod is gone (about 90 minutes on two cores that do nothing else; `make faults
 FAULTS_PART=2/4` takes the second quarter of them); elsewhere, in CI too, eight points are drawn by a seed, which is the day.
 `make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
 taken up here as it is.
