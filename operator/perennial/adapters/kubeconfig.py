@@ -16,13 +16,12 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import kube_config
 
+from perennial.manifests.common import MODEL_LABEL
+from perennial.ports import Manifest
 from perennial_runtime.contract import API_VERSION, GROUP
-
-Manifest = dict[str, Any]
 
 MODELS: Final = "modeldeployments"
 VERSIONS: Final = "modelversions"
-MODEL_LABEL: Final = f"{GROUP}/model"
 SECONDS: Final = (5.0, 30.0)
 """To connect, and to be answered."""
 

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import click
 
+from perennial.cli.exits import Exit
+
 PROGRAM: Final = "kubectl perennial"
-USAGE: Final = 64
-"""Exit code of a wrong command line; 2 is a verdict."""
-FAULT: Final = 70
 VERBS: Final = {
     "get": ("get", "Show every model in a line, or the versions of one."),
     "watch": ("watch", "Show live what a model does: shares, evidence, time left."),
@@ -56,7 +55,7 @@ class Verbs(click.Group):
             return super().main(*arguments, **{**options, "standalone_mode": False})
         except click.UsageError as error:
             error.show()
-            raise SystemExit(USAGE) from None
+            raise SystemExit(int(Exit.USAGE)) from None
         except click.ClickException as error:
             error.show()
             raise SystemExit(error.exit_code) from None
@@ -68,7 +67,7 @@ class Verbs(click.Group):
             raise SystemExit(141) from None
         except Exception as error:  # noqa: BLE001 - Python's own 1 would be a verdict
             click.echo(f"Error: a fault of this program: {type(error).__name__}: {error}", err=True)
-            raise SystemExit(FAULT) from None
+            raise SystemExit(int(Exit.FAULT)) from None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

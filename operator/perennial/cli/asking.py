@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from perennial.api.base import REQUESTED_BY
-from perennial.api.base import seconds as seconds_of
 from perennial.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -64,10 +62,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # generic from click 
     name = "duration"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        from perennial.api.base import seconds  # noqa: PLC0415 - pydantic, and --help needs none
+
         if isinstance(value, float):
             return value
         try:
-            return seconds_of(value)
+            return seconds(value)
         except ValueError as error:
             self.fail(str(error), parameter, context)
 
@@ -148,6 +148,7 @@ def models(place: KubeconfigCluster, everywhere: bool) -> list[Manifest]:
 def annotate(place: KubeconfigCluster, name: str, key: str, value: str) -> None:
     """Sets an annotation of a model, and beside it who does so. Ends the program when that is refused."""
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
+    from perennial.api.base import REQUESTED_BY  # noqa: PLC0415
 
     try:
         user = place.user()

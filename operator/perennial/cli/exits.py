@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
+if TYPE_CHECKING:
+    from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
 
 ENDS = """
     \b
@@ -29,7 +31,7 @@ def with_ends(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 class Exit(IntEnum):
-    """Exit codes of the verbs that ask a cluster; `ENDS` is the same for --help."""
+    """Exit codes of the program; `ENDS` is the same for --help. 1 and 2 are verdicts, so no fault may end with them."""
 
     DONE = 0
     ROLLED_BACK = 1
@@ -40,6 +42,7 @@ class Exit(IntEnum):
     NO_ANSWER = 6
     BROKEN = 7
     USAGE = 64
+    FAULT = 70
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import click
 from perennial.cli import asking
 from perennial.cli.asking import Duration, Model, Where, cluster_options
 from perennial.cli.exits import Ended, Exit, of_version, with_ends
-from perennial.core import requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +56,8 @@ def end(model: Model) -> Ended | None:
 
 def _is_busy(model: Model) -> bool:
     """Whether something is under way, or is about to be: a change that was not seen yet, a request, a version to be taken up."""
+    from perennial.core import requests  # noqa: PLC0415 - with the API's models, and --help needs none
+
     status, metadata = model.status, model.manifest["metadata"]
     newest = model.versions[0].number if model.versions else 0
     unseen = status.observed_generation < int(metadata.get("generation", 0)) or newest > status.latest or not status.latest
