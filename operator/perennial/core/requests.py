@@ -90,7 +90,7 @@ def remember(records: Iterable[RequestRecord], record: RequestRecord) -> list[Re
 
 def requested_by(annotations: Mapping[str, str], attested: bool) -> str:
     """Who asks. A name that the API server did not check could be anybody's, and is not believed."""
-    return annotations.get(REQUESTED_BY, "")[:256] or UNATTESTED if attested else UNATTESTED
+    return (annotations.get(REQUESTED_BY, "")[:256] or UNATTESTED) if attested else UNATTESTED
 
 
 def misspelled(annotations: Mapping[str, str]) -> tuple[str, ...]:
