@@ -124,7 +124,7 @@ def _deployment() -> dict[str, object]:
         "image": images.STORE.reference,
         "command": command,
         "ports": [{"containerPort": PORT}],
-        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "GOMEMLIMIT", "value": "200MiB"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "GOMEMLIMIT", "value": "700MiB"}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
