@@ -34,7 +34,7 @@ cluster-down: .venv/.synced ## Remove the embedded cluster without a trace (its 
 cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and comes up again, killed on the way (3 minutes; empties it)
 	@$(PYTHON) -m pytest tests/cluster/cycle_provisioner.py -q -s
 
-faults: .venv/.synced ## Kill the operator before and after each write of a rollout (90 minutes; FAULTS_PART=2/4: a quarter; FAULTS_SEED=7: a seed's eight)
+faults: .venv/.synced ## Kill the operator before and after each write of a rollout (2 hours, goes on where it was cut short; FAULTS_PART=2/4: a quarter; FAULTS_SEED=7: a seed's eight)
 	@$(PYTHON) -m cluster up
 	@FAULTS_POINTS=$(if $(FAULTS_SEED),drawn,all) FAULTS_SEED=$(FAULTS_SEED) $(PYTHON) -m suites test --only faults
 

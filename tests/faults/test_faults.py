@@ -3,9 +3,9 @@ Job measures, and a return.
 
 The writes are those of a telling that nobody disturbed, the reference. Then the story is told once for each point: the operator
 stands still for 3 s before the write is sent, or after its answer came, is killed, and started again. `make faults` takes every
-point and tells each story until the last pod is gone (about 90 minutes on two cores that do nothing else; `make faults
-FAULTS_PART=2/4` takes the second quarter of them); elsewhere, in CI too, eight points are drawn by a seed, which is the day.
-`make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
+point and tells each story until the last pod is gone, hours on two cores that do nothing else; cut short, it goes on where it
+was. `make faults FAULTS_PART=2/4` takes the second quarter of them. Elsewhere, in CI too, eight points are drawn by a seed, which
+is the day. `make faults FAULTS_SEED=<number>` draws those of a seed again. A story that is added to `faultlane.STORIES` is
 taken up here as it is.
 """
 
@@ -25,6 +25,7 @@ import click
 import pytest
 
 from cluster_support import faults, synthetic
+from cluster_support.faultkept import Kept
 from cluster_support.faultlane import ROWS, STORIES, STORY_SECONDS, TRAIN_SECONDS, Lane, Start
 from cluster_support.faults import Point, Told
 from cluster_support.place import Place
@@ -112,8 +113,12 @@ def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told]) -> li
     every = faults.points(references)
     points = faults.part(every, PART) if EVERY else faults.chosen(every, SEED, DRAWN)
     click.echo(f"\n{len(points)} of {len(every)} points" + ("" if EVERY else f"; again: make faults FAULTS_SEED={SEED}"))
+    kept = Kept()  # a share is told anew, and a run of all of them takes it up
+    known = kept.of(points) if EVERY and not PART else []
+    if known:
+        click.echo(f"{len(known)} of them were told by a run that was cut short, on the same code")
     waiting: queue.SimpleQueue[Point] = queue.SimpleQueue()
-    for point in points:
+    for point in sorted(set(points) - {told.point for told in known}, key=points.index):
         waiting.put(point)
 
     def work(lane: Lane) -> list[Told]:
@@ -125,8 +130,13 @@ def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told]) -> li
                 return told
             story = STORIES[point.story]
             told.append(lane.play(story, starts.get(story.start), point))
+            if EVERY:
+                kept.add(told[-1])
 
-    return [told for found in in_parallel(*(partial(work, lane) for lane in lanes)) for told in found]
+    found = [*known, *(told for some in in_parallel(*(partial(work, lane) for lane in lanes)) for told in some)]
+    if EVERY and not PART:
+        kept.forget()
+    return found
 
 
 def _same(book: Book, what: str) -> dict[str, tuple[object, object]]:

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster_support import faultkept
+from cluster_support.faultkept import Kept
 from cluster_support.faults import Counted, Point, Told, changes, chosen, counting, decisions, entered, part, points, weights
 from cluster_support.faulty import ARMED, Gate, label
 from cluster_support.watching import Seen
@@ -51,6 +54,43 @@ def test_a_seed_draws_the_same_points_of_every_story_and_only_writes_that_are_su
 
 def test_no_more_points_are_drawn_than_there_are() -> None:
     assert len(chosen(points(REFERENCES), 1, 1000)) == 2 * 3 * 6
+
+
+def told(number: int, problem: str = "") -> Told:
+    return Told(
+        Point("return", f"return {number} #1", "after"),
+        killed=True,
+        problem=problem,
+        seconds=1.5,
+        left={"b", "a"},
+        events=Counter({"Promoted": 1}),
+        counted=[Counted("v1", 3, 4, 25.0)],
+    )
+
+
+def test_a_run_that_was_cut_short_goes_on_with_what_came_to_its_end(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, "code")
+    kept.add(told(1))
+    kept.add(told(2, problem="did not come to its end"))
+    with (tmp_path / "code.jsonl").open("ab") as file:
+        file.write(b'{"point":{"story":"return","wri')  # where the run was killed
+    again = Kept(tmp_path, "code")
+    again.add(told(3))
+    assert again.of(points(REFERENCES)) == [told(1), told(3)]
+    assert again.of([Point("return", "return 2 #1", "after"), Point("return", "return 1 #1", "before")]) == []
+    assert Kept(tmp_path, "other code").of(points(REFERENCES)) == []
+    again.forget()
+    assert again.of(points(REFERENCES)) == []
+
+
+def test_code_is_another_when_any_of_its_files_is(tmp_path: Path) -> None:
+    for name in faultkept.CODE:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    before = faultkept.digest(tmp_path)
+    assert faultkept.digest(tmp_path) == before
+    (tmp_path / "uv.lock").write_text("2")
+    assert faultkept.digest(tmp_path) != before
 
 
 SAID = {
