@@ -61,6 +61,7 @@ def promoted_and_aborted(place: Place) -> None:
     place.upload(synthetic.table(ROWS, first=ROWS), "february.parquet")
     ends(ask(place, "retrain", NAME, "--because", "February is there"), Exit.DONE, "v2 is being trained")
     canary(place, 2)
+    ends(ask(place, "describe", NAME), Exit.DONE, r"step 1 of 1, 20 %: (.|\n)*\nv2: Canary\n(.|\n)*  evaluate +1 +Succeeded")
     ends(ask(place, "promote", NAME, "3"), Exit.REFUSED, "the candidate is v2, not v3")
     ends(ask(place, "promote", NAME, "v2", "--wait"), Exit.DONE, "v2 has the requests")
     ends(ask(place, "get"), Exit.DONE, f"{NAME} +v2 +Watching v2 +True")

@@ -13,6 +13,7 @@ from perennial.cli.exits import Exit
 PROGRAM: Final = "kubectl perennial"
 VERBS: Final = {
     "get": ("get", "Show every model in a line, or the versions of one."),
+    "describe": ("describe", "Tell how a model stands, on one screen."),
     "watch": ("watch", "Show live what a model does: shares, evidence, time left."),
     "explain": ("explain", "Tell why a version is what it is, and what would have changed it."),
     "history": ("history", "List the versions, why each was made and how it ended."),
