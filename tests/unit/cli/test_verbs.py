@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from perennial.adapters import kubeconfig
-from perennial.adapters.kubeconfig import NoAnswer
+from perennial.adapters.kubeconfig import Forbidden, NoAnswer
 from perennial.cli import asking
 from perennial.cli.__main__ import VERBS, main
 from perennial.cli.diff import differences
@@ -81,6 +81,18 @@ def test_a_request_that_the_operator_refuses_ends_with_5_and_its_words(ask: Ask)
     found = ask(canary(), "promote", "delays", "7", rate=100)
     assert (found.exit_code, found.stdout) == (Exit.REFUSED, "")
     assert "refused: the candidate is v2, not v7" in found.stderr
+
+
+def test_a_request_that_the_api_server_refuses_ends_with_5_and_its_words(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: WorldCluster, name: str, annotations: Mapping[str, str]) -> None:
+        raise Forbidden("modeldeployments is forbidden: ValidatingAdmissionPolicy denied request: jane may not ask for it")
+
+    monkeypatch.setattr(WorldCluster, "annotate", denied)
+    world = canary()
+    found = ask(world, "promote", "delays", rate=100)
+    assert (found.exit_code, found.stdout) == (Exit.REFUSED, "")
+    assert "denied request: jane may not ask for it" in found.stderr
+    assert not world.annotations
 
 
 def test_abort_waits_until_the_candidate_has_no_requests(ask: Ask) -> None:
