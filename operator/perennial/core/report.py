@@ -8,7 +8,6 @@ from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import inputs_digest
 from perennial.core.jobs import QUOTA_FIX
 from perennial.core.observed import Version
 from perennial_runtime.contract import GROUP
@@ -124,7 +123,7 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "VersionMissing", deleted)
     elif latest is None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
-    elif latest.number == status.stable and status.inputs_digest != inputs_digest(draft.observed.spec):
+    elif latest.number == status.stable and status.inputs_digest != draft.wanted_inputs():
         draft.find("UpToDate", False, "InputsDiffer", "the spec asks for other data, training or evaluation than any version has")
     elif _is_reverted(draft, latest):
         draft.find("UpToDate", True, "Reverted", f"v{status.stable} is what the spec asks for since it was reverted")
