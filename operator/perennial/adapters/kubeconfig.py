@@ -132,7 +132,7 @@ class KubeconfigCluster:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NoAnswer(f"the log of {pod}/{container} broke off: {error}", passes=True) from None
         finally:
-            answer.release_conn()
+            answer.close()  # it may not be read to its end
 
     def annotate(self, name: str, annotations: Mapping[str, str]) -> None:
         """Sets annotations of a ModelDeployment in one write. Raises NoAnswer."""

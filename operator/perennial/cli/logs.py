@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -225,7 +225,7 @@ def _lines(place: KubeconfigCluster, source: Source, how: How) -> Iterator[str]:
             return
 
 
-def _gone(wanted: Wanted) -> None:
+def _gone(wanted: Wanted) -> NoReturn:
     """Tells what is left of what ran in pods that are not there, and ends the program."""
     record = wanted.record
     if record is None:
