@@ -1,7 +1,8 @@
 """`python -m perennial_runtime <command>`: what every container of ours starts.
 
 Reads the command's spec from the environment (`contract.STEP_VARIABLE`), imports the one module that carries it out (so that
-a serving pod never pays for polars) and lets `answers.conclude` turn its end into a termination message and an exit code.
+a serving pod never pays for polars) and lets `answers.conclude` turn its end into a termination message and an exit code; then
+`log_tail` keeps the end of what a step wrote.
 Every module of the table has `main(spec) -> Result | None`.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from perennial_runtime import contract
+from perennial_runtime import contract, log_tail
 from perennial_runtime.answers import conclude
 from perennial_runtime.contract import Answer, Command
 from perennial_runtime.cpus import cpu_limit
@@ -53,7 +54,11 @@ def carry_out(command: Command) -> Answer | None:
 @click.argument("command", type=click.Choice([command.value for command in Command]))
 def cli(command: str) -> None:
     """Carry out one step of a version's life; the operator writes the spec into the environment."""
-    sys.exit(conclude(lambda: carry_out(Command(command))))
+    wanted = Command(command)
+    recorded = log_tail.record(wanted)
+    code = conclude(lambda: carry_out(wanted))
+    log_tail.keep(wanted, recorded, os.environ.get(contract.STEP_VARIABLE, ""))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ PARITY_NAME = "parity.parquet"
 METRICS_NAME = "metrics.json"
 PROGRESS_NAME = "progress.jsonl"
 CHECKPOINT_NAME = "checkpoint"
+LOG_NAME = "train.log"
+"""What the trainer wrote, by itself: its end is kept in the store."""
 
 SCORE_OUTPUT = "score"
 """Name of the ONNX output that holds the probability of the positive class, shape [N] or [N, 1]."""
@@ -142,6 +144,7 @@ class PrepareSpec:
     minimum_rows: int
     parent_uid: str | None = None
     """ModelVersion whose split this one continues: rows keep the side that they had there."""
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,7 @@ class EvaluateSpec:
     seed: int
     champion: Champion | None = None
     allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +308,11 @@ _ANSWERS: dict[str, type[Any]] = {
 }
 
 T = TypeVar("T")
+
+
+def log_path(uid: str, step: str, attempt: int, container: str) -> str:
+    """Where the end of what a container of a version's step wrote lies, relative to the store."""
+    return f"logs/{uid}/{step}-{attempt}-{container}.log"
 
 
 class ContractError(ValueError):

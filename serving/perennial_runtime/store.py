@@ -3,6 +3,7 @@
     <store>/blobs/sha256/<hex>                         written once, verified on every read
     <store>/results/<version uid>/<step>[-<key>].json  the termination message of a step that has ended
     <store>/checkpoints/<version uid>.json             which blobs are the trainer's last checkpoint
+    <store>/logs/<version uid>/<step>-<attempt>-<container>.log   the redacted end of what it wrote, see `log_tail`
 
 Every step writes its outputs as blobs and then its result; a step that finds its result there answers with it again.
 Errors of the object store become `Refused` (a person must act: secret, bucket, permission) or `Unavailable` (try again).
@@ -227,7 +228,7 @@ class Store:
             raise Refused("ResultBroken", f"{self._uri}/{path} is not a result ({error}): delete that object") from None
 
     def put_document(self, path: str, body: bytes) -> None:
-        """Write (over) a small object that is neither blob nor result: a checkpoint's list of files."""
+        """Write (over) a small object that is neither blob nor result: a checkpoint's list of files, a log."""
         with mapped(self._uri):
             obstore.put(self._bucket, path, body)
 

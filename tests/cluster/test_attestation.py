@@ -27,6 +27,7 @@ from crd_cases import deployment
 from demo.ground import REPOSITORY, Ground, Images
 from demo.kubectl import Kubectl, KubectlError
 from perennial.api.base import REQUESTED_BY
+from perennial.cli.exits import Exit
 from perennial_runtime.contract import GROUP
 
 RELEASE = NAMESPACE = "t-attestation"
@@ -248,15 +249,15 @@ def operator(ground: Ground, folder: Path, *, attestation: bool) -> LocalOperato
     return LocalOperator(ground, NOTHING, folder, account=(NAMESPACE, RELEASE), more=told)
 
 
-def asked_by_program(ground: Ground, folder: Path, *words: str) -> str:
-    """kubectl perennial, as the ServiceAccount jane."""
+def asked_by_program(ground: Ground, folder: Path, *words: str, code: int = 0) -> str:
+    """kubectl perennial, as the ServiceAccount jane; what it says on both streams."""
     config = kubeconfig_of(ground, NAMESPACE, "jane", folder / "jane.kubeconfig")
     python = ":".join(str(REPOSITORY / name) for name in ("operator", "serving"))
     environment = {**os.environ, "PYTHONPATH": python, "KUBECONFIG": str(config)}
     command = [sys.executable, "-m", "perennial.cli", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def recorded(kubectl: Kubectl, name: str, verb: str) -> dict[str, Any]:
@@ -287,6 +288,15 @@ def test_record_names_who_asked_and_the_operator_may_take_the_annotation_away(
         until("the event", lambda: f"asked for by {account}" in kubectl.run("get", "events"))
         assert "orbidden" not in running.words(1000)
     assert account in history
+
+
+def test_program_ends_with_refused_where_the_policy_denies_the_request(
+    kubectl: Kubectl, ground: Ground, name: str, tmp_path: Path
+) -> None:
+    kubectl.apply(model(name))
+    said = asked_by_program(ground, tmp_path, "promote", name, code=Exit.REFUSED)
+    assert "denied request" in said
+    assert "it needs the verb promote on modeldeployments.perennial.dev" in said
 
 
 def test_operator_that_is_not_told_of_the_policy_believes_no_name(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cluster_support import synthetic
+from cluster_support import bad_inputs, synthetic
 from cluster_support.place import Place
 from cluster_support.shop import NAME, ROWS, traffic
 from demo.ground import REPOSITORY
@@ -49,6 +49,7 @@ def test_a_person_drives_a_model_by_its_verbs_alone(place: Place) -> None:
     with traffic(place, rate=50):
         promoted_and_aborted(place)
         ended_and_tried_again(place)
+    read_back(place)
     returned(place)
 
 
@@ -61,6 +62,7 @@ def promoted_and_aborted(place: Place) -> None:
     place.upload(synthetic.table(ROWS, first=ROWS), "february.parquet")
     ends(ask(place, "retrain", NAME, "--because", "February is there"), Exit.DONE, "v2 is being trained")
     canary(place, 2)
+    ends(ask(place, "describe", NAME), Exit.DONE, r"step 1 of 1, 20 %: (.|\n)*\nv2: Canary\n(.|\n)*  evaluate +1 +Succeeded")
     ends(ask(place, "promote", NAME, "3"), Exit.REFUSED, "the candidate is v2, not v3")
     ends(ask(place, "promote", NAME, "v2", "--wait"), Exit.DONE, "v2 has the requests")
     ends(ask(place, "get"), Exit.DONE, f"{NAME} +v2 +Watching v2 +True")
@@ -90,6 +92,21 @@ def ended_and_tried_again(place: Place) -> None:
     ends(tried, Exit.DONE, "v3 serves: no evidence of harm in any step")
     assert re.search(r"\[ *\d+s\] Canary 20 %", tried.stderr)
     ends(ask(place, "promote", NAME), Exit.DONE, "the watch of v3 is over")
+
+
+def read_back(place: Place) -> None:
+    """What the containers of v1's steps wrote, while their pods are there and when they are gone."""
+    ends(ask(place, "logs", NAME, "1", "--step", "prepare"), Exit.DONE, '"event":"sides"')
+    ends(ask(place, "logs", NAME, "1", "--step", "train"), Exit.DONE, r"^\[pod/.*/fetch\] (.|\n)*/reporter\] (.|\n)*/train\] ")
+    ends(ask(place, "logs", NAME, "3", "--step", "serve", "-c", "server", "--tail", "3"), Exit.DONE, "")
+    place.kubectl.run("delete", "pod", "--selector=perennial.dev/version=1,perennial.dev/step=train", "--wait=true")
+    gone = ask(place, "logs", NAME, "1", "--step", "train")
+    ends(gone, Exit.NO_ANSWER, r"its pod is gone, and its log with it\nit ended at \S+ as Succeeded")
+    kept = re.findall(r"^  (s3://\S+/train-1-(\w+)\.log)$", gone.stderr, re.M)
+    texts = {container: bad_inputs.stored(place, uri) for uri, container in kept}
+    assert '"event":"fetched"' in texts["fetch"]
+    assert '"event":"trained"' in texts["train"]
+    assert '"event":"answer"' in texts["reporter"]
 
 
 def returned(place: Place) -> None:

@@ -221,6 +221,24 @@ def hurt(place: Place, digest: str, store: str) -> None:
     place.ground.cluster.run("env", *keys, sys.executable, "-c", _HURT, f"{store}/blobs/sha256/{digest}", timeout=60)
 
 
+def stored(place: Place, uri: str) -> str:
+    """The text of an object of the store."""
+    keys = [f"{key}={value}" for key, value in place.ground.cluster.store_data().items()]
+    return place.ground.cluster.run("env", *keys, sys.executable, "-c", _STORED, uri, timeout=60)
+
+
+_STORED = """
+import os, sys
+from urllib.parse import urlsplit
+import obstore
+from obstore.store import S3Store
+uri = urlsplit(sys.argv[1])
+plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+bucket = S3Store(uri.netloc, client_options={"allow_http": plain})
+sys.stdout.write(bytes(obstore.get(bucket, uri.path.lstrip("/")).bytes()).decode())
+"""
+
+
 _HURT = """
 import os, sys
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""The cluster as a person's kubeconfig reaches it: what `kubectl perennial` reads and the annotations that it sets.
+"""The cluster as a person's kubeconfig reaches it: what `kubectl perennial` reads, pods' logs too, and the annotations it sets.
 
 Nothing of the operator: a few requests by the `kubernetes` package, with the person's own rights. Every failure is a
 `NoAnswer` whose words name the object and what to do.
@@ -7,7 +7,7 @@ Nothing of the operator: a few requests by the `kubernetes` package, with the pe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import urllib3
@@ -24,6 +24,9 @@ MODELS: Final = "modeldeployments"
 VERSIONS: Final = "modelversions"
 SECONDS: Final = (5.0, 30.0)
 """To connect, and to be answered."""
+CHUNK: Final = 64 * 1024
+DENIED: Final = ("denied request:", "denied the request:")
+"""How a ValidatingAdmissionPolicy and a webhook say no, whatever code they choose."""
 
 
 class NoAnswer(Exception):
@@ -37,6 +40,14 @@ class NoAnswer(Exception):
 
 class Refused(NoAnswer):
     """The API server answered, and it was no."""
+
+
+class Forbidden(Refused):
+    """The person may not do it: by their rights, or by a policy of the cluster."""
+
+
+class NotStarted(Refused):
+    """A container that has written nothing yet."""
 
 
 class KubeconfigCluster:
@@ -62,6 +73,7 @@ class KubeconfigCluster:
         connection = client.ApiClient(settings)
         self._objects = client.CustomObjectsApi(connection)
         self._authentication = client.AuthenticationV1Api(connection)
+        self._core = client.CoreV1Api(connection)
 
     def model(self, name: str) -> Manifest:
         """A ModelDeployment. Raises NoAnswer."""
@@ -99,6 +111,29 @@ class KubeconfigCluster:
             return ""
         return str(found.status.user_info.username or "")
 
+    def pods(self, selector: str) -> list[Manifest]:
+        """The pods with these labels, the oldest first. Raises NoAnswer."""
+        found = self._ask(
+            lambda: self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=SECONDS)
+        )
+        plain: Any = self._core.api_client.sanitize_for_serialization
+        return sorted(plain(found)["items"], key=lambda one: str(one["metadata"]["creationTimestamp"]))
+
+    def log(self, pod: str, container: str, *, previous: bool, follow: bool, lines: int | None) -> Iterator[str]:
+        """What a container wrote, its last so many `lines` or all, line by line; `follow`: until it ends. Raises NoAnswer."""
+        read: Any = self._core.read_namespaced_pod_log
+        options = {"container": container, "previous": previous, "follow": follow}
+        options |= {} if lines is None else {"tail_lines": lines}
+        seconds = (SECONDS[0], None if follow else SECONDS[1])
+        words = f"the pod {pod} in namespace {self.namespace} is gone"
+        answer = self._ask(lambda: read(pod, self.namespace, _preload_content=False, _request_timeout=seconds, **options), words)
+        try:
+            yield from _lines(answer)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise NoAnswer(f"the log of {pod}/{container} broke off: {error}", passes=True) from None
+        finally:
+            answer.close()  # it may not be read to its end
+
     def annotate(self, name: str, annotations: Mapping[str, str]) -> None:
         """Sets annotations of a ModelDeployment in one write. Raises NoAnswer."""
         patch: Manifest = {"metadata": {"annotations": dict(annotations)}}
@@ -121,10 +156,24 @@ class KubeconfigCluster:
         except ApiException as error:
             if error.status == 404 and missing and "page not found" not in str(error.body):
                 raise Refused(missing) from None
+            if error.status == 400 and "is waiting to start" in str(error.body):
+                raise NotStarted(_words(error, self.server)) from None
+            if error.status == 403 or any(words in str(error.body) for words in DENIED):
+                raise Forbidden(_words(error, self.server)) from None
             passes = error.status == 429 or (error.status or 0) >= 500
             raise Refused(_words(error, self.server), passes=passes) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NoAnswer(f"no answer from the API server {self.server}: {error}", passes=True) from None
+
+
+def _lines(answer: Any) -> Iterator[str]:
+    """The lines of an answer as they come, without their ends."""
+    rest = b""
+    for piece in answer.stream(CHUNK):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def _words(error: ApiException, server: str) -> str:

@@ -13,8 +13,10 @@ from perennial.cli.exits import Exit
 PROGRAM: Final = "kubectl perennial"
 VERBS: Final = {
     "get": ("get", "Show every model in a line, or the versions of one."),
+    "describe": ("describe", "Tell how a model stands, on one screen."),
     "watch": ("watch", "Show live what a model does: shares, evidence, time left."),
     "explain": ("explain", "Tell why a version is what it is, and what would have changed it."),
+    "logs": ("logs", "Print what the pods of a step wrote, or where its end is kept."),
     "history": ("history", "List the versions, why each was made and how it ended."),
     "diff": ("diff", "Show what differs between two versions."),
     "promote": ("requesting", "Give a candidate all requests now."),

@@ -145,14 +145,26 @@ def models(place: KubeconfigCluster, everywhere: bool) -> list[Manifest]:
         fail(Exit.NO_ANSWER, str(error))
 
 
+def pods(place: KubeconfigCluster, selector: str) -> list[Manifest]:
+    """The pods with these labels, the oldest first. Ends the program when they cannot be listed."""
+    from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
+
+    try:
+        return place.pods(selector)
+    except NoAnswer as error:
+        fail(Exit.NO_ANSWER, str(error))
+
+
 def annotate(place: KubeconfigCluster, name: str, key: str, value: str) -> None:
     """Sets an annotation of a model, and beside it who does so. Ends the program when that is refused."""
-    from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
+    from perennial.adapters.kubeconfig import Forbidden, NoAnswer  # noqa: PLC0415
     from perennial.api.base import REQUESTED_BY  # noqa: PLC0415
 
     try:
         user = place.user()
         place.annotate(name, {key: value, **({REQUESTED_BY: user} if user else {})})
+    except Forbidden as error:
+        fail(Exit.REFUSED, str(error))
     except NoAnswer as error:
         fail(Exit.NO_ANSWER, str(error))
 

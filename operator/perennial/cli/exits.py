@@ -17,7 +17,7 @@ ENDS = """
               2: rejected by a gate
               3: not ended in time, or it waits for a person
               4: the version failed, or was ended before it had a verdict
-              5: the operator refused the request
+              5: the request was refused, by the operator or by the API server
               6: the cluster could not be asked, or there is no such object
               7: the ledger does not hold
              64: the command line is wrong

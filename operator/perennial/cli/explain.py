@@ -29,9 +29,6 @@ def explain(name: str, number: int | None, where: Where, output: str) -> None:
     version = asking.number_or_newest(found, number)
     sections = explanation.explained(found, version)
     if output != "text":
-        screen.document([{"head": one.head, "lines": one.lines} for one in sections], output)
+        screen.document([one.document() for one in sections], output)
         return
-    for index, section in enumerate(sections):
-        click.echo(f"{'' if index == 0 else chr(10)}{click.style(section.head, bold=True)}")
-        for line in section.lines:
-            click.echo(f"  {line}")
+    screen.sections(sections)

@@ -18,10 +18,19 @@ LARGEST_RATE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A head and the lines under it."""
+    """A head, the lines under it, and a table under those."""
 
     head: str
     lines: list[str] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
+    rows: list[list[str]] = field(default_factory=list)
+
+    def document(self) -> dict[str, object]:
+        """The same for programs; a row by its columns."""
+        told: dict[str, object] = {"head": self.head, "lines": self.lines}
+        if self.columns:
+            told["rows"] = [dict(zip(map(str.lower, self.columns), row, strict=True)) for row in self.rows]
+        return told
 
 
 def explained(model: Model, version: Version) -> list[Section]:
@@ -36,14 +45,15 @@ def explained(model: Model, version: Version) -> list[Section]:
         Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
         Section("With live requests, beside the version before", _evidence(status.evidence)),
         Section("What was decided", [decided(entry) for entry in status.ledger]),
-        Section("Where it stands", _stands(model, version)),
+        Section("Where it stands", stands(model, version)),
     ]
     return [one for one in found if one.lines or one is found[0]]
 
 
-def decided(entry: LedgerEntry) -> str:
-    """An entry of the ledger in a line."""
-    return f"{entry.at[:19]}Z {entry.what}: {entry.message}"
+def decided(entry: LedgerEntry, *, of: bool = False) -> str:
+    """An entry of the ledger in a line; `of`: with its version."""
+    version = f" v{entry.version}" if of and entry.version else ""
+    return f"{entry.at[:19]}Z {entry.what}{version}: {entry.message}"
 
 
 def _made(version: Version) -> list[str]:
@@ -111,7 +121,8 @@ def _changed(one: MetricEvidence) -> str:
     return f"the same answers would have taken it back with an alpha from {alpha * 100:.2g} % on (E {figures(one.e)})"
 
 
-def _stands(model: Model, version: Version) -> list[str]:
+def stands(model: Model, version: Version) -> list[str]:
+    """What a version has now: requests, a place in quarantine, a model."""
     status, number, lines = model.status, version.number, []
     share = next((one.weight for one in status.weights if one.version == number), 0)
     if share:

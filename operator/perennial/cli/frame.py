@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perennial.api.base import seconds
+from perennial.api.base import Condition, seconds
 from perennial.api.evidence import MetricEvidence
 from perennial.api.rollout_status import RolloutStatus
 from perennial.cli.asking import Model
@@ -161,9 +161,11 @@ def _metrics(found: list[MetricEvidence], track: Track) -> Table:
 
 def _trouble(model: Model) -> list[Text]:
     """Conditions that a person wants to know of."""
-    told = []
-    for one in model.status.conditions:
-        wrong = one.status == "False" if one.type in WELL else one.status == "True"
-        if wrong and (one.type == "Ready" or one.type not in STEADY):
-            told.append(Text(f"{one.type}={one.status} {one.reason}: {one.message}", style="yellow"))
-    return told
+    found = [one for one in model.status.conditions if is_trouble(one)]
+    return [Text(f"{one.type}={one.status} {one.reason}: {one.message}", style="yellow") for one in found]
+
+
+def is_trouble(one: Condition) -> bool:
+    """Whether a condition tells of something that a person wants to know of."""
+    wrong = one.status == "False" if one.type in WELL else one.status == "True"
+    return wrong and (one.type == "Ready" or one.type not in STEADY)

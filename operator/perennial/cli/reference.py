@@ -11,6 +11,8 @@ import click
 from perennial.cli.__main__ import PROGRAM, VERBS, main
 
 PAGE = Path("docs/cli.md")
+PICTURES = Path("docs/img")
+"""Those that are there are shown; `python -m pictures` makes them."""
 HEAD = """# kubectl perennial
 
 Written from the program by `make crds`; change it there.
@@ -31,6 +33,8 @@ def page() -> str:
         command = main.get_command(context, verb)
         if command is not None:
             parts.extend(_chapters(command, verb, context, "##"))
+        if (PICTURES / f"{verb}.svg").is_file():
+            parts.append(f"![kubectl perennial {verb}, of a rollout that really happened](img/{verb}.svg)\n")
     return "\n".join(parts)
 
 

@@ -6,14 +6,19 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from perennial.core.inputs import moment
+
+if TYPE_CHECKING:
+    from perennial.cli.explanation import Section
 
 PLAIN_WIDTH = 240
 """Columns of a line where nobody looks: programs cut by words, not at a terminal's edge."""
@@ -26,12 +31,33 @@ def console() -> Console:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under a head, as kubectl does."""
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    console().print(_table(head, rows, "bold"))
+
+
+def sections(found: Sequence[Section]) -> None:
+    """Prints sections one below the other. Where nobody looks, a line stays one line."""
+    out = console()
+    out.print(rendered(found, wraps=out.is_terminal), soft_wrap=not out.is_terminal)
+
+
+def rendered(found: Sequence[Section], *, wraps: bool = True) -> RenderableType:
+    """Sections as rich draws them: what is under a head is indented, and long lines stay so where they are wrapped."""
+    parts: list[RenderableType] = []
+    for section in found:
+        parts += [*([Text()] if parts else []), Text(section.head, style="bold")]
+        parts += [Padding(Text(line), (0, 0, 0, 2), expand=False) if wraps else Text(f"  {line}") for line in section.lines]
+        if section.rows:
+            parts.append(Padding(_table(section.columns, section.rows, "dim"), (0, 0, 0, 2), expand=False))
+    return Group(*parts)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style=style)
     for name in head:
         made.add_column(name, overflow="fold")
     for row in rows:
         made.add_row(*row)
-    console().print(made)
+    return made
 
 
 def document(value: Any, output: str) -> None:

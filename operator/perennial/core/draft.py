@@ -10,7 +10,7 @@ from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus, Qu
 from perennial.api.version import VersionState
 from perennial.core.actions import Action, CreateVersion, Event, Plan
 from perennial.core.conditions import Finding
-from perennial.core.inputs import stamp
+from perennial.core.inputs import inputs_digest, stamp
 from perennial.core.observed import Observed, Version
 
 FINAL: frozenset[VersionState] = frozenset({"Retired", "Failed", "Rejected", "RolledBack", "Superseded"})
@@ -43,10 +43,16 @@ class Draft:
     wakes: list[float] = field(default_factory=list)
     urgent: bool = False
     """Something other than a measurement changed in the rollout."""
+    _wanted_inputs: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self.status = self.observed.status
         self.versions = {version.number: version for version in self.observed.versions}
+
+    def wanted_inputs(self) -> str:
+        """Digest of the inputs that the spec asks for; worked out once, for no rule of a pass changes them."""
+        self._wanted_inputs = self._wanted_inputs or inputs_digest(self.observed.spec)
+        return self._wanted_inputs
 
     def set(self, **changes: Any) -> None:
         """Change fields of the ModelDeployment's status."""

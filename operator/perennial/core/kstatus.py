@@ -13,7 +13,6 @@ from collections.abc import Collection
 from perennial.core.candidate import HELD, why_paused
 from perennial.core.conditions import Finding
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import inputs_digest
 from perennial.core.observed import Version
 
 REFUSING = (("Accepted", False), ("Pinned", False), ("RollbackBlocked", True))
@@ -35,7 +34,7 @@ def _told(draft: Draft) -> Finding | None:
     ready = _found(draft, (("Ready", False),))
     if ready and ready.reason == UNREADABLE:
         return _stalled(ready.reason, ready.message)
-    wanted = inputs_digest(draft.observed.spec)
+    wanted = draft.wanted_inputs()
     if refusing := _found(draft, REFUSING) or _breached(draft, wanted):
         return _stalled(refusing.reason, refusing.message)
     returning = draft.status.returning

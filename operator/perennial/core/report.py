@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import kstatus, providers, requests, routers, shadow
+from perennial.core import kstatus, providers, requests, returns, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import inputs_digest
 from perennial.core.jobs import QUOTA_FIX
 from perennial.core.observed import Version
 from perennial_runtime.contract import GROUP
@@ -106,18 +105,25 @@ def _why_none(draft: Draft) -> str:
     if latest is None:
         if refused := shadow.refused(draft.observed, draft.status.rollout):
             return refused
-        if draft.status.latest and draft.status.candidate is None:
-            name = draft.observed.meta.name
-            return f"v{draft.status.latest} was deleted; make another: kubectl annotate mdep {name} perennial.dev/retrain=again"
-        return "the first version is being made"
+        return _was_deleted(draft) or "the first version is being made"
     return f"v{latest.number} is {latest.status.state}: {latest.status.message}"
+
+
+def _was_deleted(draft: Draft) -> str:
+    """That nothing makes the newest version any more, and the fix; empty while it is being made."""
+    number, name = draft.status.latest, draft.observed.meta.name
+    if not number or number in draft.versions or draft.status.candidate is not None:
+        return ""
+    return f"v{number} was deleted; make another: kubectl annotate mdep {name} perennial.dev/retrain=again"
 
 
 def _up_to_date(draft: Draft) -> None:
     latest, status = draft.versions.get(draft.status.latest), draft.status
-    if latest is None:
+    if latest is None and (deleted := _was_deleted(draft)):
+        draft.find("UpToDate", False, "VersionMissing", deleted)
+    elif latest is None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
-    elif latest.number == status.stable and status.inputs_digest != inputs_digest(draft.observed.spec):
+    elif latest.number == status.stable and status.inputs_digest != draft.wanted_inputs():
         draft.find("UpToDate", False, "InputsDiffer", "the spec asks for other data, training or evaluation than any version has")
     elif _is_reverted(draft, latest):
         draft.find("UpToDate", True, "Reverted", f"v{status.stable} is what the spec asks for since it was reverted")
@@ -140,8 +146,10 @@ def _is_reverted(draft: Draft, latest: Version) -> bool:
 def _progressing(draft: Draft) -> None:
     number, returning = draft.status.candidate, draft.status.returning
     version = draft.versions.get(number) if number is not None else None
-    if returning is not None and returning.version != draft.status.stable:
-        draft.find("Progressing", True, "Returning", f"v{returning.version} gets all requests as soon as its pods are ready")
+    if returning is not None:
+        held = returns.why_held(draft)
+        words = f"v{returning.version} gets all requests as soon as its pods are ready{held and f'; {held}'}"
+        draft.find("Progressing", True, "Returning", words)
     elif number is None:
         draft.find("Progressing", False, "Idle", "nothing is under way")
     elif version is None:

@@ -89,20 +89,28 @@ def carry_out(draft: Draft) -> None:
     returning = draft.status.returning
     if returning is None or returning.version not in draft.versions:
         return
-    observed, target = draft.observed, returning.version
-    workload = workload_of(observed, target)
-    ready = ready_pods(workload, observed.now, READY_SECONDS if draft.status.stable != target else 0.0)
-    needed = 1 if returning.reason == "Breach" else observed.spec.serving.replicas
-    if len(ready) >= needed:
+    observed, target, words = draft.observed, returning.version, why_held(draft)
+    if not words:
         _switch(draft, target, returning.reason)
         return
     draft.wake(1.0)
     waited = since(observed.now, returning.since)
-    words = f"v{target} has {len(ready)} of {needed} pods ready: {why_not_ready(workload)}"
     if waited > seconds(observed.spec.serving.progress_deadline):
         if not any(c.type == "RollbackBlocked" and c.status == "True" for c in draft.status.conditions):
             draft.event("Warning", "RollbackBlocked", words, target)
         draft.find("RollbackBlocked", True, "TargetNotReady", f"{words}; the weights stay as they are")
+
+
+def why_held(draft: Draft) -> str:
+    """What the return under way waits for; empty when it may be carried out, or there is none."""
+    returning = draft.status.returning
+    if returning is None or returning.version not in draft.versions:
+        return ""
+    observed, target = draft.observed, returning.version
+    workload = workload_of(observed, target)
+    ready = ready_pods(workload, observed.now, READY_SECONDS if draft.status.stable != target else 0.0)
+    needed = 1 if returning.reason == "Breach" else observed.spec.serving.replicas
+    return "" if len(ready) >= needed else f"v{target} has {len(ready)} of {needed} pods ready: {why_not_ready(workload)}"
 
 
 def _switch(draft: Draft, target: int, reason: str) -> None:

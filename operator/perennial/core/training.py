@@ -226,14 +226,14 @@ def _timeout(version: Version, step: str) -> str:
 def _job(version: Version, step: StepName, attempt: int, champion: Champion | None) -> CreateJob:
     match step:
         case "prepare":
-            return CreateJob(version.number, step, attempt, _prepare(version))
+            return CreateJob(version.number, step, attempt, _prepare(version, attempt))
         case "train":
             return CreateJob(version.number, step, attempt, _train(version, attempt))
         case "evaluate":
-            return CreateJob(version.number, step, attempt, _evaluate(version, champion))
+            return CreateJob(version.number, step, attempt, _evaluate(version, attempt, champion))
 
 
-def _prepare(version: Version) -> PrepareSpec:
+def _prepare(version: Version, attempt: int) -> PrepareSpec:
     data = version.spec.data
     return PrepareSpec(
         version=version.meta.name,
@@ -244,6 +244,7 @@ def _prepare(version: Version) -> PrepareSpec:
         holdout_fraction=data.holdout.fraction,
         minimum_rows=data.minimum_rows,
         parent_uid=version.spec.parent.uid if version.spec.parent else None,
+        attempt=attempt,
     )
 
 
@@ -264,7 +265,7 @@ def _train(version: Version, attempt: int) -> TrainSpec:
     )
 
 
-def _evaluate(version: Version, champion: Champion | None) -> EvaluateSpec:
+def _evaluate(version: Version, attempt: int, champion: Champion | None) -> EvaluateSpec:
     prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
     trained = cast(TrainResult, answer_of(version.status, "train"))
     return EvaluateSpec(
@@ -281,4 +282,5 @@ def _evaluate(version: Version, champion: Champion | None) -> EvaluateSpec:
         or (SHOWN,),
         seed=version.spec.training.seed,
         champion=champion,
+        attempt=attempt,
     )

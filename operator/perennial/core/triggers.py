@@ -7,7 +7,6 @@ from perennial.api.version import RuntimePin, StorePin, Trigger, VersionParent
 from perennial.core import window
 from perennial.core.actions import CreateVersion
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import inputs_digest
 from perennial.core.training import answer_of
 
 _WHY = {"Created": "the ModelDeployment is new", "SpecChanged": "the spec changed", "Requested": "a person asked for it"}
@@ -34,7 +33,7 @@ def adopted_request(draft: Draft) -> int | None:
 
 def on_spec(draft: Draft) -> None:
     """A new version when there is none, or when its inputs in the spec are others than the newest version's."""
-    digest = inputs_digest(draft.observed.spec)
+    digest = draft.wanted_inputs()
     if (draft.status.latest and digest == draft.status.inputs_digest) or draft.creating:
         return
     known = next((entry for entry in draft.status.quarantined if entry.inputs_digest == digest), None)
@@ -60,7 +59,7 @@ def create(draft: Draft, trigger: Trigger) -> None:
         model_deployment=observed.meta.name,
         number=number,
         trigger=trigger,
-        inputs_digest=inputs_digest(observed.spec),
+        inputs_digest=draft.wanted_inputs(),
         parent=_parent(draft),
         data=observed.spec.data,
         training=observed.spec.training,

@@ -10,7 +10,7 @@ from perennial.api.version import Trigger
 from perennial.core import arms, candidate, requests, returns, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
-from perennial.core.inputs import inputs_digest, stamp
+from perennial.core.inputs import stamp
 from perennial.core.requests import Request
 
 
@@ -156,7 +156,7 @@ def _rollback_to(draft: Draft, request: Request) -> str:
     problem = returns.why_not_servable(draft, target)
     if problem:
         return f"refused: {problem}"
-    draft.set(held=True, held_digest=inputs_digest(draft.observed.spec))
+    draft.set(held=True, held_digest=draft.wanted_inputs())
     if draft.status.stable == target and draft.status.rollout is None:
         draft.set(returning=None)
         return f"v{target} serves already; {candidate.HELD}"

@@ -7,8 +7,9 @@ from rich.console import Console
 
 from perennial.api.evidence import MetricEvidence
 from perennial.cli import asking
+from perennial.cli.explanation import Section
 from perennial.cli.frame import BARS, Track, frame, level, sparkline
-from perennial.cli.screen import figures, span
+from perennial.cli.screen import figures, rendered, span
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
@@ -79,6 +80,16 @@ def test_a_narrow_terminal_is_enough() -> None:
     world = canary()
     world.live(2, rate=100)
     assert max(map(len, picture(world, Track(), width=80).splitlines())) <= 80
+
+
+def test_a_long_line_of_a_section_stays_under_its_head() -> None:
+    console = Console(width=40, color_system=None)
+    with console.capture() as captured:
+        console.print(rendered([Section("Head", ["word " * 20]), Section("Next", [], ("A", "B"), [["1", "2"]])]))
+    head, *lines, blank, after, columns, row = captured.get().splitlines()
+    assert (head, blank.strip(), after, columns.split(), row.split()) == ("Head", "", "Next", ["A", "B"], ["1", "2"])
+    assert len(lines) == 3
+    assert all(len(line) <= 40 and line.startswith("  word") for line in lines)
 
 
 @pytest.mark.parametrize(("e", "threshold", "expected"), [(0.5, 100, 0.0), (10, 100, 0.5), (100, 100, 1.0), (1e300, 100, 1.0)])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from perennial.adapters.kubeconfig import KubeconfigCluster, NoAnswer
+from perennial.adapters.kubeconfig import Forbidden, KubeconfigCluster, NoAnswer, NotStarted, Refused
 
 REVIEW = {
     "apiVersion": "authentication.k8s.io/v1",
@@ -25,8 +25,8 @@ FORBIDDEN = {"kind": "Status", "status": "Failure", "reason": "Forbidden", "mess
 
 
 @contextmanager
-def api_server(code: int, answer: dict[str, Any], asked: list[tuple[str, Any]]) -> Iterator[str]:
-    """Answers every POST so; what it was asked is put into `asked`."""
+def api_server(code: int, answer: dict[str, Any] | bytes, asked: list[tuple[str, Any]]) -> Iterator[str]:
+    """Answers every POST and GET so; what it was asked is put into `asked`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -34,6 +34,16 @@ def api_server(code: int, answer: dict[str, Any], asked: list[tuple[str, Any]]) 
             body = json.dumps(answer).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PATCH = do_POST  # noqa: N815 - http.server's
+
+        def do_GET(self) -> None:
+            asked.append((self.path, None))
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -81,3 +91,62 @@ def test_an_api_server_that_does_not_tell_leaves_the_name_out(tmp_path: Path, co
 def test_an_api_server_that_is_away_is_told(tmp_path: Path) -> None:
     with pytest.raises(NoAnswer, match=r"no answer from the API server http://127\.0\.0\.1:9"):
         cluster("http://127.0.0.1:9", tmp_path).user()
+
+
+def test_a_log_comes_line_by_line_also_with_bytes_that_are_no_text(tmp_path: Path) -> None:
+    asked: list[tuple[str, Any]] = []
+    with api_server(200, "müde\r\n\nend".encode() + b"\xff", asked) as server:
+        found = cluster(server, tmp_path).log("d-x", "train", previous=True, follow=False, lines=7)
+        assert list(found) == ["müde\r", "", "end\ufffd"]
+    ((path, _),) = asked
+    assert path.startswith("/api/v1/namespaces/default/pods/d-x/log?")
+    assert set(path.partition("?")[2].split("&")) == {"container=train", "previous=true", "follow=false", "tailLines=7"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "words"),
+    [
+        (400, 'container "train" in pod "d-x" is waiting to start: PodInitializing', NotStarted, "is waiting to start"),
+        (400, 'previous terminated container "train" in pod "d-x" not found', Refused, "not found"),
+        (403, 'pods "d-x" is forbidden', Forbidden, "is forbidden"),
+        (404, 'pods "d-x" not found', Refused, "the pod d-x in namespace default is gone"),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_told(tmp_path: Path, code: int, message: str, kind: type[Refused], words: str) -> None:
+    with api_server(code, {**FORBIDDEN, "message": message, "code": code}, []) as server, pytest.raises(Refused) as caught:
+        list(cluster(server, tmp_path).log("d-x", "train", previous=False, follow=False, lines=None))
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+
+
+def test_pods_are_listed_the_oldest_first_as_plain_manifests(tmp_path: Path) -> None:
+    def pod(name: str, created: str) -> dict[str, Any]:
+        metadata = {"name": name, "creationTimestamp": created, "labels": {"a": "b"}}
+        return {"metadata": metadata, "spec": {"containers": [{"name": "train"}]}, "status": {"phase": "Failed"}}
+
+    answer = {"kind": "PodList", "items": [pod("new", "2026-01-02T00:00:00Z"), pod("old", "2026-01-01T00:00:00Z")]}
+    with api_server(200, answer, asked := []) as server:
+        found = cluster(server, tmp_path).pods("a=b")
+    assert [one["metadata"]["name"] for one in found] == ["old", "new"]
+    assert (found[0]["spec"]["containers"], found[0]["status"]["phase"]) == ([{"name": "train"}], "Failed")
+    assert asked == [("/api/v1/namespaces/default/pods?labelSelector=a%3Db", None)]
+
+
+POLICY = "\"delays\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: jane may not"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (403, POLICY, Forbidden),
+        (422, POLICY.replace("forbidden", "invalid"), Forbidden),
+        (400, 'admission webhook "w" denied the request: no', Forbidden),
+        (403, 'User "jane" cannot patch resource "modeldeployments"', Forbidden),
+        (409, "the object has been modified", Refused),
+        (404, 'modeldeployments "delays" not found', Refused),
+    ],
+)
+def test_a_request_that_a_person_may_not_make_is_told_apart(tmp_path: Path, code: int, message: str, kind: type[Refused]) -> None:
+    with api_server(code, {**FORBIDDEN, "message": message, "code": code}, []) as server, pytest.raises(Refused) as caught:
+        cluster(server, tmp_path).annotate("delays", {"perennial.dev/promote": "2"})
+    assert type(caught.value) is kind

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from perennial.adapters import kubeconfig
-from perennial.adapters.kubeconfig import NoAnswer
+from perennial.adapters.kubeconfig import Forbidden, NoAnswer
 from perennial.cli import asking
 from perennial.cli.__main__ import VERBS, main
 from perennial.cli.diff import differences
@@ -81,6 +81,18 @@ def test_a_request_that_the_operator_refuses_ends_with_5_and_its_words(ask: Ask)
     found = ask(canary(), "promote", "delays", "7", rate=100)
     assert (found.exit_code, found.stdout) == (Exit.REFUSED, "")
     assert "refused: the candidate is v2, not v7" in found.stderr
+
+
+def test_a_request_that_the_api_server_refuses_ends_with_5_and_its_words(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: WorldCluster, name: str, annotations: Mapping[str, str]) -> None:
+        raise Forbidden("modeldeployments is forbidden: ValidatingAdmissionPolicy denied request: jane may not ask for it")
+
+    monkeypatch.setattr(WorldCluster, "annotate", denied)
+    world = canary()
+    found = ask(world, "promote", "delays", rate=100)
+    assert (found.exit_code, found.stdout) == (Exit.REFUSED, "")
+    assert "denied request: jane may not ask for it" in found.stderr
+    assert not world.annotations
 
 
 def test_abort_waits_until_the_candidate_has_no_requests(ask: Ask) -> None:
@@ -192,6 +204,57 @@ def test_explain_tells_of_a_gate_which_limit_it_would_have_failed(ask: Ask) -> N
     assert "it would not have passed with minimum: more than 0.7200" in found
     sections = json.loads(ask(served(), "explain", "delays", "-o", "json").stdout)
     assert sections[0]["head"] == "delays v1: Serving"
+
+
+def test_describe_tells_what_serves_what_is_under_way_and_how_far_it_is(ask: Ask) -> None:
+    found = re.sub(" +\n", "\n", ask(canary(), "describe", "delays", rate=100).stdout)
+    assert re.search(r"^What serves\n  v1 since 2026-\S+Z \(\S+\): the first .*\n  requests: v1 90 %, v2 10 %$", found, re.M)
+    assert re.search(r"^What is under way\n  step 1 of 2, 10 %: .*answered\n  v2 is Canary: canary at 10 %$", found, re.M)
+    assert re.search(r"^  Progressing=True +Canary +\S+ +v2: canary at 10 %$", found, re.M)
+    assert re.search(r"^v2: Canary\n(.*\n)*?  evaluate +1 +Succeeded +2026-\S+Z +1s +Completed$", found, re.M)
+    assert re.search(r"^Gates of v2\n  Passed: roc_auc 0\.7300", found, re.M)
+    assert re.search(r"^Rollout of v2\n  errors: candidate 0 bad of ", found, re.M)
+    assert re.search(r"^What people asked for\n  \S+Z retrain now \(by unattested\): v2 is being trained$", found, re.M)
+    assert re.search(r"^  \S+Z CanaryStep v2: v2 gets 10 % of the requests$", found, re.M)
+
+
+def test_describe_tells_what_a_person_is_waited_for(ask: Ask) -> None:
+    world = canary().until(lambda w: w.status.stable == 2, rate=100)
+    ask(world, "rollback", "delays", "--wait", rate=100)
+    ask(world, "retrain", "delays", "--wait", rate=100)
+    found = ask(world, "describe", "delays").stdout
+    assert "v3 is Accepted and waits: a person returned to an older version; resume rolls new ones out again" in found
+    ask(world, "pause", "delays", "--timeout", "1s", is_down=True)
+    assert "the request perennial.dev/pause=" in ask(world, "describe", "delays", is_down=True).stdout
+
+
+def test_describe_shows_trouble_first_and_the_version_that_is_named(ask: Ask) -> None:
+    world = canary()
+    world.unreachable = True
+    world.live(2, rate=100)
+    for arguments in (("v1",), ("-v", "1"), ("--version", "v1")):
+        found = ask(world, "describe", "delays", *arguments).stdout
+        assert re.search(r"^  CONDITION .*\n  Measured=False +PodsUnreachable .*pod x: timed out", found, re.M)
+        assert "Gates of v1" in found
+        assert "Gates of v2" not in found
+    assert ask(world, "describe", "delays", "1", "-v", "1").exit_code == Exit.USAGE
+    assert "v9 is not there" in ask(world, "describe", "delays", "9").stderr
+
+
+def test_describe_of_a_model_that_nobody_saw_yet_says_so(ask: Ask) -> None:
+    found = ask(World(), "describe", "delays", is_down=True)
+    assert found.exit_code == 0
+    assert found.stdout.startswith("delays: not seen by the operator yet\n")
+    assert "no version serves" in found.stdout
+
+
+def test_describe_as_a_document_is_what_the_screen_shows(ask: Ask) -> None:
+    world = broken()
+    told = json.loads(ask(world, "describe", "delays", "-o", "json").stdout)
+    assert told == yaml.safe_load(ask(world, "describe", "delays", "-o", "yaml", is_down=True).stdout)
+    version = next(one for one in told if one["head"] == "v2: RolledBack")
+    assert version["rows"][0]["step"] == "prepare"
+    assert any("kubectl perennial quarantine lift delays 2" in line for line in version["lines"])
 
 
 def test_explain_of_a_version_that_is_not_there_names_those_that_are(ask: Ask) -> None:

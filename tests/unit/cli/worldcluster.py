@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from perennial.adapters.kubeconfig import NoAnswer
+from perennial.adapters.kubeconfig import NoAnswer, NotStarted
 from perennial.core.inputs import stamp, version_name
 from unit.core.world import START, World
 
@@ -27,6 +27,9 @@ class WorldCluster:
     """No operator runs."""
     person: str = "jane"
     """Who asks; empty: the API server does not tell."""
+    running: list[Manifest] = field(default_factory=list)
+    """The pods that are there; what their containers wrote is in `texts`, by (pod, container)."""
+    texts: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     namespace: str = "ns"
 
     def model(self, name: str) -> Manifest:
@@ -51,12 +54,27 @@ class WorldCluster:
             {
                 "apiVersion": "perennial.dev/v1alpha1",
                 "kind": "ModelVersion",
-                "metadata": {"name": version_name(name, number), "namespace": "ns", "creationTimestamp": stamp(START)},
+                "metadata": {
+                    "name": version_name(name, number),
+                    "namespace": "ns",
+                    "uid": version.meta.uid,
+                    "creationTimestamp": stamp(START),
+                },
                 "spec": version.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
                 "status": version.status.model_dump(mode="json", by_alias=True, exclude_none=True),
             }
             for number, version in sorted(self.world.versions.items(), reverse=True)
         ]
+
+    def pods(self, selector: str) -> list[Manifest]:
+        wanted = dict(part.split("=") for part in selector.split(","))
+        return [one for one in self.running if wanted.items() <= one["metadata"]["labels"].items()]
+
+    def log(self, pod: str, container: str, *, previous: bool, follow: bool, lines: int | None) -> Iterator[str]:
+        written = self.texts.get((pod, f"{container}, before" if previous else container))
+        if written is None:
+            raise NotStarted(f'container "{container}" in pod "{pod}" is waiting to start: PodInitializing')
+        yield from written if lines is None else written[len(written) - lines :]
 
     def user(self) -> str:
         return self.person

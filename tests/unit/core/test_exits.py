@@ -31,10 +31,38 @@ def test_state_target_of_a_rollback_not_ready_by_its_deadline_is_rollback_blocke
     world.live(30)
     world.never_ready.add(1)
     world.annotations["perennial.dev/rollback-to"] = "1"
+    world.live(5, rate=100)
+    held = condition(world, "Progressing")
+    assert held[:2] == ("True", "Returning")
+    assert "v1 gets all requests as soon as its pods are ready; v1 has 0 of 2 pods ready: " in held[2]
     world.live(320, rate=100)
     assert condition(world, "RollbackBlocked")[0] == "True"
     assert world.route is not None
     assert world.route.weights[0] == (2, 100)
+
+
+def test_state_newest_version_deleted_is_told_with_what_makes_another_and_not_as_being_made() -> None:
+    world = v2_in_canary().until(lambda w: w.versions[2].status.state == "RolledBack", rate=100, bad={2: 0.2})
+    del world.versions[2]
+    world.live(2, rate=100)
+    found = condition(world, "UpToDate")
+    assert found[:2] == ("False", "VersionMissing")
+    assert "v2 was deleted; make another: kubectl annotate mdep delays perennial.dev/retrain=again" in found[2]
+    world.annotations["perennial.dev/retrain"] = "again"
+    world.until(lambda w: w.status.stable == 3, rate=100)
+    world.live(1, rate=100)
+    assert condition(world, "UpToDate")[:2] == ("True", "NewestServes")
+
+
+def test_a_candidate_taken_back_while_stable_has_no_pod_says_what_it_waits_for() -> None:
+    world = v2_in_canary()
+    world.live(2, rate=100)
+    world.unready(1)
+    world.annotations["perennial.dev/abort"] = "2"
+    world.live(2, rate=100)
+    assert world.versions[2].status.state == "RolledBack"
+    assert condition(world, "Progressing")[:2] == ("True", "Returning")
+    assert "v1 has 0 of 1 pods ready: " in condition(world, "Progressing")[2]
 
 
 def test_state_no_traffic_in_a_step_is_inconclusive_and_waits_by_default() -> None:

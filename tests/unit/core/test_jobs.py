@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from perennial.core import jobs
+from perennial.core.actions import CreateJob
 from perennial.core.observed import ContainerState, Job, JobPod
 from perennial_runtime.contract import Fault, PrepareResult, Refusal, TrainResult, encode_answer
-from unit.core.world import START
+from unit.core.world import START, World, failed
 
 
 def job(step: str, *containers: ContainerState, pod: JobPod | None = None, **state: object) -> Job:
@@ -196,3 +197,15 @@ def test_six_disruptions_are_too_many() -> None:
     reading = jobs.read(job("train"), "1h", START, [f"u{number}" for number in range(6)])
     assert reading.reason == "DisruptedTooOften"
     assert reading.stop
+
+
+def test_every_attempt_of_every_step_is_told_its_number_by_which_its_log_is_kept() -> None:
+    told: list[tuple[str, int]] = []
+
+    def answer(step: str, number: int, action: CreateJob) -> Job | None:
+        told.append((step, action.input.attempt))
+        assert action.input.attempt == action.attempt
+        return failed(START, ContainerState(step, "terminated", "Error", "", 75)) if action.attempt == 1 else None
+
+    World(answer=answer).until(lambda w: w.status.stable == 1)
+    assert set(told) == {(step, attempt) for step in ("prepare", "train", "evaluate") for attempt in (1, 2)}

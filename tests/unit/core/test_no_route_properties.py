@@ -38,7 +38,7 @@ def test_no_sequence_of_events_makes_the_plan_raise_and_it_comes_to_rest_with_on
     for name, *arguments in sequence:
         do(world, name, *arguments)
         world.live(2, rate=50)
-    world.live(400)
+    world.sleep(400)
     status, scaled = world.status, len(world.scaled)
     world.live(3)
     assert world.status == status

@@ -103,7 +103,7 @@ def test_no_sequence_of_events_makes_the_plan_raise_and_it_comes_to_rest(sequenc
     for name, *arguments in sequence:
         act(world, name, *arguments)
         world.live(2, rate=50)
-    world.live(700)
+    world.sleep(700)
     status = world.status
     world.live(3)
     assert world.status == status

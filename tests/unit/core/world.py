@@ -183,6 +183,14 @@ class World:
             self.now += timedelta(seconds=1)
             self.run()
 
+    def sleep(self, seconds: float, most: float = 5.0) -> None:
+        """Seconds without requests, with a pass whenever the plan asks for one, and every `most` seconds: what the cluster does
+        by itself wakes the operator, too."""
+        end, pause = self.now + timedelta(seconds=seconds), 1.0
+        while self.now < end:
+            self.now = min(end, self.now + timedelta(seconds=pause))
+            pause = min(most, max(1.0, self.run().wake_after or most))
+
     def until(self, done: Callable[[World], bool], limit: int = 200, **traffic: Any) -> World:
         """Live on until `done`, at most `limit` seconds."""
         for _ in range(limit):

@@ -1,0 +1,119 @@
+"""How a model stands, on one screen: worked out from its status and its versions' alone.
+
+`perennial.cli.explanation` tells why one version is what it is, with all of its numbers; here the numbers are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from perennial.api.v1alpha1 import RequestRecord
+from perennial.api.version import StepRecord
+from perennial.cli.asking import Model, Version
+from perennial.cli.exits import of_version
+from perennial.cli.explanation import Section, decided, stands
+from perennial.cli.frame import is_trouble, stage
+from perennial.cli.screen import age, span
+from perennial.core import requests
+from perennial.core.inputs import moment, since
+
+SHOWN = 8
+"""Newest requests and newest decisions."""
+
+
+def described(model: Model, version: Version | None, now: datetime) -> list[Section]:
+    """All sections that have something to say; `version` is the one whose steps and gates are shown."""
+    found = [
+        Section(f"{model.name}: {model.status.summary or 'not seen by the operator yet'}", [f"namespace {model.namespace}"]),
+        Section("What serves", list(_serves(model, now))),
+        Section("What is under way", list(_under_way(model, now)) or ["nothing"]),
+        _conditions(model, now),
+        *(_of_version(model, version, now) if version else ()),
+        Section("What people asked for", [_request(one) for one in model.status.requests[-SHOWN:]]),
+        Section("What was decided", [decided(one, of=True) for one in model.status.ledger.entries[-SHOWN:]]),
+    ]
+    return [one for one in found if one.lines or one.rows]
+
+
+def _serves(model: Model, now: datetime) -> Iterator[str]:
+    status = model.status
+    stable = model.version(status.stable)
+    if stable is None:
+        ready = next((one for one in status.conditions if one.type == "Ready"), None)
+        yield f"no version serves{f': {ready.message}' if ready else ''}"
+        return
+    when = stable.status.served_at
+    yield f"v{stable.number}{f' since {when[:19]}Z ({age(when, now)})' if when else ''}: {stable.status.message}"
+    shares = [one for one in status.weights if one.weight]
+    if len(shares) > 1:
+        yield "requests: " + ", ".join(f"v{one.version} {one.weight} %" for one in shares)
+    if status.address:
+        yield f"at {status.address}"
+
+
+def _under_way(model: Model, now: datetime) -> Iterator[str]:
+    """What goes on, what it waits for, and what a person can do."""
+    status = model.status
+    if status.returning is not None:
+        yield f"v{status.returning.version} comes back ({status.returning.reason}) since {_ago(status.returning.since, now)}"
+    if status.rollout is not None:
+        yield stage(model, status.rollout, now)
+    candidate = model.version(status.candidate)
+    if candidate is not None:
+        yield f"v{candidate.number} is {candidate.status.state}: {candidate.status.message}"
+        held = of_version(model.spec, status, candidate.number, candidate.status)
+        if held is not None:
+            yield held.words
+    for one in status.conditions:
+        if (
+            one.type in ("Reconciling", "Stalled")
+            and one.status == "True"
+            and one.reason != (candidate and candidate.status.state)
+        ):
+            yield f"{one.type}, {one.reason}: {one.message}"
+    for request in requests.found(model.manifest["metadata"].get("annotations") or {}):
+        yield f"the request {request.key}={request.value!r} waits for the operator"
+
+
+def _conditions(model: Model, now: datetime) -> Section:
+    """Those that are trouble first."""
+    ordered = sorted(model.status.conditions, key=lambda one: (not is_trouble(one), one.type))
+    rows = [[f"{one.type}={one.status}", one.reason, age(one.last_transition_time, now), one.message] for one in ordered]
+    return Section("Conditions", [], ("CONDITION", "REASON", "SINCE", "MESSAGE"), rows)
+
+
+def _of_version(model: Model, version: Version, now: datetime) -> Iterator[Section]:
+    status = version.status
+    because = f"{version.spec.trigger.reason}{f': {version.spec.trigger.message}' if version.spec.trigger.message else ''}"
+    made = version.manifest["metadata"].get("creationTimestamp")
+    yield Section(
+        f"v{version.number}: {status.state}",
+        [*([status.message] if status.message else []), f"made {_ago(made, now)}, {because}", *stands(model, version)],
+        ("STEP", "ATTEMPT", "STATE", "BEGAN", "TOOK", "WHY"),
+        [_step(record, now) for record in status.steps],
+    )
+    yield Section(f"Gates of v{version.number}", [f"{gate.verdict}: {gate.message}" for gate in status.gates])
+    rollout = model.status.rollout
+    is_shadow = rollout is not None and rollout.candidate == version.number and rollout.phase == "Shadow"
+    found = status.shadow_evidence if is_shadow else status.evidence
+    lines = [f"{one.name}: {one.message or 'nothing was counted'}" for one in found]
+    yield Section(f"{'Shadow' if is_shadow else 'Rollout'} of v{version.number}", lines)
+
+
+def _step(record: StepRecord, now: datetime) -> list[str]:
+    end = moment(record.finished_at) if record.finished_at else now
+    took = span((end - moment(record.started_at)).total_seconds()) if record.started_at else "-"
+    words = ": ".join(part for part in (record.reason, record.message) if part)
+    why = f"{words}{' (no failed attempt any more: a person asked for another)' if record.forgiven else ''}"
+    begun = f"{record.started_at[:19]}Z" if record.started_at else "-"
+    return [record.step, str(record.attempt), record.state, begun, took, why or "-"]
+
+
+def _request(record: RequestRecord) -> str:
+    asked = f"{record.verb} {record.argument}".rstrip()
+    return f"{record.handled_at[:19]}Z {asked} (by {record.requested_by}): {record.outcome}"
+
+
+def _ago(stamp: str | None, now: datetime) -> str:
+    return f"{span(since(now, stamp))} ago" if stamp else "at an unknown time"

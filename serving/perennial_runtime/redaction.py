@@ -1,0 +1,59 @@
+"""Text without credentials: those that this process knows, and what looks like one.
+
+Pure but for `known`. A short list instead of a library: those that there are scan repositories for secrets of hundreds of
+services, by entropy too, and would both miss a password in a URL and blacken digests, of which our logs are full.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+MARK = "***"
+SHORTEST = 6
+"""A known value that is shorter would stand in many an innocent word."""
+HARMLESS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ALLOW_HTTP")
+"""Keys of our Secrets that hold no secret."""
+
+_NAMES = "passwords?|passwd|pwd|passphrase|secrets?|tokens?|credentials?|(?:api|access|secret|account|private)[_-]?key|signature"
+_NAME = re.compile(rf"(?:{_NAMES})\Z", re.IGNORECASE)
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MARK),
+    (re.compile(r"([a-z][a-z0-9+.-]{1,20}://)[^\s/@\"']+@", re.IGNORECASE), rf"\1{MARK}@"),
+    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MARK),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), MARK),
+    (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AIza)[\w-]{16,}"), MARK),
+    (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{MARK}"),
+    (re.compile(r"(\bauthorization\\?[\"']?\s*[:=]\s*\\?[\"']?)[^\r\n\"']+", re.IGNORECASE), rf"\1{MARK}"),
+    (
+        re.compile(
+            rf"((?:{_NAMES})(?:\\?[\"'])?\s*[:=]\s*)(?:\\?\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&\"'}}\])]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{MARK}",
+    ),
+    (re.compile(r"([?&](?:sig|key|code)=)[^\s&\"']+", re.IGNORECASE), rf"\1{MARK}"),
+)
+"""What looks like a credential, and what stands there instead: private keys, user and password of a URL, keys of AWS, JSON web
+tokens, tokens with a known beginning, headers, values whose name says what they are, signatures of a signed URL."""
+
+
+def known(folders: Iterable[Path], environment: Mapping[str, str]) -> frozenset[str]:
+    """Values that are secret for sure: of the Secrets mounted at `folders`, and of variables that are named like one."""
+    found = {value for name, value in environment.items() if _NAME.search(name)}
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name not in HARMLESS and path.is_file():
+                found.add(path.read_text(errors="replace").strip())
+    return frozenset(value for value in found if len(value) >= SHORTEST)
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text with a mark in the place of every secret, also where it is written as in a URL, and of what looks like one."""
+    for secret in sorted({form for one in secrets for form in (one, quote(one, safe=""))}, key=len, reverse=True):
+        text = text.replace(secret, MARK)
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
