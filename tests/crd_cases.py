@@ -450,7 +450,11 @@ BOUNDS = (
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),
     ("a rule of no name", {ROUTE: {"httpRoute": {"name": "shop", "rule": ""}}}, "spec.serving.route.httpRoute.rule"),
     ("an HTTPRoute without a rule", {ROUTE: {"httpRoute": {"name": "shop"}}}, "spec.serving.route.httpRoute.rule"),
-    ("a rule in another namespace", {ROUTE: {"httpRoute": {"name": "team/shop", "rule": "a"}}}, "spec.serving.route.httpRoute.name"),
+    (
+        "a rule in another namespace",
+        {ROUTE: {"httpRoute": {"name": "team/shop", "rule": "a"}}},
+        "spec.serving.route.httpRoute.name",
+    ),
     ("no Gateway", {"spec.serving.route.parentRefs": []}, "spec.serving.route.parentRefs"),
     ("a certain rollback", {"spec.rollout.falseRollbackRate": 1}, "spec.rollout.falseRollbackRate"),
     ("no data", {"spec.data": REMOVED}, "spec.data"),

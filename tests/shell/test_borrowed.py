@@ -30,7 +30,9 @@ def predict(world: World) -> Manifest:
 
 def ours(world: World) -> dict[str, int]:
     """Weights of our backends in the rule, without zeros."""
-    return {ref["name"]: ref["weight"] for ref in predict(world).get("backendRefs") or () if ref["name"] != "legacy" and ref["weight"]}
+    return {
+        ref["name"]: ref["weight"] for ref in predict(world).get("backendRefs") or () if ref["name"] != "legacy" and ref["weight"]
+    }
 
 
 def edit(world: World, change: Callable[[Manifest], None]) -> None:
@@ -176,8 +178,16 @@ async def test_edit_between_reading_and_writing_is_never_overwritten() -> None:
     def meanwhile(verb: str, manifest: Manifest) -> None:
         timeouts = next(edits, None) if verb == "patch" and manifest["kind"] == "HTTPRoute" else None
         if timeouts:
-            edit(world, lambda route: route["spec"]["rules"][1].update(timeouts=timeouts, backendRefs=[
-                {**LEGACY, "weight": int(timeouts["request"][0])}, *route["spec"]["rules"][1]["backendRefs"][1:]]))
+            edit(
+                world,
+                lambda route: route["spec"]["rules"][1].update(
+                    timeouts=timeouts,
+                    backendRefs=[
+                        {**LEGACY, "weight": int(timeouts["request"][0])},
+                        *route["spec"]["rules"][1]["backendRefs"][1:],
+                    ],
+                ),
+            )
 
     world.cluster.verdict = meanwhile
     world.change(training=RETRAIN)
@@ -271,7 +281,9 @@ async def test_two_models_borrow_two_rules_of_one_route() -> None:
     assert condition(world, "Ready", "rides")["status"] == "True"
 
 
-@pytest.mark.parametrize("after", [OWN, {}, {"route": {"httpRoute": {"name": "shop", "rule": "pages"}}}], ids=["own", "none", "rule"])
+@pytest.mark.parametrize(
+    "after", [OWN, {}, {"route": {"httpRoute": {"name": "shop", "rule": "pages"}}}], ids=["own", "none", "rule"]
+)
 async def test_rule_is_given_back_when_another_router_serves_and_taken_again(after: dict[str, Any]) -> None:
     original = shop_route(rule("pages"), rule())
     world = await borrowing(original, rollout={"steps": [{"weight": 50, "hold": "2s"}], "minimumRequests": 10})

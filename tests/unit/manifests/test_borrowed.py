@@ -203,7 +203,8 @@ def test_lost_claim_is_made_again_without_taking_our_own_backends_for_theirs() -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"uid": 1}', '{"uid": "u1", "rules": []}', '{"uid": "u1", "rules": {"predict": {"backendRefs": 3}}}']
+    "text",
+    ["", "[]", "{}", '{"uid": 1}', '{"uid": "u1", "rules": []}', '{"uid": "u1", "rules": {"predict": {"backendRefs": 3}}}'],
 )
 def test_claim_that_cannot_be_read_is_none(text: str) -> None:
     assert claims(stored(shop_route(annotations={"perennial.dev/claim.delays": text}))) == ()
