@@ -99,6 +99,7 @@ COLUMNS = "spec.data.columns"
 GATES = "spec.evaluation.gates"
 METRICS = "spec.rollout.metrics"
 ROUTE = "spec.serving.route"
+ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
 ERRORS = {"name": "errors", "errors": {}}
 UNMADE_STEPS = (
     "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
@@ -226,6 +227,39 @@ CASES = (
         {"spec.serving.route.path": "delays"},
         ("serving.route.path is delays", "starts with /"),
         accepted={"spec.serving.route.path": "/team/delays"},
+    ),
+    Case(
+        "a rule of one's own and a route that is made",
+        ROUTE_FORMS,
+        {f"{ROUTE}.httpRoute": {"name": "shop", "rule": "predict"}},
+        ("serving.route has httpRoute, and beside it parentRefs, hostnames or path", "keep httpRoute alone"),
+        accepted={ROUTE: {"httpRoute": {"name": "shop", "rule": "predict"}}},
+    ),
+    Case(
+        "a rule of one's own with hostnames",
+        ROUTE_FORMS,
+        {ROUTE: {"httpRoute": {"name": "shop", "rule": "predict"}, "hostnames": ["shop.example.com"]}},
+        ("serving.route has httpRoute, and beside it parentRefs, hostnames or path",),
+        accepted={ROUTE: {"parentRefs": [{"name": "gw"}], "hostnames": ["shop.example.com"], "path": "/delays"}},
+    ),
+    Case(
+        "a route without a path",
+        ROUTE_FORMS,
+        {f"{ROUTE}.path": REMOVED},
+        ("serving.route has no path: give one",),
+    ),
+    Case(
+        "a route without a Gateway",
+        ROUTE_FORMS,
+        {f"{ROUTE}.parentRefs": REMOVED},
+        ("serving.route has no parentRefs: name the Gateways",),
+    ),
+    Case(
+        "a route that says nothing",
+        ROUTE_FORMS,
+        {ROUTE: {}},
+        ("serving.route has neither httpRoute nor parentRefs and path",),
+        accepted={ROUTE: {"httpRoute": {"name": "shop", "rule": "predict"}}, "spec.rollout.shadow": {"hold": "1m"}},
     ),
     Case(
         "weights that fall",
@@ -414,6 +448,13 @@ BOUNDS = (
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),
+    ("a rule of no name", {ROUTE: {"httpRoute": {"name": "shop", "rule": ""}}}, "spec.serving.route.httpRoute.rule"),
+    ("an HTTPRoute without a rule", {ROUTE: {"httpRoute": {"name": "shop"}}}, "spec.serving.route.httpRoute.rule"),
+    (
+        "a rule in another namespace",
+        {ROUTE: {"httpRoute": {"name": "team/shop", "rule": "a"}}},
+        "spec.serving.route.httpRoute.name",
+    ),
     ("no Gateway", {"spec.serving.route.parentRefs": []}, "spec.serving.route.parentRefs"),
     ("a certain rollback", {"spec.rollout.falseRollbackRate": 1}, "spec.rollout.falseRollbackRate"),
     ("no data", {"spec.data": REMOVED}, "spec.data"),

@@ -15,9 +15,11 @@ from perennial.adapters.observe import is_owned
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionStatus
 from perennial.core.actions import (
     Action,
+    AddFinalizer,
     ApplyRoute,
     ApplyService,
     ApplyServing,
+    BorrowRule,
     CreateJob,
     CreateMetricJob,
     CreateVersion,
@@ -26,9 +28,12 @@ from perennial.core.actions import (
     DeleteService,
     DeleteVersion,
     RemoveAnnotation,
+    RemoveFinalizer,
+    ReturnRule,
     WriteVersionStatus,
 )
 from perennial.core.observed import Meta, Observed, Version
+from perennial.lending import Lending
 from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.manifests.jobs import job
@@ -60,6 +65,7 @@ class Applier:
     def __init__(self, cluster: Cluster, cache: Cache) -> None:
         self._cluster = cluster
         self._cache = cache
+        self._lending = Lending(cluster, cache)
         self._generations: dict[str, int] = {}
         """Of Deployments, by UID, as our last apply left them: another one means that somebody has changed the spec since."""
 
@@ -81,12 +87,12 @@ class Applier:
             case ApplyRoute(weights, mirror):
                 route = scene.observed.spec.serving.route
                 return route is not None and await self._keep(http_route(meta, route, weights, mirror), meta.uid)
+            case BorrowRule() | ReturnRule() | AddFinalizer() | RemoveFinalizer():
+                return await self._lending.carry_out(action, meta, scene.observed.status)
             case ApplyService():
                 return await self._keep(model_service(meta), meta.uid)
-            case DeleteRoute():
-                return await self._delete_ours(ROUTES, meta)
-            case DeleteService():
-                return await self._delete_ours(SERVICES, meta)
+            case DeleteRoute() | DeleteService():
+                return await self._delete_ours(ROUTES if isinstance(action, DeleteRoute) else SERVICES, meta)
             case RemoveAnnotation(key, value):
                 return await self._remove_annotation(meta, key, value)
             case WriteVersionStatus(number, status):
@@ -227,7 +233,7 @@ class Applier:
             except NotFound:
                 if cached is not None:
                     self._cache.remove(cached)
-        return self._cache.put(await self._cluster.apply(manifest)) is not None
+        return bool(self._cache.put(await self._cluster.apply(manifest)))
 
     async def _remove_annotation(self, meta: Meta, key: str, value: str) -> bool:
         """Only if it is still the one that was carried out."""

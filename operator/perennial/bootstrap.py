@@ -102,12 +102,12 @@ class Operator:
             self._telemetry.ready = True
 
     def take_in(self, event: str, manifest: Manifest) -> None:
-        """An event of the door: into the cache, and a key to wake when it is news."""
+        """An event of the door: into the cache, and the keys to wake when it is news."""
         if event == "DELETED" or not is_for(manifest, self._settings.operator):
-            key = self._cache.remove(manifest, float(manifest["metadata"]["resourceVersion"]))
+            keys = self._cache.remove(manifest, float(manifest["metadata"]["resourceVersion"]))
         else:
-            key = self._cache.put(manifest)
-        if key is not None:
+            keys = self._cache.put(manifest)
+        for key in keys:
             self._queue.wake(key)
 
     async def _fill(self) -> None:

@@ -19,7 +19,7 @@ import kopf
 from kopf._cogs.structs.credentials import Vault
 
 from perennial.adapters.credentials import Credentials
-from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, RESOURCES, WATCHED
+from perennial.adapters.kinds import RESOURCES, WATCHED, WHOLE
 from perennial.manifests.common import MODEL_LABEL
 from perennial.ports import Manifest
 from perennial.telemetry import Telemetry
@@ -183,7 +183,10 @@ async def _end_all_others() -> None:
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """No events posted, no peering, and only what carries our label; scanning stays on, or a deleted CRD ends Kopf."""
+    """No events posted, no peering, and only what carries our label, but for users' own objects.
+
+    Scanning stays on, or a deleted CRD ends Kopf.
+    """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.process.ultimate_exiting_timeout = None
@@ -194,7 +197,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     # Kopf would try for 54 s, also what is forbidden, before it tells; the door opens it again by itself
     settings.networking.error_backoffs = (0.2, 0.5, 1.0)
     for kind in WATCHED:
-        if kind != DEPLOYMENTS_OF_MODELS:
+        if kind not in WHOLE:
             resource = RESOURCES[kind]
             settings.watching.label_selectors[resource.group, resource.version, resource.plural] = MODEL_LABEL
     return settings

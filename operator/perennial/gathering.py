@@ -9,14 +9,18 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from perennial.adapters import observe
+from pydantic import ValidationError
+
+from perennial.adapters import lent, observe
 from perennial.adapters.cache import Cache, Key
-from perennial.adapters.kinds import JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
-from perennial.adapters.surroundings import GatewayState, Surroundings
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
+from perennial.adapters.surroundings import OWN_PARENTS, GatewayState, Surroundings
+from perennial.api.serving import ParentReference, RuleReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.asking import Asking
 from perennial.core import providers
-from perennial.core.observed import Observed, PodCounters, RouteState, ServingPod
+from perennial.core.observed import Borrowed, Meta, Observed, PodCounters, RouteState, ServingPod
+from perennial.manifests.borrowed import rivals
 from perennial.manifests.common import ROLE_LABEL
 from perennial.ports import Clock, ClusterError, Manifest, PodMetrics
 
@@ -46,6 +50,13 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
         return nothing
 
 
+def _readable_status(manifest: Manifest) -> ModelDeploymentStatus:
+    try:
+        return observe.deployment_status(manifest)
+    except ValidationError:
+        return observe.salvaged_status(manifest)
+
+
 class Gatherer:
     """Reads the cache and, seldom, the API server."""
 
@@ -73,7 +84,11 @@ class Gatherer:
         invalid = broken or (spec if isinstance(spec, str) else "")
         wish = (known or ModelDeploymentSpec.model_validate(_PLACEHOLDER)) if isinstance(spec, str) else spec
         rolling_out = status.rollout is not None
-        gateway = await _unless(rolling_out, self._gateway(namespace, wish if known else spec), GatewayState("", ""))
+        asked = wish if known is not None or not isinstance(spec, str) else None
+        rule = asked.serving.route.http_route if asked is not None and asked.serving.route is not None else None
+        lending = await _unless(rolling_out, self._lending(meta, rule), None)
+        parents = self._parents(asked, lending)
+        gateway = await _unless(rolling_out, self._gateway(namespace, parents), GatewayState("", ""))
         owners = {version.meta.uid: version.number for version in versions}
         pods = list(self._cache.of(key, PODS))
         jobs = list(self._cache.of(key, JOBS))
@@ -88,12 +103,26 @@ class Gatherer:
             jobs=observe.jobs(jobs, pods, owners, await _unless(rolling_out, self._warnings(jobs, pods), {})),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
+            borrowed=await self._borrowed(key, meta, rule, lending, gateway),
             service=self._has_service(namespace, name, meta.uid),
             gateway_address=gateway.address,
-            mirror_problem=await _unless(rolling_out, self._mirror_problem(namespace, wish), ""),
+            mirror_problem=await _unless(rolling_out, self._mirror_problem(namespace, wish, parents), ""),
             errors=errors,
             invalid=invalid,
             remembered=invalid != "" and not broken and known is not None,
+        )
+
+    async def leaving(self, key: Key, manifest: Manifest, errors: tuple[tuple[str, str], ...]) -> Observed:
+        """Of one that is being deleted, what has to be given back first: from the cache alone, nothing else is to hold it up."""
+        meta = observe.meta_of(manifest)
+        return Observed(
+            now=self._clock.now(),
+            meta=meta,
+            spec=ModelDeploymentSpec.model_validate(_PLACEHOLDER),
+            status=_readable_status(manifest),
+            defaults=self._surroundings.installed,
+            borrowed=self._held(key, meta),
+            errors=errors,
         )
 
     async def with_counters(self, observed: Observed, wanted: Sequence[tuple[int, ServingPod]]) -> Observed:
@@ -116,17 +145,61 @@ class Gatherer:
         """The model is gone: nothing is asked for it any more."""
         self._asking.ask(key, ())
 
-    async def _gateway(self, namespace: str, spec: ModelDeploymentSpec | str) -> GatewayState:
-        if isinstance(spec, str) or spec.serving.route is None:
-            return GatewayState("", "")
-        states = [await self._surroundings.gateway(namespace, parent) for parent in spec.serving.route.parent_refs]
+    async def _lending(self, meta: Meta, rule: RuleReference | None) -> Manifest | None:
+        """The HTTPRoute of a user that the spec names. Events of it come in from the time that a spec names it; before, it is
+        asked for."""
+        if rule is None:
+            return None
+        known = self._cache.get(ROUTES, meta.namespace, rule.name)
+        if known is None:
+            known = await self._surroundings.route(meta.namespace, rule.name)
+            if known is not None:
+                self._cache.put(known)
+        return known
+
+    def _parents(self, spec: ModelDeploymentSpec | None, lending: Manifest | None) -> list[ParentReference]:
+        """Gateways that requests come from."""
+        if lending is not None:
+            return lent.parents(lending)
+        return list(spec.serving.route.parent_refs or ()) if spec is not None and spec.serving.route is not None else []
+
+    async def _borrowed(
+        self, key: Key, meta: Meta, rule: RuleReference | None, route: Manifest | None, gateway: GatewayState
+    ) -> tuple[Borrowed, ...]:
+        """The rule that the spec names, and those that are held besides."""
+        held = self._held(key, meta)
+        if rule is None:
+            return held
+        if gateway.problem:
+            problem = gateway.problem.replace(OWN_PARENTS, f"parentRefs of HTTPRoute {rule.name}")
+            gateway = GatewayState(gateway.address, problem)
+        others = rivals(route, rule.rule, meta) if route is not None else ()
+        gone = [one.model for one in others if await self._is_gone(meta.namespace, one.model, one.uid)]
+        named = lent.rule_of(route, meta, rule, gateway, gone)
+        return named, *(one for one in held if not named.held or (one.route, one.rule) != (named.route, named.rule))
+
+    def _held(self, key: Key, meta: Meta) -> tuple[Borrowed, ...]:
+        routes = sorted(self._cache.claimed(key), key=lambda route: str(route["metadata"]["name"]))
+        return tuple(rule for route in routes for rule in lent.held_rules(route, meta))
+
+    async def _is_gone(self, namespace: str, name: str, uid: str) -> bool:
+        known = self._cache.get(DEPLOYMENTS_OF_MODELS, namespace, name)
+        if known is not None and known["metadata"]["uid"] == uid:
+            return False
+        try:
+            return await self._surroundings.is_gone(namespace, name, uid)
+        except ClusterError:
+            return False  # who cannot be asked is taken to be there
+
+    async def _gateway(self, namespace: str, parents: Sequence[ParentReference]) -> GatewayState:
+        states = [await self._surroundings.gateway(namespace, parent) for parent in parents]
         address = next((state.address for state in states if state.address), "")
         return GatewayState(address, next((state.problem for state in states if state.problem), ""))
 
-    async def _mirror_problem(self, namespace: str, wish: ModelDeploymentSpec) -> str:
-        shadow, route, problem = wish.rollout.shadow, wish.serving.route, ""
-        if shadow is not None and route is not None:
-            for parent in route.parent_refs:
+    async def _mirror_problem(self, namespace: str, wish: ModelDeploymentSpec, parents: Sequence[ParentReference]) -> str:
+        shadow, problem = wish.rollout.shadow, ""
+        if shadow is not None:
+            for parent in parents:
                 problem = problem or await self._surroundings.mirror_problem(namespace, parent, shadow.percent)
         return problem
 

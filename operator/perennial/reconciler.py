@@ -22,6 +22,7 @@ from perennial.applying import Applier, Scene
 from perennial.core.actions import Action, CreateVersion, Plan, WriteVersionStatus
 from perennial.core.observed import Observed, ServingPod
 from perennial.gathering import Gatherer
+from perennial.manifests.common import FINALIZER
 from perennial.manifests.event import event
 from perennial.ports import Clock, Cluster, ClusterError, Conflict, Invalid, Manifest, NotFound, Unavailable
 from perennial.standing import Ending, Stays, ending, standing
@@ -128,7 +129,7 @@ class Reconciler:
 
     async def _pass(self, key: Key) -> str:
         manifest = self._cache.get(DEPLOYMENTS_OF_MODELS, *key)
-        if manifest is None or "deletionTimestamp" in manifest["metadata"]:
+        if manifest is None or _is_gone(manifest):
             self._memories.pop(key, None)
             self._telemetry.forget(key)
             self._gatherer.forget(key)
@@ -139,8 +140,7 @@ class Reconciler:
         self._count_ending(memory, written)
         if memory.written != manifest.get("status"):
             memory.status = None
-        observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors, memory.spec)
-        observed = await self._gatherer.with_counters(observed, self._wanted(observed))
+        observed = await self._observe(key, manifest, written, memory)
         plan = self._decide(observed)
         memory.ending = ending(observed.status, plan)
         current = _Pass(key, Scene(observed))
@@ -148,6 +148,12 @@ class Reconciler:
             self._count_ending(memory, plan.status)
         self._remember(plan, current, memory)
         return self._schedule(plan, current, memory)
+
+    async def _observe(self, key: Key, manifest: Manifest, written: ModelDeploymentStatus, memory: Memory) -> Observed:
+        if "deletionTimestamp" in manifest["metadata"]:
+            return await self._gatherer.leaving(key, manifest, memory.errors)
+        observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors, memory.spec)
+        return await self._gatherer.with_counters(observed, self._wanted(observed))
 
     async def _carry_out(self, plan: Plan, current: _Pass, written: ModelDeploymentStatus) -> bool:
         """Writes what the plan asks for, the status between what it records and what rests on it. Whether that was written."""
@@ -248,6 +254,12 @@ class Reconciler:
             return "wrote"
         log.debug("nothing to do", extra=facts)
         return "quiet"
+
+
+def _is_gone(manifest: Manifest) -> bool:
+    """Nothing is left to do for it: what belongs to it goes by owner reference, and what it borrowed is given back."""
+    meta = manifest["metadata"]
+    return "deletionTimestamp" in meta and FINALIZER not in (meta.get("finalizers") or ())
 
 
 def _status_of(manifest: Manifest) -> ModelDeploymentStatus:

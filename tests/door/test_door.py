@@ -92,7 +92,7 @@ async def test_only_objects_with_our_label_are_asked_for(opened: Opened) -> None
     await opened.watching()
     selectors = {path.rpartition("/")[2]: selector for _, path, selector in opened.api.requests}
     assert selectors["pods"] == selectors["jobs"] == "perennial.dev/model"
-    assert selectors["modeldeployments"] == ""
+    assert selectors["modeldeployments"] == selectors["httproutes"] == ""
 
 
 @pytest.mark.parametrize(

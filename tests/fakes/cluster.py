@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jsonpatch
+
 from perennial.adapters.kinds import kind_of
 from perennial.ports import ClusterError, Conflict, Invalid, Keep, Manifest, NotFound
 
@@ -93,22 +95,29 @@ class FakeCluster:
         return self._done(self._store({**live, "status": json.loads(json.dumps(manifest["status"]))}, before))
 
     async def json_patch(self, kind: str, namespace: str, name: str, patch: Sequence[Mapping[str, Any]]) -> Manifest:
-        """test, remove, replace and add of members of objects."""
+        """All operations or none; an empty map of annotations is not kept, nor an object that only a finalizer has held."""
+        self._judge("patch", self._find(kind, namespace, name))
         live = self._find(kind, namespace, name)
-        self._judge("patch", live)
-        changed = copy.deepcopy(live)
-        for operation in patch:
-            _patch(changed, operation)
-        return self._done(self._store(changed, copy.deepcopy(live)))
+        try:
+            changed = jsonpatch.apply_patch(live, json.loads(json.dumps(patch)))
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            raise Invalid(422, f"the server rejected our request due to an error in our request: {error}") from error
+        for part in ("annotations", "finalizers"):
+            if changed["metadata"].get(part) in ({}, []):
+                del changed["metadata"][part]
+        answer = self._store(changed, copy.deepcopy(live))
+        if "deletionTimestamp" in answer["metadata"] and "finalizers" not in answer["metadata"]:
+            self.remove(answer)
+        return self._done(answer)
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> Manifest | None:
-        """The object, and by owner references what belongs to it."""
+        """The object, and by owner references what belongs to it; one with a finalizer is only told to go."""
         self.writes.append(("delete", kind, name))
         live = self.objects.get((kind, namespace, name))
         if live is not None and live["metadata"]["uid"] == uid:
-            self.remove(live)
+            self.tell_to_go(live)
         self._maybe_crash()
-        return None
+        return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     # ---- what the rest of a cluster does ----
 
@@ -126,6 +135,15 @@ class FakeCluster:
     def add(self, manifest: Manifest) -> Manifest:
         """A controller or a person creates an object, status and all."""
         return self._add(manifest, with_status=True)
+
+    def tell_to_go(self, manifest: Manifest) -> None:
+        """A person deletes an object: it goes when nobody holds it any more."""
+        live = self.objects[_place(manifest)]
+        if not live["metadata"].get("finalizers"):
+            self.remove(live)
+        elif "deletionTimestamp" not in live["metadata"]:
+            meta = {**live["metadata"], "deletionTimestamp": self._created()}
+            self._store({**live, "metadata": meta}, copy.deepcopy(live))
 
     def remove(self, manifest: Manifest) -> None:
         """An object goes, then its children."""
@@ -238,22 +256,3 @@ def _without(live: Any, old: Any, new: Any) -> Any:
         for name, value in live.items()
         if name in new or name not in old
     }
-
-
-def _patch(document: Manifest, operation: Mapping[str, Any]) -> None:
-    *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
-    target: Any = document
-    for part in parents:
-        target = target.get(part)
-        if target is None:
-            raise Invalid(422, f"the path {operation['path']} does not exist")
-    match operation["op"]:
-        case "test":
-            if target.get(last) != operation["value"]:
-                raise Invalid(422, "testing value failed")
-        case "remove":
-            if last not in target:
-                raise Invalid(422, f"the path {operation['path']} does not exist")
-            del target[last]
-        case _:
-            target[last] = operation["value"]

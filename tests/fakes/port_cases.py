@@ -117,6 +117,57 @@ async def a_patch_that_tests_another_value_is_refused(cluster: Cluster, namespac
     assert not patched["metadata"].get("annotations")
 
 
+async def a_patch_changes_entries_of_a_list_and_leaves_the_others(cluster: Cluster, namespace: str) -> None:
+    made = await cluster.create(route(namespace, 100, 0))
+    path = "/spec/rules/0/backendRefs"
+    refs = made["spec"]["rules"][0]["backendRefs"]
+    third = {"group": "", "kind": "Service", "name": "m-v3", "port": 80, "weight": 7}
+    patch = [
+        {"op": "test", "path": path, "value": refs},
+        {"op": "replace", "path": f"{path}/1/weight", "value": 5},
+        {"op": "remove", "path": f"{path}/0"},
+        {"op": "add", "path": f"{path}/-", "value": third},
+        {"op": "add", "path": f"{path}/0", "value": {**third, "name": "m-v4"}},
+    ]
+    changed = await cluster.json_patch(ROUTES, namespace, "m", patch)
+    assert changed["spec"]["rules"][0]["backendRefs"] == [{**third, "name": "m-v4"}, {**refs[1], "weight": 5}, third]
+    with pytest.raises(Invalid):
+        await cluster.json_patch(ROUTES, namespace, "m", patch)
+    assert await cluster.get(ROUTES, namespace, "m") == changed
+
+
+async def a_patch_tests_the_resource_version(cluster: Cluster, namespace: str) -> None:
+    made = await cluster.create(route(namespace, 100))
+    test = {"op": "test", "path": "/metadata/resourceVersion", "value": made["metadata"]["resourceVersion"]}
+    note = {"op": "add", "path": "/metadata/annotations", "value": {"note": "1"}}
+    changed = await cluster.json_patch(ROUTES, namespace, "m", [test, note])
+    assert changed["metadata"]["annotations"] == {"note": "1"}
+    with pytest.raises(Invalid):
+        await cluster.json_patch(ROUTES, namespace, "m", [test, {**note, "value": {"note": "2"}}])
+
+
+async def names_of_rules_are_kept(cluster: Cluster, namespace: str) -> None:
+    named = route(namespace, 100)
+    named["spec"]["rules"][0]["name"] = "predict"
+    made = await cluster.create(named)
+    assert made["spec"]["rules"][0]["name"] == "predict"
+
+
+async def an_object_with_a_finalizer_goes_when_it_is_taken_off(cluster: Cluster, namespace: str) -> None:
+    made = await cluster.create(config(namespace))
+    held = await cluster.json_patch(
+        CONFIG_MAPS, namespace, "notes", [{"op": "add", "path": "/metadata/finalizers", "value": ["perennial.dev/borrowed-rule"]}]
+    )
+    assert held["metadata"]["finalizers"] == ["perennial.dev/borrowed-rule"]
+    rest = await cluster.delete(CONFIG_MAPS, namespace, "notes", made["metadata"]["uid"])
+    assert rest is not None
+    assert rest["metadata"]["deletionTimestamp"]
+    assert "deletionTimestamp" in (await cluster.get(CONFIG_MAPS, namespace, "notes"))["metadata"]
+    await cluster.json_patch(CONFIG_MAPS, namespace, "notes", [{"op": "remove", "path": "/metadata/finalizers/0"}])
+    with pytest.raises(NotFound):
+        await cluster.get(CONFIG_MAPS, namespace, "notes")
+
+
 async def an_object_is_deleted_only_with_its_uid(cluster: Cluster, namespace: str) -> None:
     made = await cluster.create(config(namespace))
     await cluster.delete(CONFIG_MAPS, namespace, "notes", "another-uid")
@@ -166,6 +217,10 @@ CASES: tuple[Case, ...] = (
     a_status_needs_the_newest_resource_version,
     an_unchanged_status_is_no_write,
     a_patch_that_tests_another_value_is_refused,
+    a_patch_changes_entries_of_a_list_and_leaves_the_others,
+    a_patch_tests_the_resource_version,
+    names_of_rules_are_kept,
+    an_object_with_a_finalizer_goes_when_it_is_taken_off,
     an_object_is_deleted_only_with_its_uid,
     deleting_what_is_gone_counts_as_done,
     a_list_is_selected_by_label,

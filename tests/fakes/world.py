@@ -162,8 +162,7 @@ class World:
 
     def _take_in(self, event: str, manifest: Manifest) -> None:
         at = float(manifest["metadata"]["resourceVersion"])
-        key = self.cache.remove(manifest, at) if event == "DELETED" else self.cache.put(manifest)
-        if key is not None:
+        for key in self.cache.remove(manifest, at) if event == "DELETED" else self.cache.put(manifest):
             self.queue.wake(key)
 
     async def run(self, seconds: float) -> None:

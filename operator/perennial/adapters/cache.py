@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from perennial.adapters.declared import DECLARED, declared_keys
-from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, WORKLOADS, kind_of
-from perennial.manifests.common import MODEL_LABEL
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS, kind_of
+from perennial.manifests.common import CLAIM_PREFIX, MODEL_LABEL
 from perennial.ports import Manifest
 
 Key = tuple[str, str]
@@ -32,38 +32,44 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[_Place, Manifest] = {}
         self._by_key: dict[Key, set[_Place]] = {}
+        self._naming: dict[_Place, set[Key]] = {}
+        """By users' HTTPRoutes, the ModelDeployments whose specs name a rule of it."""
+        self._claimed: dict[Key, set[_Place]] = {}
+        """Users' HTTPRoutes that a ModelDeployment has its claim on."""
         self._buried: OrderedDict[str, float] = OrderedDict()
         """UID to the resourceVersion at which it was gone."""
 
-    def put(self, manifest: Manifest) -> Key | None:
-        """Takes in a state of an object. The key to wake when it was news, else None."""
+    def put(self, manifest: Manifest) -> frozenset[Key]:
+        """Takes in a state of an object. The keys to wake when it was news, else none.
+
+        Of users' HTTPRoutes only those are kept that a ModelDeployment names or holds a rule of; the watch brings all of them.
+        """
         meta = manifest["metadata"]
-        key = key_of(manifest)
         place = _place(manifest)
         old = self._objects.get(place)
         late = self._buried.get(meta["uid"], -1.0) >= _version(manifest)
-        if key is None or late or (old is not None and _version(old) >= _version(manifest)):
-            return None
+        if late or (old is not None and _version(old) >= _version(manifest)):
+            return _NOBODY
+        keys = self._keys_of(manifest)
+        if not keys:
+            return self._take_out(old) if old is not None else _NOBODY
         kept = slim(manifest)
+        before = self._keys_of(old) if old is not None else _NOBODY
+        if old is not None:
+            self._unlink(old)
         self._objects[place] = kept
-        self._by_key.setdefault(key, set()).add(place)
-        return None if old is not None and _same(old, kept) else key
+        self._link(kept)
+        if old is not None:
+            self._forget_route_of(old)
+        return _NOBODY if old is not None and _same(old, kept) else keys | before
 
-    def remove(self, manifest: Manifest, at: float = float("inf")) -> Key | None:
-        """An object is gone (as seen at this resourceVersion). The key to wake when that is news."""
+    def remove(self, manifest: Manifest, at: float = float("inf")) -> frozenset[Key]:
+        """An object is gone (as seen at this resourceVersion). The keys to wake when that is news."""
         self._bury(manifest["metadata"]["uid"], at)
-        place = _place(manifest)
-        old = self._objects.get(place)
+        old = self._objects.get(_place(manifest))
         if old is None or old["metadata"]["uid"] != manifest["metadata"]["uid"]:
-            return None
-        del self._objects[place]
-        key = key_of(old)
-        if key is not None:
-            places = self._by_key.get(key, set())
-            places.discard(place)
-            if not places:
-                self._by_key.pop(key, None)
-        return key
+            return _NOBODY
+        return self._take_out(old)
 
     def refill(self, kind: str, items: Iterable[Manifest], resource_version: str, namespace: str | None = None) -> set[Key]:
         """The answer to a LIST: takes in what is newer, drops what the list no longer has. The keys to wake."""
@@ -71,7 +77,7 @@ class Cache:
         listed: set[_Place] = set()
         for item in items:
             listed.add(_place(item))
-            news.add(self.put(item) or _NOBODY)
+            news |= self.put(item)
         at = int(resource_version or 0)
         gone = [
             manifest
@@ -79,8 +85,8 @@ class Cache:
             if place[0] == kind and namespace in (None, place[1]) and place not in listed and _version(manifest) <= at
         ]
         for manifest in gone:
-            news.add(self.remove(manifest, at) or _NOBODY)
-        return news - {_NOBODY}
+            news |= self.remove(manifest, at)
+        return news
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object."""
@@ -92,9 +98,55 @@ class Cache:
             if place[0] == kind:
                 yield self._objects[place]
 
+    def claimed(self, key: Key) -> list[Manifest]:
+        """Users' HTTPRoutes with a claim in a ModelDeployment's name; whether it is its own is to be checked by UID."""
+        return [self._objects[place] for place in self._claimed.get(key, ())]
+
     def models(self) -> set[Key]:
         """Of all ModelDeployments."""
         return {(namespace, name) for kind, namespace, name in self._objects if kind == DEPLOYMENTS_OF_MODELS}
+
+    def _keys_of(self, manifest: Manifest) -> frozenset[Key]:
+        """Whom it concerns: the model that it belongs to, or those that name or hold a rule of it."""
+        key = key_of(manifest)
+        own = frozenset((key,)) if key is not None else _NOBODY
+        return own | claimants(manifest) | self._naming.get(_place(manifest), set())
+
+    def _take_out(self, old: Manifest) -> frozenset[Key]:
+        keys = self._keys_of(old)
+        del self._objects[_place(old)]
+        self._unlink(old)
+        self._forget_route_of(old)
+        return keys
+
+    def _forget_route_of(self, model: Manifest) -> None:
+        """A user's HTTPRoute that this ModelDeployment was the last to name."""
+        route = self._objects.get((ROUTES, model["metadata"]["namespace"], named_route(model)))
+        if route is not None and not self._keys_of(route):
+            del self._objects[_place(route)]
+
+    def _link(self, kept: Manifest) -> None:
+        place = _place(kept)
+        for index, name in self._entries(kept):
+            index.setdefault(name, set()).add(place if index is not self._naming else _key(kept))
+
+    def _unlink(self, old: Manifest) -> None:
+        place = _place(old)
+        for index, name in self._entries(old):
+            entries = index.get(name, set())
+            entries.discard(place if index is not self._naming else _key(old))
+            if not entries:
+                index.pop(name, None)
+
+    def _entries(self, kept: Manifest) -> Iterator[tuple[dict[Any, set[Any]], Any]]:
+        """(index, name in it) of an object."""
+        key = key_of(kept)
+        if key is not None:
+            yield self._by_key, key
+        if route := named_route(kept):
+            yield self._naming, (ROUTES, _key(kept)[0], route)
+        for claimant in claimants(kept):
+            yield self._claimed, claimant
 
     def _bury(self, uid: str, at: float) -> None:
         self._buried[uid] = at
@@ -102,7 +154,26 @@ class Cache:
             self._buried.popitem(last=False)
 
 
-_NOBODY: Key = ("", "")
+_NOBODY: frozenset[Key] = frozenset()
+
+
+def named_route(manifest: Manifest) -> str:
+    """The user's HTTPRoute that a ModelDeployment names; empty: none."""
+    if kind_of(manifest) != DEPLOYMENTS_OF_MODELS:
+        return ""
+    try:
+        return str(manifest["spec"]["serving"]["route"]["httpRoute"]["name"])
+    except (KeyError, TypeError):
+        return ""
+
+
+def claimants(manifest: Manifest) -> set[Key]:
+    """ModelDeployments that have an annotation of a claim on an HTTPRoute."""
+    meta = manifest["metadata"]
+    if kind_of(manifest) != ROUTES:
+        return set()
+    found = (meta.get("annotations") or {}).keys()
+    return {(meta["namespace"], key.removeprefix(CLAIM_PREFIX)) for key in found if key.startswith(CLAIM_PREFIX)}
 
 
 def key_of(manifest: Manifest) -> Key | None:
@@ -168,6 +239,11 @@ def _same(old: Manifest, new: Manifest) -> bool:
 def _place(manifest: Manifest) -> _Place:
     meta = manifest["metadata"]
     return kind_of(manifest), meta["namespace"], meta["name"]
+
+
+def _key(manifest: Manifest) -> Key:
+    meta = manifest["metadata"]
+    return meta["namespace"], meta["name"]
 
 
 def _version(manifest: Manifest) -> int:

@@ -47,7 +47,9 @@ RESOURCES: dict[str, Resource] = {
     EVENTS: Resource("", "v1", "events"),
 }
 WATCHED = (DEPLOYMENTS_OF_MODELS, VERSIONS, JOBS, PODS, WORKLOADS, SERVICES, ROUTES)
-"""Kinds that the door watches and the cache holds."""
+"""Kinds that the door watches and the cache holds; but for WHOLE only what carries our label."""
+WHOLE = (DEPLOYMENTS_OF_MODELS, ROUTES)
+"""Users' HTTPRoutes have no label of ours: all of them are watched, and the cache keeps those that are borrowed from."""
 
 
 def kind_of(manifest: dict[str, object]) -> str:

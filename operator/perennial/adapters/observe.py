@@ -16,7 +16,7 @@ from perennial.adapters.declared import DECLARED
 from perennial.api.serving import ParentReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import ContainerState, Job, JobPod, Meta, Mirror, RouteState, ServingPod, Version, Workload
-from perennial.manifests.common import STEP_LABEL, VERSION_LABEL
+from perennial.manifests.common import FINALIZER, STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +34,8 @@ def meta_of(manifest: Manifest) -> Meta:
         resource_version=str(meta["resourceVersion"]),
         annotations=meta.get("annotations") or {},
         deleting="deletionTimestamp" in meta,
+        deleted_at=time_of(meta.get("deletionTimestamp")),
+        finalizer=FINALIZER in (meta.get("finalizers") or ()),
         declared=frozenset(manifest.get(DECLARED, ())),
     )
 
@@ -132,13 +134,20 @@ def route(manifest: Manifest, model: str, gateway_problem: str) -> RouteState:
         for ref in backends
         if ref["name"].startswith(prefix) and ref["name"].removeprefix(prefix).isdigit()
     )
+    return route_state(manifest, weights, _mirror(spec, prefix), gateway_problem)
+
+
+def route_state(
+    manifest: Manifest, weights: tuple[tuple[int, int], ...], mirror: Mirror | None, gateway_problem: str
+) -> RouteState:
+    """Weights and mirror, and whether the Gateways carry the route out as it is."""
     problem = _route_problem(manifest)
     return RouteState(
         weights=weights,
         accepted=not problem,
         message=(gateway_problem or problem) if problem else "",
         unseen=problem.endswith(NOT_SEEN),
-        mirror=_mirror(spec, prefix),
+        mirror=mirror,
     )
 
 
@@ -330,7 +339,7 @@ def _route_problem(manifest: Manifest) -> str:
     parents = [answer for answer in answers if _parent_key(manifest, answer.get("parentRef") or {}) in wanted]
     generation = int(manifest["metadata"].get("generation", 0))
     if len({_parent_key(manifest, answer.get("parentRef") or {}) for answer in parents}) < len(set(wanted)):
-        return "no Gateway controller has answered for this route yet: is there a Gateway of the name in spec.serving.route?"
+        return "no Gateway controller has answered for this route yet: is there a Gateway of the name in its parentRefs?"
     for parent in parents:
         conditions = _conditions(parent)
         for name in ("Accepted", "ResolvedRefs"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perennial.adapters.cache import Cache, Key, slim
-from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, WATCHED
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, WATCHED, WHOLE
 from perennial.manifests.common import MODEL_LABEL, OPERATOR_LABEL
 from perennial.ports import Cluster
 
@@ -18,7 +18,7 @@ async def relist(cluster: Cluster, cache: Cache, namespaces: Sequence[str], oper
     ours = f"{OPERATOR_LABEL}={operator}" if operator else f"!{OPERATOR_LABEL}"
     news: set[Key] = set()
     for kind in WATCHED:
-        labels = ours if kind == DEPLOYMENTS_OF_MODELS else MODEL_LABEL
+        labels = ours if kind == DEPLOYMENTS_OF_MODELS else "" if kind in WHOLE else MODEL_LABEL
         for namespace in namespaces or (None,):
             items, resource_version = await cluster.list(kind, namespace, labels, keep=slim)
             news |= cache.refill(kind, items, resource_version, namespace)

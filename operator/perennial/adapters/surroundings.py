@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from perennial.adapters import observe
-from perennial.adapters.kinds import CONFIG_MAPS, EVENTS, GATEWAY_CLASSES, GATEWAYS
+from perennial.adapters.kinds import CONFIG_MAPS, DEPLOYMENTS_OF_MODELS, EVENTS, GATEWAY_CLASSES, GATEWAYS, ROUTES
 from perennial.adapters.mirrors import mirror_problem
 from perennial.api.serving import ParentReference
 from perennial.core.observed import Defaults, StoreSettings
@@ -22,6 +22,8 @@ STORE_CONFIG = "perennial-store"
 KEEP_SECONDS = 30.0
 KEEP_PROBLEM_SECONDS = 3.0
 KEEP_WARNINGS_SECONDS = 5.0
+OWN_PARENTS = "spec.serving.route.parentRefs"
+"""Where a Gateway's name stands, as its problem says; for a user's route it stands elsewhere."""
 MANY_EVENTS = 200
 LARGEST = 10_000
 
@@ -68,9 +70,39 @@ class Surroundings:
         self._gateways: _Kept[GatewayState] = _Kept(time)
         self._mirrors: _Kept[str] = _Kept(time)
         self._warnings: _Kept[Mapping[str, str]] = _Kept(time)
+        self._absent: _Kept[str] = _Kept(time)
         self._seen: dict[tuple[str, str], GatewayState] = {}
         self._said: dict[str, Mapping[str, str]] = {}
         self._listing: dict[str, asyncio.Lock] = {}
+
+    @property
+    def installed(self) -> Defaults:
+        """The operator's own defaults, without any question."""
+        return self._defaults
+
+    async def route(self, namespace: str, name: str) -> Manifest | None:
+        """An HTTPRoute that nobody asked for yet; None: it is not there."""
+        if self._absent.get((namespace, name)) is not None:
+            return None
+        try:
+            return await self._cluster.get(ROUTES, namespace, name)
+        except NotFound:
+            self._absent.put((namespace, name), "route", KEEP_PROBLEM_SECONDS)
+            return None
+
+    async def is_gone(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether there is no ModelDeployment of this UID (any more), which another operator may look after."""
+        key = (namespace, f"{name}/{uid}")
+        known = self._absent.get(key)
+        if known is None:
+            try:
+                found = await self._cluster.get(DEPLOYMENTS_OF_MODELS, namespace, name)
+            except NotFound:
+                known = "gone"
+            else:
+                known = "" if found["metadata"]["uid"] == uid else "gone"
+            self._absent.put(key, known, KEEP_PROBLEM_SECONDS)
+        return known == "gone"
 
     async def defaults(self, namespace: str) -> Defaults:
         """The operator's, with the store that the namespace's ConfigMap names instead."""
@@ -146,7 +178,7 @@ class Surroundings:
         try:
             manifest = await self._cluster.get(GATEWAYS, namespace, parent.name)
         except NotFound:
-            return GatewayState("", f"{where} does not exist: create it, or correct spec.serving.route.parentRefs")
+            return GatewayState("", f"{where} does not exist: create it, or correct {OWN_PARENTS}")
         except Invalid as error:
             return GatewayState("", f"{where} cannot be read: {error}")
         address, problem = observe.gateway(manifest, parent)

@@ -76,6 +76,39 @@ class ApplyRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class BorrowRule:
+    """Our claim on a rule of somebody else's HTTPRoute, and these weights (version, weight) and this mirror in it.
+
+    Desired state, as ApplyRoute. Without weights there is only the claim. Written by a JSON patch that tests what was read.
+    """
+
+    route: str
+    rule: str
+    weights: tuple[tuple[int, int], ...]
+    mirror: Mirror | None = None
+    stale: tuple[str, ...] = ()
+    """Claims on it of ModelDeployments that are gone: given back in the same write."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnRule:
+    """Give a rule back as it was found: our backends, mirror and claim go, what they took the place of comes back."""
+
+    route: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """The ModelDeployment stays, when it is deleted, until what it borrows is given back. Before anything is borrowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFinalizer:
+    """Nothing is borrowed any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyService:
     """The one Service of a ModelDeployment without a route, over the pods of all its versions. Desired state, as ApplyRoute."""
 
@@ -122,13 +155,17 @@ Action = (
     | ApplyServing
     | ApplyRoute
     | ApplyService
+    | BorrowRule
+    | ReturnRule
+    | AddFinalizer
+    | RemoveFinalizer
     | DeleteRoute
     | DeleteService
     | DeleteVersion
     | RemoveAnnotation
     | WriteVersionStatus
 )
-MOVES_REQUESTS = (ApplyRoute, ApplyService, ApplyServing)
+MOVES_REQUESTS = (ApplyRoute, ApplyService, ApplyServing, BorrowRule)
 """Writes that nothing else has to wait for, once the status is written."""
 
 
@@ -145,8 +182,8 @@ class Event:
 class Plan:
     """One pass decided: `before` is applied, then status is written (if changed), then `after`, then events.
 
-    Order matters for crashes: the e-state is in `status`, written before a change of weight, so ApplyRoute stands in `after`
-    (and ApplyServing, where numbers of pods are the weights);
+    Order matters for crashes: the e-state is in `status`, written before a change of weight, so ApplyRoute and BorrowRule
+    stand in `after` (and ApplyServing, where numbers of pods are the weights);
     a Job is recorded after it was created, so CreateJob stands in `before` (its fixed name makes a repeat harmless).
     """
 

@@ -47,6 +47,10 @@ class Meta:
     resource_version: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
+    deleted_at: datetime | None = None
+    """When it was asked to go."""
+    finalizer: bool = False
+    """It stays, when it is deleted, until a rule that it borrowed is given back."""
     declared: frozenset[str] = frozenset()
     """Keys of our annotations that stand in an applied manifest (kubectl apply, GitOps), not typed by a person."""
 
@@ -178,6 +182,31 @@ class RouteState:
 
 
 @dataclass(frozen=True, slots=True)
+class Borrowed:
+    """A rule of somebody else's HTTPRoute: the one that the spec names, or one that is held still."""
+
+    route: str
+    """Name of the HTTPRoute."""
+    rule: str
+    """Name of the rule."""
+    held: bool = False
+    """The route has our claim on it."""
+    state: RouteState | None = None
+    """Our backends in it; None: there is no such rule."""
+    address: str = ""
+    """URL that leads to /predict by it, as far as the rule tells."""
+    refused: tuple[str, str] | None = None
+    """(reason, message): why it is not borrowed, and what to do."""
+    stale: tuple[str, ...] = ()
+    """Names of ModelDeployments that are gone and left their claim on it."""
+
+    @property
+    def words(self) -> str:
+        """What it is called in messages."""
+        return f"rule {self.rule} of HTTPRoute {self.route}"
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorCounters:
     """Cumulative counters of the mirrored requests of one serving pod; the fields are those of PodCounters."""
 
@@ -264,6 +293,8 @@ class Observed:
     workloads: tuple[Workload, ...] = ()
     route: RouteState | None = None
     """Our HTTPRoute, also one that is left of a spec that had a route."""
+    borrowed: tuple[Borrowed, ...] = ()
+    """The rule that the spec names, if it names one, first; then others that are held still."""
     service: bool = False
     """The Service over the pods of all versions is there; the spec may have got a route since."""
     gateway_address: str = ""

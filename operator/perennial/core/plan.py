@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import candidate, clock, kstatus, ledger, lost, report, returns, runs, serving, triggers, wishes
+from perennial.core import borrowing, candidate, clock, kstatus, ledger, lost, report, returns, runs, serving, triggers, wishes
 from perennial.core.actions import MOVES_REQUESTS, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
@@ -21,7 +21,7 @@ from perennial.core.observed import Observed, ServingPod
 def plan(observed: Observed) -> Plan:
     """What to do now. Never raises on any observed state that the API server can hold."""
     if observed.meta.deleting:
-        return Plan(observed.status)
+        return borrowing.leave(observed)
     if observed.invalid and not observed.remembered:
         return _unreadable(Draft(observed))
     draft = Draft(_starting_nothing(observed) if observed.invalid else observed)
@@ -42,6 +42,7 @@ def plan(observed: Observed) -> Plan:
     serving.route(draft)
     serving.workloads(draft)
     serving.history(draft)
+    borrowing.finalizer(draft)
     report.conditions(draft)
     return _finish(draft)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import kstatus, providers, requests, returns, routers, shadow
+from perennial.core import borrowing, kstatus, providers, requests, returns, routers, shadow
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
@@ -25,6 +25,7 @@ def conditions(draft: Draft) -> None:
     _refused_writes(draft)
     _misspelled(draft)
     _accepted(draft)
+    borrowing.tell(draft)
     kstatus.find(draft)
     draft.set(
         conditions=with_findings(draft.status.conditions, draft.findings, draft.observed.meta.generation, draft.observed.now),
@@ -171,7 +172,9 @@ def _accepted(draft: Draft) -> None:
     applied, before anything is rolled out."""
     if draft.observed.invalid:
         return
-    if words := shadow.refused(draft.observed, draft.status.rollout):
+    if problem := borrowing.refused(draft.observed):
+        draft.find("Accepted", False, *problem)
+    elif words := shadow.refused(draft.observed, draft.status.rollout):
         draft.find("Accepted", False, shadow.REFUSED, words)
         draft.wake(CLASS_SECONDS)
     elif words := providers.unknown_sources(draft.observed):

@@ -1,4 +1,5 @@
-"""What gives requests to versions: an HTTPRoute of ours by weights, or, where no route is given, one Service by numbers of pods.
+"""What gives requests to versions: an HTTPRoute of ours or a rule of somebody else's by weights, or, where no route is given, one
+Service by numbers of pods.
 
 The rest of the core knows only these verbs: `live` (what is carried out now), `reconcile` (ask for what the status wants, and
 remove the other router's object once this one serves), `replicas`, and what follows for a rollout (`carried`, `guarantee_of`).
@@ -13,7 +14,7 @@ from typing import Literal
 
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.v1alpha1 import ModelDeploymentSpec, RouteWeight
-from perennial.core import replicas
+from perennial.core import borrowing, replicas
 from perennial.core.actions import ApplyRoute, ApplyService, DeleteRoute, DeleteService
 from perennial.core.arms import READY_SECONDS, ready_pods, workload_of
 from perennial.core.draft import Draft
@@ -27,6 +28,14 @@ def by_replicas(spec: ModelDeploymentSpec) -> bool:
     return spec.serving.route is None
 
 
+def carrier(observed: Observed) -> RouteState | None:
+    """What carries weights, our own HTTPRoute or the rule that is borrowed; None: it is not there (yet), or no route is given."""
+    if not borrowing.borrows(observed.spec):
+        return observed.route
+    rule = borrowing.wanted(observed)
+    return rule.state if rule is not None and rule.held else None
+
+
 def guarantee_of(spec: ModelDeploymentSpec) -> Literal["exact", "approximate"]:
     """What falseRollbackRate is worth: exact where each request is given to a version by itself.
 
@@ -38,7 +47,7 @@ def guarantee_of(spec: ModelDeploymentSpec) -> Literal["exact", "approximate"]:
 def live(observed: Observed) -> RouteState | None:
     """The shares that are carried out now, in whole per cent, by whichever router the spec has; None: it is not there yet."""
     if not by_replicas(observed.spec):
-        return observed.route
+        return carrier(observed)
     if not observed.service:
         return None
     shares = replicas.shares(replicas.ready(observed))
@@ -48,10 +57,18 @@ def live(observed: Observed) -> RouteState | None:
 def why_not_carried(observed: Observed) -> tuple[str, str] | None:
     """(reason, message) while no request can be answered by the router, whatever the pods are."""
     found = live(observed)
+    if problem := borrowing.refused(observed):
+        return problem
     if found is None:
-        by_pods = by_replicas(observed.spec)
-        return ("ServiceMissing", "the Service is being made") if by_pods else ("RouteNotAccepted", "the HTTPRoute is being made")
+        return _being_made(observed)
     return None if found.accepted or found.unseen else ("RouteNotAccepted", found.message)
+
+
+def _being_made(observed: Observed) -> tuple[str, str]:
+    if by_replicas(observed.spec):
+        return "ServiceMissing", "the Service is being made"
+    rule = borrowing.wanted(observed)
+    return "RouteNotAccepted", f"{rule.words} is being borrowed" if rule is not None else "the HTTPRoute is being made"
 
 
 def address(observed: Observed) -> str:
@@ -59,8 +76,10 @@ def address(observed: Observed) -> str:
     route = observed.spec.serving.route
     if route is None:
         return f"http://{observed.meta.name}.{observed.meta.namespace}.svc/predict"
+    if rule := borrowing.wanted(observed):
+        return rule.address
     host = route.hostnames[0] if route.hostnames else observed.gateway_address
-    return f"http://{host}{route.path.rstrip('/')}/predict" if host else ""
+    return f"http://{host}{(route.path or '').rstrip('/')}/predict" if host else ""
 
 
 def where(observed: Observed) -> str:
@@ -68,7 +87,9 @@ def where(observed: Observed) -> str:
     route = observed.spec.serving.route
     if route is None:
         return f"{address(observed)} in the cluster (no route is given)"
-    return address(observed) or f"{route.path.rstrip('/')}/predict at the Gateway"
+    if rule := borrowing.wanted(observed):
+        return rule.address or f"/predict of a pod for what {rule.words} matches"
+    return address(observed) or f"{(route.path or '').rstrip('/')}/predict at the Gateway"
 
 
 def mirror(observed: Observed, rollout: RolloutStatus) -> Mirror | None:
@@ -98,7 +119,7 @@ def carried(observed: Observed, rollout: RolloutStatus, weights: Mapping[int, in
     """Whether `weights` (by version) of both arms are carried out."""
     if by_replicas(observed.spec):
         return _carried_by_pods(observed, rollout)
-    route = observed.route
+    route = carrier(observed)
     mirrored = route is not None and route.mirror == mirror(observed, rollout)
     nonzero = {version: weight for version, weight in weights.items() if weight}
     if route is not None and route.accepted and mirrored and {v: w for v, w in route.weights if w} == nonzero:
@@ -150,18 +171,58 @@ def reconcile(draft: Draft) -> None:
     if by_replicas(draft.observed.spec):
         _reconcile_service(draft)
     else:
-        _reconcile_route(draft)
+        _reconcile_weights(draft)
 
 
-def _reconcile_route(draft: Draft) -> None:
+def prepare(draft: Draft) -> None:
+    """Before any version serves: a rule is claimed at once, so that a second claimant is told at once; others go back."""
+    borrowing.ask(draft, ())
+    borrowing.give_back_others(draft)
+
+
+def may_get_requests(observed: Observed, number: int) -> bool:
+    """Whether any router that is there may give a version requests or copies of them: by its weights or mirror, or, while nobody
+    knows which route the gateway has, by its place in it."""
+    for route in _there(observed):
+        mirrored = route.mirror is not None and route.mirror.version == number
+        if mirrored or number in {version for version, weight in route.weights if weight or not route.accepted}:
+            return True
+    return False
+
+
+def versions(observed: Observed) -> set[int]:
+    """Versions that any router names: they are not to go."""
+    found = {version for route in _there(observed) for version, _ in route.weights}
+    found |= {route.mirror.version for route in _there(observed) if route.mirror is not None}
+    live_now = live(observed)
+    return found | {version for version, _ in (live_now.weights if live_now else ())}
+
+
+def _there(observed: Observed) -> list[RouteState]:
+    """Every route that leads to us, also one that the spec has given up and that is not gone yet."""
+    routes = (observed.route, *(rule.state for rule in observed.borrowed if rule.held))
+    return [route for route in routes if route is not None]
+
+
+def _reconcile_weights(draft: Draft) -> None:
     if any(entry.achieved is not None for entry in draft.status.weights):
         draft.set(weights=[entry.model_copy(update={"achieved": None}) for entry in draft.status.weights])
     weights = tuple((entry.version, entry.weight) for entry in draft.status.weights)
-    under_way = draft.status.rollout
-    draft.after.append(ApplyRoute(weights, mirror(draft.observed, under_way) if under_way is not None else None))
-    route = draft.observed.route
-    if draft.observed.service and route is not None and route.accepted and route.weights == weights and _serves(draft):
+    under_way, observed = draft.status.rollout, draft.observed
+    mirrored = mirror(observed, under_way) if under_way is not None else None
+    borrows = borrowing.borrows(observed.spec)
+    if borrows:
+        borrowing.ask(draft, weights, mirrored)
+    else:
+        draft.after.append(ApplyRoute(weights, mirrored))
+    route = carrier(observed)
+    if route is None or not route.accepted or dict(route.weights) != dict(weights) or not _serves(draft):
+        return
+    if observed.service:
         draft.after.append(DeleteService())
+    if borrows and observed.route is not None:
+        draft.after.append(DeleteRoute())
+    borrowing.give_back_others(draft)
 
 
 def _reconcile_service(draft: Draft) -> None:
@@ -176,8 +237,10 @@ def _reconcile_service(draft: Draft) -> None:
     if weights[:MOST_WEIGHTS] != draft.status.weights:
         draft.set(weights=weights[:MOST_WEIGHTS])
     draft.after.append(ApplyService())
-    if draft.observed.route is not None and draft.observed.service and _serves(draft):
-        draft.after.append(DeleteRoute())
+    if draft.observed.service and _serves(draft):
+        if draft.observed.route is not None:
+            draft.after.append(DeleteRoute())
+        borrowing.give_back_others(draft)
 
 
 def _serves(draft: Draft) -> bool:

@@ -73,6 +73,7 @@ def route(draft: Draft) -> None:
     """
     status = draft.status
     if status.stable is None:
+        routers.prepare(draft)
         return
     now = {entry.version: entry.weight for entry in status.weights}
     wanted = _wanted_weights(draft, status.stable, now)
@@ -97,10 +98,7 @@ def history(draft: Draft) -> None:
     """Versions past `spec.history` go, but none that serves, is wanted, or still stands in the route."""
     status, spec = draft.status, draft.observed.spec
     wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
-    live = routers.live(draft.observed)
-    wanted |= {version for version, _ in (live.weights if live else ())}
-    if live and live.mirror:
-        wanted.add(live.mirror.version)
+    wanted |= routers.versions(draft.observed)
     if status.returning:
         wanted.add(status.returning.version)
     if status.rollout:
@@ -112,13 +110,9 @@ def history(draft: Draft) -> None:
 
 
 def _may_get_requests(draft: Draft, number: int) -> bool:
-    """By the wish, by the live route (a write of it may have been refused), or while no one knows which route the gateway has."""
-    route = draft.observed.route
-    if route is not None and route.mirror is not None and route.mirror.version == number:
-        return True
+    """By the wish, or by what is live: a write of it may have been refused."""
     wished = {entry.version for entry in draft.status.weights if entry.weight}
-    live = {version for version, weight in (route.weights if route else ()) if weight or not (route and route.accepted)}
-    return number in wished | live
+    return number in wished or routers.may_get_requests(draft.observed, number)
 
 
 def _replicas(draft: Draft, version: Version) -> int | None:

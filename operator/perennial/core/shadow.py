@@ -19,7 +19,7 @@ from perennial.core.inputs import since
 from perennial.core.measuring import evidence_of, tolerance_of
 from perennial.core.observed import Observed
 from perennial.core.rollout import Course
-from perennial.core.routers import mirror
+from perennial.core.routers import carrier, mirror
 
 UNMET = "in its shadow: no client met it"
 REFUSED = "MirrorNotSupported"
@@ -113,7 +113,7 @@ def _over(observed: Observed, current: RolloutStatus, why: str) -> Course:
 
 def _blocked(observed: Observed, current: RolloutStatus) -> Course | None:
     """No mirror where the Gateways have none, and none where the route was refused with it: that may cost live requests."""
-    route = observed.route
+    route = carrier(observed)
     definite = route is not None and not route.accepted and not route.unseen
     if current.mirror_refused and definite and route is not None and route.mirror is None:
         # without the mirror it is refused as well: that was not to blame

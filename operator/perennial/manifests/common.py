@@ -25,6 +25,9 @@ STEP_LABEL = f"{GROUP}/step"
 ROLE_LABEL = f"{GROUP}/role"
 METRIC_LABEL = f"{GROUP}/metric"
 RENDERED_ANNOTATION = f"{GROUP}/rendered"
+CLAIM_PREFIX = f"{GROUP}/claim."
+"""Of annotations on somebody else's HTTPRoute, one for each ModelDeployment that borrows rules of it, whose name follows."""
+FINALIZER = f"{GROUP}/borrowed-rule"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "perennial"}
 
 USER = 65532

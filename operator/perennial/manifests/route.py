@@ -20,10 +20,10 @@ KIND = "gateway.networking.k8s.io/v1"
 def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mirror: Mirror | None = None) -> Manifest:
     """The route with these weights (version, weight), and the version that requests are mirrored to."""
     spec: Manifest = {
-        "parentRefs": [parent.model_dump(by_alias=True, exclude_none=True) for parent in route.parent_refs],
+        "parentRefs": [parent.model_dump(by_alias=True, exclude_none=True) for parent in route.parent_refs or ()],
         "rules": [
             {
-                "matches": [{"path": {"type": "Exact", "value": predict_path(route.path)}}],
+                "matches": [{"path": {"type": "Exact", "value": predict_path(route.path or "")}}],
                 "filters": [
                     {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/predict"}}}
                 ],

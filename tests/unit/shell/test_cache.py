@@ -42,9 +42,9 @@ def test_an_older_event_never_overwrites_a_newer_state() -> None:
 
 def test_news_wakes_the_model_and_old_news_does_not() -> None:
     cache = Cache()
-    assert cache.put(job(2, at="2")) == KEY
-    assert cache.put(job(2, at="2")) is None
-    assert cache.put(job(1, at="1")) is None
+    assert cache.put(job(2, at="2")) == {KEY}
+    assert not cache.put(job(2, at="2"))
+    assert not cache.put(job(1, at="1"))
 
 
 def test_a_change_that_no_pass_reads_wakes_nobody_but_moves_the_version() -> None:
@@ -52,7 +52,7 @@ def test_a_change_that_no_pass_reads_wakes_nobody_but_moves_the_version() -> Non
     cache.put(job(2, at="2"))
     touched = job(3, at="2")
     touched["metadata"]["managedFields"] = [{"manager": "somebody"}]
-    assert cache.put(touched) is None
+    assert not cache.put(touched)
     found = cache.get(JOBS, "shop", "delays-v1-train-1")
     assert found is not None
     assert found["metadata"]["resourceVersion"] == "3"
@@ -61,8 +61,8 @@ def test_a_change_that_no_pass_reads_wakes_nobody_but_moves_the_version() -> Non
 def test_a_late_event_of_a_deleted_object_does_not_bring_it_back() -> None:
     cache = Cache()
     cache.put(job(2))
-    assert cache.remove(job(5), 5) == KEY
-    assert cache.put(job(4)) is None
+    assert cache.remove(job(5), 5) == {KEY}
+    assert not cache.put(job(4))
     assert state(cache) is None
 
 
@@ -70,8 +70,8 @@ def test_an_object_of_the_same_name_may_be_made_again() -> None:
     cache = Cache()
     cache.put(job(2))
     cache.remove(job(3), 3)
-    assert cache.put(job(9, uid="u2", again="yes")) == KEY
-    assert cache.remove(job(3), 3) is None
+    assert cache.put(job(9, uid="u2", again="yes")) == {KEY}
+    assert not cache.remove(job(3), 3)
     assert state(cache) == {"again": "yes"}
 
 
@@ -79,14 +79,14 @@ def test_an_object_whose_label_was_taken_away_and_given_back_is_seen_again() -> 
     cache = Cache()
     cache.put(job(2))
     cache.remove(job(3), 3)
-    assert cache.put(job(4, back="yes")) == KEY
+    assert cache.put(job(4, back="yes")) == {KEY}
 
 
 def test_what_we_deleted_ourselves_does_not_come_back_by_a_late_event() -> None:
     cache = Cache()
     cache.put(job(2))
     cache.remove(job(2))
-    assert cache.put(job(3)) is None
+    assert not cache.put(job(3))
 
 
 def test_a_list_takes_away_what_it_no_longer_has() -> None:
@@ -114,7 +114,7 @@ def test_objects_without_our_label_are_not_kept() -> None:
     cache = Cache()
     foreign = job(2)
     foreign["metadata"]["labels"] = {}
-    assert cache.put(foreign) is None
+    assert not cache.put(foreign)
     assert state(cache) is None
 
 
