@@ -58,6 +58,9 @@ class WorldCluster:
             for number, version in sorted(self.world.versions.items(), reverse=True)
         ]
 
+    def secret(self, name: str) -> dict[str, str]:
+        raise NoAnswer(f'secrets "{name}" is forbidden')
+
     def user(self) -> str:
         return self.person
 
