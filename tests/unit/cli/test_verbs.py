@@ -276,7 +276,7 @@ def test_verify_holds_over_store_and_cluster_and_finds_what_was_changed_in_eithe
     path.write_bytes(body[:place] + b"s" + body[place + 1 :])
     found = ask(world, "history", "delays", "--verify", is_down=True)
     assert found.exit_code == Exit.BROKEN
-    assert "0000000001.jsonl, line 3: entry 3 (stepBegun) was changed" in found.stderr
+    assert "0000000001.jsonl, line 2: entry 2 (stepBegun) was changed" in found.stderr
     assert ask(world, "history", "delays", "--all", is_down=True).exit_code == Exit.BROKEN
     path.write_bytes(b"".join(body.splitlines(keepends=True)[:-1]))
     found = ask(world, "history", "delays", "--verify", is_down=True)
