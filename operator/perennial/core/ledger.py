@@ -63,7 +63,7 @@ def _bounded(draft: Draft, whole: Ledger) -> Ledger:
     entries, stored = whole.entries, whole.stored.number if whole.stored else 0
     older = [one for one in entries[:-MOST_ENTRIES] if one.number > stored]
     newest = entries[-MOST_ENTRIES:]
-    room = MOST_BYTES - sum(len(line_of(one)) for one in older)
+    room = MOST_BYTES - sum(len(line_of(one).encode()) for one in older)
     if len(older) + len(newest) <= MOST_UNSTORED and room >= 0:
         return whole.model_copy(update={"entries": [*older, *newest]})
     dropped, older = older[:DROPPED_AT_ONCE], older[DROPPED_AT_ONCE:]
