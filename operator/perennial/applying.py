@@ -21,6 +21,7 @@ from perennial.core.actions import (
     ApplyServing,
     BorrowRule,
     CreateJob,
+    CreateLedgerJob,
     CreateMetricJob,
     CreateVersion,
     DeleteJob,
@@ -36,7 +37,7 @@ from perennial.core.observed import Meta, Observed, Version
 from perennial.lending import Lending
 from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION
-from perennial.manifests.jobs import job
+from perennial.manifests.jobs import job, ledger_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
@@ -69,7 +70,7 @@ class Applier:
         self._generations: dict[str, int] = {}
         """Of Deployments, by UID, as our last apply left them: another one means that somebody has changed the spec since."""
 
-    async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901 - one arm for each action
+    async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901, PLR0912 - one arm for each action
         """One action. Raises ClusterError."""
         meta = scene.observed.meta
         match action:
@@ -78,6 +79,8 @@ class Applier:
             case CreateJob() | CreateMetricJob():
                 version = scene.version(action.version)
                 return await self._create(job(meta.name, version, action), version.meta.uid)
+            case CreateLedgerJob():
+                return await self._create(ledger_job(meta, scene.observed.spec.training, action), meta.uid)
             case DeleteJob(name, uid):
                 return await self._delete(JOBS, meta.namespace, name, uid)
             case DeleteVersion(name, uid):

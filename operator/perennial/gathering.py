@@ -92,6 +92,7 @@ class Gatherer:
         owners = {version.meta.uid: version.number for version in versions}
         pods = list(self._cache.of(key, PODS))
         jobs = list(self._cache.of(key, JOBS))
+        warnings = await _unless(rolling_out, self._warnings(jobs, pods), {})
         serving = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(ROLE_LABEL) == "serve"]
         return Observed(
             now=self._clock.now(),
@@ -100,7 +101,8 @@ class Gatherer:
             status=status,
             defaults=await self._surroundings.defaults(namespace),
             versions=versions,
-            jobs=observe.jobs(jobs, pods, owners, await _unless(rolling_out, self._warnings(jobs, pods), {})),
+            jobs=observe.jobs(jobs, pods, owners, warnings),
+            ledger_jobs=observe.ledger_jobs(jobs, pods, meta.uid, warnings),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
             borrowed=await self._borrowed(key, meta, rule, lending, gateway),

@@ -17,6 +17,7 @@ from perennial.api.version import VersionState
 from perennial.core.actions import Plan, WriteVersionStatus
 from perennial.core.draft import FINAL
 from perennial.core.observed import Observed
+from perennial.core.storing import waiting
 
 Outcome = Literal["promoted", "rolled_back", "aborted", "superseded"]
 """How a rollout ended: its version serves (with a watch: after it); harm was found; a person ended it, or too little data did;
@@ -39,6 +40,7 @@ TROUBLES: Mapping[str, str] = {
     "RollbackBlocked": "True",
     "WritesRefused": "True",
     "RequestUnknown": "True",
+    "LedgerStored": "False",
 }
 """Conditions that ask for somebody's attention while they have this status."""
 _NOT_FIT = ("Failed", "Rejected", "RolledBack")
@@ -55,13 +57,16 @@ class Standing:
     """(condition, reason) of TROUBLES."""
     evidence: tuple[MetricEvidence, ...] = ()
     """Of the rollout under way, as its version's status has it: at most some ten seconds old."""
+    unstored: int = 0
+    """Entries of its ledger that are not in the store."""
 
 
 def standing(observed: Observed, plan: Plan) -> Standing:
     """How the ModelDeployment stands after this plan."""
     word = plan.status.summary.split(" ", maxsplit=1)[0] or "Pending"
     rollout = plan.status.rollout
-    return Standing(word, troubles(plan.status), _evidence(observed, plan, rollout) if rollout else ())
+    evidence = _evidence(observed, plan, rollout) if rollout else ()
+    return Standing(word, troubles(plan.status), evidence, len(waiting(plan.status.ledger)))
 
 
 def troubles(status: ModelDeploymentStatus) -> tuple[tuple[str, str], ...]:

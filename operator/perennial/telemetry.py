@@ -59,8 +59,15 @@ class Models(Collector):
         for key, one in self._standings.items():
             for condition, reason in one.troubles:
                 trouble.add_metric([*key, condition, reason], 1.0)
+        unstored = GaugeMetricFamily(
+            "perennial_ledger_unstored_entries", "Entries of the ledger that are not in the store", labels=_OF_MODEL
+        )
+        for key, one in self._standings.items():
+            if one.unstored:
+                unstored.add_metric(key, one.unstored)
         yield words
         yield trouble
+        yield unstored
         yield from self._of_rollouts()
 
     def _of_rollouts(self) -> Iterator[GaugeMetricFamily]:

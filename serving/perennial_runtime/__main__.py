@@ -29,6 +29,7 @@ COMMANDS: dict[Command, tuple[str, type[Any]]] = {
     Command.EVALUATE: ("evaluate", contract.EvaluateSpec),
     Command.FETCH_BENTO: ("fetch_bento", contract.ServeSpec),
     Command.SERVE: ("server", contract.ServeSpec),
+    Command.LEDGER: ("ledger", contract.LedgerSpec),
 }
 """Command -> module of this package, kind of its spec."""
 

@@ -109,6 +109,7 @@ class Container(StrEnum):
     EVALUATE = "evaluate"
     FETCH_BENTO = "fetch-bento"
     SERVER = "server"
+    LEDGER = "ledger"
 
 
 class Command(StrEnum):
@@ -121,6 +122,7 @@ class Command(StrEnum):
     EVALUATE = "evaluate"
     FETCH_BENTO = "fetch-bento"
     SERVE = "serve"
+    LEDGER = "ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +283,41 @@ class ServeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerEnd:
+    """Where a ledger ends in the store."""
+
+    number: int
+    """Of the newest entry there."""
+    digest: str
+    """Of that entry."""
+    first: int
+    """Number of the first entry of the object that holds it, by which that is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSpec:
+    """Input of ledger: entries to be stored, as `chain` writes them, in order."""
+
+    model: str
+    store: str
+    entries: tuple[str, ...]
+    begins: int = 1
+    """The entries before this one are lost: where nothing is stored yet, the first one given is this."""
+    after: LedgerEnd | None = None
+    """Where the ledger ended in the store when it was last heard of."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerResult:
+    """Where the ledger ends now: LedgerEnd's fields, and the store in which it lies."""
+
+    number: int
+    digest: str
+    first: int
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The input is wrong: a CamelCase reason and one message that names what was found and what to do."""
 
@@ -296,13 +333,14 @@ class Fault:
     message: str
 
 
-Result = PrepareResult | TrainResult | EvaluateResult
+Result = PrepareResult | TrainResult | EvaluateResult | LedgerResult
 Answer = Result | Refusal | Fault
 
 _ANSWERS: dict[str, type[Any]] = {
     "prepare": PrepareResult,
     "train": TrainResult,
     "evaluate": EvaluateResult,
+    "ledger": LedgerResult,
     "refused": Refusal,
     "fault": Fault,
 }

@@ -4,6 +4,7 @@
     <store>/results/<version uid>/<step>[-<key>].json  the termination message of a step that has ended
     <store>/checkpoints/<version uid>.json             which blobs are the trainer's last checkpoint
     <store>/logs/<version uid>/<step>-<attempt>-<container>.log   the redacted end of what it wrote, see `log_tail`
+    <store>/ledger/<number of its first entry>.jsonl   entries of the ledger, see `chain`; created, never written over
 
 Every step writes its outputs as blobs and then its result; a step that finds its result there answers with it again.
 Errors of the object store become `Refused` (a person must act: secret, bucket, permission) or `Unavailable` (try again).
@@ -242,11 +243,17 @@ class Store:
                     raise
                 return None
 
-    def _create(self, path: str, body: bytes) -> None:
+    def create_document(self, path: str, body: bytes) -> bool:
+        """Write a small object that is never written over; False: there is one already."""
+        with mapped(self._uri):
+            return self._create(path, body)
+
+    def _create(self, path: str, body: bytes) -> bool:
         try:
             obstore.put(self._bucket, path, body, mode="create", use_multipart=False)
         except (exceptions.AlreadyExistsError, FileExistsError):
-            return
+            return False
+        return True
 
     def _create_blob(self, digest: str, body: bytes) -> None:
         """Write a blob; one that is there but was altered is written over, so that training again repairs it."""

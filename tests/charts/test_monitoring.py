@@ -132,6 +132,7 @@ STORIES = (
     of_model("PerennialWishNotCarriedOut", "Pinned", 10),
     of_model("PerennialWishNotCarriedOut", "Quarantined", 10, "InputsQuarantined"),
     of_model("PerennialWishNotCarriedOut", "RequestUnknown", 10),
+    of_model("PerennialLedgerNotStored", "LedgerStored", 60, "StoreUnavailable"),
     replace(of_model("PerennialVersionNotFit", "UpToDate", 1, "Rejected"), labels={**MODEL, "reason": "Rejected"}),
 )
 
@@ -225,7 +226,7 @@ def test_promtool_finds_the_operators_series_named_by_the_conventions(promtool: 
     telemetry.request("get", 200)
     telemetry.passed("quiet")
     evidence = MetricEvidence(name="errors", e=1.0, threshold=200.0)
-    telemetry.model(("shop", "delays"), Standing("Canary", (("Measured", "PodsUnreachable"),), (evidence,)))
+    telemetry.model(("shop", "delays"), Standing("Canary", (("Measured", "PodsUnreachable"),), (evidence,), 3))
     run(promtool, "check", "metrics", given=generate_latest(telemetry.registry).decode())
 
 

@@ -200,7 +200,7 @@ class Lane:
         for version in start.versions:
             self._replace("mver", version["metadata"]["name"], "/status", version["status"])
         address = str(start.status["address"]).replace(start.namespace, self.place.namespace)
-        self._replace("mdep", NAME, "/status", {**start.status, "address": address})
+        self._replace("mdep", NAME, "/status", {**start.status, "address": address, "ledger": _begun_anew(start.status)})
         if start.serving == 1:
             kubectl.run("delete", "deployment,service", V2, "--ignore-not-found", "--cascade=foreground", timeout=90)
         self.operator.start()
@@ -326,6 +326,12 @@ class Lane:
             ended = False
             yield records
             ended = True
+
+
+def _begun_anew(status: Manifest) -> Manifest:
+    """The ledger goes on behind the start's, whose entries grow old meanwhile and would be stored amid a story."""
+    length = int((status.get("ledger") or {}).get("length", 0))
+    return {"length": length, "begins": length + 1}
 
 
 def _copy(version: Manifest, owner: Manifest) -> Manifest:

@@ -34,16 +34,24 @@ from perennial.ports import Manifest
 from perennial.reconciler import Decide, Reconciler, Wanted
 from perennial.telemetry import Telemetry
 from perennial.wakequeue import WakeQueue
+from perennial_runtime import ledger
+from perennial_runtime.answers import Refused
 from perennial_runtime.contract import (
+    EXIT_REFUSED,
+    EXIT_TRANSIENT,
     LATENCY_BOUNDS_MS,
     STEP_VARIABLE,
     EvaluateResult,
     EvaluateSpec,
+    Fault,
+    LedgerSpec,
     PrepareResult,
+    Refusal,
     TrainResult,
     decode,
     encode_answer,
 )
+from perennial_runtime.store import Store
 
 NAMESPACE = "shop"
 MODEL = "delays"
@@ -65,7 +73,7 @@ STORE = StoreSettings("s3://bucket/store", "perennial-store", "perennial-store-r
 DEFAULTS = Defaults("registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE, metric_sources=("shop",))
 ROUNDS = 4
 """Of the event loop: enough for a source that answers at once."""
-_SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate"}
+_SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate", "ledger": "ledger"}
 
 
 def model(**spec: Any) -> Manifest:
@@ -138,6 +146,8 @@ class World:
         self.decide, self.wanted = decide, wanted
         self.held: set[str] = set()
         """Steps whose Jobs do not end."""
+        self.store: Store | None = None
+        """Where the ledger is stored; None: the store does not answer."""
 
     async def start(self) -> None:
         """A new operator: nothing is known but what the cluster holds."""
@@ -216,6 +226,7 @@ class World:
     def _end_job(self, job: Manifest) -> None:
         meta = job["metadata"]
         step = meta["labels"]["perennial.dev/step"]
+        said, code = (answer(job), 0) if step != "ledger" else self._stored(job)
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -227,18 +238,27 @@ class World:
             },
             "spec": job["spec"]["template"]["spec"],
             "status": {
-                "phase": "Succeeded",
+                "phase": "Failed" if code else "Succeeded",
                 "containerStatuses": [
                     {
                         "name": _SPEAKER[step],
                         "restartCount": 0,
-                        "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": answer(job)}},
+                        "state": {"terminated": {"exitCode": code, "reason": "Completed", "message": said}},
                     }
                 ],
             },
         }
         self.cluster.add(pod)
-        self.cluster.set_status(job, {"conditions": [{"type": "Complete", "status": "True"}]})
+        self.cluster.set_status(job, {"conditions": [{"type": "Failed" if code else "Complete", "status": "True"}]})
+
+    def _stored(self, job: Manifest) -> tuple[str, int]:
+        """What the step of the runtime really answers, and its exit code."""
+        if self.store is None:
+            return encode_answer(Fault("StoreUnavailable", "the store did not answer")), EXIT_TRANSIENT
+        try:
+            return encode_answer(ledger.append(decode(LedgerSpec, _given(job)), self.store)), 0
+        except Refused as error:
+            return encode_answer(Refusal(error.reason, error.message)), EXIT_REFUSED
 
     def _deploy(self, deployment: Manifest) -> None:
         meta, replicas = deployment["metadata"], deployment["spec"]["replicas"]
@@ -294,7 +314,12 @@ def answer(job: Manifest) -> str:
         return encode_answer(PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, 0.5, "2026-01-01T00:00:00Z"))
     if step == "train":
         return encode_answer(TrainResult(model=f"model-{version}", parity="p", model_bytes=1))
-    variables = {e["name"]: e["value"] for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-    spec = decode(EvaluateSpec, variables[STEP_VARIABLE])
+    spec = decode(EvaluateSpec, _given(job))
     champion = spec.champion.identity if spec.champion else None
     return encode_answer(EvaluateResult(f"identity-{version}", f"bento-{version}", 1, 0.0, 20, 0, (), champion))
+
+
+def _given(job: Manifest) -> str:
+    """The input of a Job's container."""
+    variables = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    return str(variables[STEP_VARIABLE])

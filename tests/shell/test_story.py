@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from pathlib import Path
 
 from fakes.world import MODEL, SPEC, World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, JOBS, ROUTES, SERVICES, WORKLOADS
+from perennial.core import storing
 from perennial.core.observed import MetricProblem
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.ports import Invalid
+from perennial_runtime.store import Store
 
 RETRAIN = {"recipe": {}, "seed": 2}
 
@@ -115,8 +118,11 @@ async def test_a_candidate_that_answers_errors_is_taken_back() -> None:
     assert {name: weight for name, weight in weights(world).items() if weight} == {"delays-v1": 100}
 
 
-async def test_writes_nothing_when_converged() -> None:
+async def test_writes_nothing_when_converged(tmp_path: Path) -> None:
     world = await serving_world()
+    world.store = Store(f"file://{tmp_path}")
+    await world.run(storing.OLDEST_SECONDS + 60)
+    assert world.model()["status"]["ledger"]["stored"]["number"] == world.model()["status"]["ledger"]["length"]
     before = len(world.cluster.writes)
     await world.run(3600)
     assert len(world.cluster.writes) == before

@@ -95,6 +95,18 @@ def test_every_source_file_says_what_it_is_for() -> None:
     assert not silent
 
 
+def test_the_operator_s_image_has_what_it_imports_of_the_runtime() -> None:
+    copied = set(re.findall(r"serving/perennial_runtime/(\w+)\.py", (ROOT / "operator" / "Dockerfile").read_text()))
+    imported = set()
+    for path in (ROOT / "operator" / "perennial").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "perennial_runtime":
+                imported |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("perennial_runtime."):
+                imported.add((node.module or "").split(".")[1])
+    assert copied - {"__init__"} == imported
+
+
 def test_ci_runs_what_make_test_runs() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111

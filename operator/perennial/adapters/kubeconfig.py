@@ -6,6 +6,7 @@ Nothing of the operator: a few requests by the `kubernetes` package, with the pe
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -72,6 +73,7 @@ class KubeconfigCluster:
         self.namespace = namespace or str(current["context"].get("namespace") or "default")
         connection = client.ApiClient(settings)
         self._objects = client.CustomObjectsApi(connection)
+        self._core = client.CoreV1Api(connection)
         self._authentication = client.AuthenticationV1Api(connection)
         self._core = client.CoreV1Api(connection)
 
@@ -100,6 +102,14 @@ class KubeconfigCluster:
         own = [one for one in found["items"] if one["spec"]["modelDeployment"] == name]
         ordered = sorted(own, key=lambda one: int(one["spec"]["number"]), reverse=True)
         return [{**one, "apiVersion": API_VERSION, "kind": "ModelVersion"} for one in ordered]
+
+    def secret(self, name: str) -> dict[str, str]:
+        """A Secret of the namespace. Raises NoAnswer."""
+        read: Any = self._core.read_namespaced_secret
+        found = self._ask(
+            lambda: read(name, self.namespace, _request_timeout=SECONDS), f"there is no Secret {name!r} in {self.namespace}"
+        )
+        return {key: base64.b64decode(value).decode(errors="replace").strip() for key, value in (found.data or {}).items()}
 
     def user(self) -> str:
         """The person's name as the API server knows it; empty where it does not tell. Raises NoAnswer when nobody answers."""

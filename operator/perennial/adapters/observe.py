@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from perennial.adapters.declared import DECLARED
 from perennial.api.serving import ParentReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
+from perennial.core.jobs import LEDGER_STEP
 from perennial.core.observed import ContainerState, Job, JobPod, Meta, Mirror, RouteState, ServingPod, Version, Workload
 from perennial.manifests.common import FINALIZER, STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest
@@ -111,6 +112,19 @@ def jobs(
         if version is not None:
             found.append(_job(manifest, version, by_owner.get(uid, ()), warnings.get(uid, "")))
     return tuple(sorted(found, key=lambda job: (job.created_at, job.name)))
+
+
+def ledger_jobs(
+    manifests: Iterable[Manifest], pods: Iterable[Manifest], owner: str, warnings: Mapping[str, str]
+) -> tuple[Job, ...]:
+    """Jobs that store the ledger of the ModelDeployment with this UID, with their pods; `warnings` by UID of the Job."""
+    by_owner = _by_owner(pods)
+    found = [
+        _job(one, 0, by_owner.get(one["metadata"]["uid"], ()), warnings.get(one["metadata"]["uid"], ""))
+        for one in manifests
+        if is_owned(one, owner) and (one["metadata"].get("labels") or {}).get(STEP_LABEL) == LEDGER_STEP
+    ]
+    return tuple(sorted(found, key=lambda job: (job.created_at, job.attempt)))
 
 
 def workloads(manifests: Iterable[Manifest], pods: Iterable[Manifest], owners: Mapping[str, int]) -> tuple[Workload, ...]:

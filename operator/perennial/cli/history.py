@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,45 +10,65 @@ import click
 from perennial.cli import asking
 from perennial.cli.asking import Model, Version, Where, cluster_options, output_option
 from perennial.cli.exits import Exit
+from perennial_runtime.chain import Broken, Link, chained
 
 if TYPE_CHECKING:
+    from perennial.adapters.kubeconfig import KubeconfigCluster
     from perennial.api.ledger import LedgerEntry
 
 SHOWN = 12
-"""Newest decisions that are listed; all that the cluster keeps with -o wide."""
+"""Newest decisions that are listed; all that the cluster has with -o wide."""
 
 
 @click.command()
 @click.argument("name")
-@click.option("--verify", is_flag=True, help="Say whether the ledger holds, and nothing else; ends with 7 when it does not.")
+@click.option("--all", "everything", is_flag=True, help="List every decision: those that only the store has, too.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Say whether the ledger holds, in the store and in the cluster, and nothing else; ends with 7 when it does not.",
+)
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="With --verify: what was downloaded from the store, and nothing else; no cluster is asked.",
+)
 @cluster_options
 @output_option("wide", "json", "yaml")
-def history(name: str, verify: bool, where: Where, output: str) -> None:
+def history(name: str, *, everything: bool, verify: bool, folder: Path | None, where: Where, output: str) -> None:
     """List the versions that are kept, why each was made and how it ended, what people asked for, and the last decisions.
 
-    Decisions are read from the ledger, whose entries are bound to each other by digests.
+    Decisions are read from the ledger, whose entries are bound to each other by digests. The cluster has the newest of them; for
+    the others, the store is read with AWS_ACCESS_KEY_ID and the like, or with the Secret that serving pods have.
 
     \b
     Examples:
       kubectl perennial history delays
-      kubectl perennial history delays -o json
+      kubectl perennial history delays --all -o json
       kubectl perennial history delays --verify
+      kubectl perennial history delays --verify --from ./ledger
     """
+    if folder is not None:
+        if not verify:
+            raise click.UsageError("--from goes with --verify")
+        _verify_files(name, folder)
+        return
+    place = asking.cluster(where)
+    if verify:
+        _verify(place, name)
+        return
+    found = asking.model(place, name)
+    _show(found, _decisions(place, found, everything=everything), output, everything=everything)
+
+
+def _show(found: Model, decisions: list[LedgerEntry], output: str, *, everything: bool) -> None:
     from perennial.cli import screen  # noqa: PLC0415 - rich, and --help needs none
 
-    found = asking.model(asking.cluster(where), name)
-    if verify:
-        broken = _broken(found)
-        if broken:  # versions are read after their model, which may have gone on between the two
-            found = asking.model(asking.cluster(where), name)
-            broken = _broken(found)
-        if broken:
-            asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {broken}")
-        whole = found.status.ledger
-        click.echo(f"{name}: the ledger holds: {len(whole.entries)} of its {whole.length} entries are here")
-        return
     if output in ("json", "yaml"):
-        ledger = found.status.ledger.model_dump(mode="json", by_alias=True)
+        whole = found.status.ledger.model_dump(mode="json", by_alias=True)
+        ledger = {**whole, "entries": [one.model_dump(mode="json", by_alias=True) for one in decisions]}
         records = [one.model_dump(mode="json", by_alias=True) for one in found.status.requests]
         screen.document({"versions": [_told(one) for one in found.versions], "requests": records, "ledger": ledger}, output)
         return
@@ -61,14 +82,72 @@ def history(name: str, verify: bool, where: Where, output: str) -> None:
         screen.table(
             ["REQUEST", "WHEN", "BY", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))]
         )
-    decisions = found.status.ledger.entries[None if wide else -SHOWN :]
-    if decisions:
+    shown = decisions[None if wide or everything else -SHOWN :]
+    if shown:
         click.echo()
-        screen.table(["DECISION", "WHEN", "OF", "WHY"], [_decision(one, wide=wide) for one in decisions])
+        screen.table(["DECISION", "WHEN", "OF", "WHY"], [_decision(one, wide=wide) for one in shown])
 
 
-def _broken(model: Model) -> str:
-    """What is wrong with the ledger's chain, or with a version's copy of it; empty: nothing."""
+def _decisions(place: KubeconfigCluster, found: Model, *, everything: bool) -> list[LedgerEntry]:
+    """Those that the cluster has; before them those that only the store has, if everything is asked for."""
+    from perennial.api.ledger import LedgerEntry  # noqa: PLC0415
+
+    kept = found.status.ledger.entries
+    if not everything:
+        return kept
+    try:
+        links = _links(place, found)
+    except Broken as error:
+        asking.fail(Exit.BROKEN, f"{found.name}: the ledger does not hold: {error}")
+    first = kept[0].number if kept else found.status.ledger.length + 1
+    return [*(LedgerEntry.model_validate_json(one.line) for one in links if one.number < first), *kept]
+
+
+def _links(place: KubeconfigCluster, found: Model) -> list[Link]:
+    """The entries in the store. Raises Broken; ends the program when the store cannot be read."""
+    from perennial.cli import stored  # noqa: PLC0415
+    from perennial.core import ledger  # noqa: PLC0415 - with the operator's decisions, and --help needs none
+
+    try:
+        return chained(stored.objects(place, found), ledger.begins_of(found.status.ledger))
+    except stored.Unreadable as error:
+        asking.fail(Exit.NO_ANSWER, f"{found.name}: {error}")
+
+
+def _verify(place: KubeconfigCluster, name: str) -> None:
+    found = asking.model(place, name)
+    broken, links = _broken(place, found)
+    if broken:  # versions and store are read after their model, which may have gone on between the two
+        found = asking.model(place, name)
+        broken, links = _broken(place, found)
+    if broken:
+        asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {broken}")
+    whole = found.status.ledger
+    here = {entry.number for entry in whole.entries}
+    both = len(here | {one.number for one in links})
+    words = f"{both} of its {whole.length} entries are here" + (f", {len(links)} of them in the store" if links else "")
+    if both < whole.length:
+        words += f"; it begins with entry {whole.begins}, and what is missing before was lost before it was stored"
+    click.echo(f"{name}: the ledger holds: {words}")
+
+
+def _verify_files(name: str, folder: Path) -> None:
+    """What there is in a folder: from its first entry on without a gap."""
+    from perennial.cli import stored  # noqa: PLC0415
+
+    try:
+        links = chained(stored.downloaded(folder))
+    except stored.Unreadable as error:
+        asking.fail(Exit.NO_ANSWER, f"{name}: {error}")
+    except Broken as error:
+        asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {error}")
+    last = links[-1]
+    words = f"the files hold entries {links[0].number} to {last.number}; digest of the last one: {last.digest}"
+    click.echo(f"{name}: {words}, which status.ledger.stored.digest has to be")
+
+
+def _broken(place: KubeconfigCluster, model: Model) -> tuple[str, list[Link]]:
+    """(what is wrong with the chain, with a version's copy of it or with the store; empty: nothing, entries in the store)."""
     from perennial.core import ledger  # noqa: PLC0415 - with the operator's decisions, and --help needs none
 
     whole = model.status.ledger
@@ -76,7 +155,13 @@ def _broken(model: Model) -> str:
     for version in model.versions:
         said = ledger.copies_problem(whole, version.number, version.status.ledger)
         broken = broken or (said and f"v{version.number}: {said}")
-    return broken
+    if broken:
+        return broken, []
+    try:
+        links = _links(place, model)
+    except Broken as error:
+        return str(error), []
+    return ledger.stored_problem(whole, links), links
 
 
 def _row(version: Version, *, wide: bool) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Literal
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import Mirror
-from perennial_runtime.contract import EvaluateSpec, PrepareSpec, ServeSpec, TrainSpec
+from perennial_runtime.contract import EvaluateSpec, LedgerSpec, PrepareSpec, ServeSpec, TrainSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,17 @@ class CreateMetricJob:
     job: JobMetric
     environment: tuple[tuple[str, str], ...]
     """What it is told, as (variable, value)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLedgerJob:
+    """The Job <name>-ledger-<last>, owned by the ModelDeployment, that stores the ledger up to this entry. Exists: adopted."""
+
+    last: int
+    input: LedgerSpec
+    secret: str
+    """Name of the Secret with the store's keys."""
+    image: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,7 @@ Action = (
     CreateVersion
     | CreateJob
     | CreateMetricJob
+    | CreateLedgerJob
     | DeleteJob
     | ApplyServing
     | ApplyRoute

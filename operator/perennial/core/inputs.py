@@ -19,6 +19,16 @@ def job_name(model: str, number: int, step: str, attempt: int) -> str:
     return f"{model}-v{number}-{step}-{attempt}"
 
 
+def ledger_job_name(model: str, last: int) -> str:
+    """Name of the Job that stores the ledger up to this entry."""
+    return f"{model}-ledger-{last}"
+
+
+def store_uri(base: str, namespace: str, uid: str) -> str:
+    """Where what belongs to a ModelDeployment lies in a store."""
+    return f"{base.rstrip('/')}/{namespace}/{uid}"
+
+
 def inputs_digest(spec: ModelDeploymentSpec | ModelVersionSpec) -> str:
     """sha256 of what a training run depends on: data, training and evaluation, as the spec says them."""
     parts = {

@@ -2,7 +2,7 @@
 
 Judged by exit code *and* reason of our named containers, now and before (a deadline in back-off hides the real end there): an OOM
 kill of a child leaves exit code 0. `perennial.core.training` turns the reading into the version's records; `perennial.core.runs`
-reads a metric's Jobs by the same checks, its own in front.
+reads a metric's Jobs by the same checks, its own in front, and `perennial.core.storing` those of the ledger.
 """
 
 from __future__ import annotations
@@ -39,12 +39,20 @@ _CANNOT_START = {
     "CreateContainerError": "ContainerCannotBeCreated",
     "RunContainerError": "ContainerCannotBeCreated",
 }
-_SPEAKS = {"prepare": Container.PREPARE, "train": Container.REPORTER, "evaluate": Container.EVALUATE}
+_SPEAKS = {
+    "prepare": Container.PREPARE,
+    "train": Container.REPORTER,
+    "evaluate": Container.EVALUATE,
+    "ledger": Container.LEDGER,
+}
 """Whose termination message is the step's answer."""
 METRIC_STEP = "metric"
 """The step of a Job that measures for a metric (`perennial.core.runs`)."""
 METRIC_CONTAINER = "measure"
+LEDGER_STEP = "ledger"
+"""The step of a Job that stores entries of the ledger (`perennial.core.storing`)."""
 _ORDER = {
+    LEDGER_STEP: (Container.LEDGER,),
     METRIC_STEP: (METRIC_CONTAINER,),
     "prepare": (Container.PREPARE,),
     "train": (Container.FETCH, Container.TRAIN, Container.REPORTER),

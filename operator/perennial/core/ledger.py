@@ -8,19 +8,18 @@ among the entries that have no copy yet, for those are the ones whose write did 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from perennial.api.evidence import MetricEvidence
-from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
+from perennial.api.ledger import MOST_ENTRIES, MOST_UNSTORED, Ledger, LedgerEntry
 from perennial.api.version import StepRecord
 from perennial.core.analysis.evidence import short
 from perennial.core.draft import Decision, Draft
 from perennial.core.inputs import stamp
 from perennial.core.observed import Version
 from perennial.core.training import answer_of
+from perennial_runtime import chain
 from perennial_runtime.contract import EvaluateResult, PrepareResult, TrainResult
 
 OF_VERSIONS: Final = frozenset({"StepBegun", "StepEnded", "Gate", "Accepted", "Rejected", "Identical", "Failed", "Superseded"})
@@ -31,6 +30,10 @@ CAUSES: Final = frozenset({"VersionCreated", "Request", "SpecReverted"})
 """What stands before the rest of its pass."""
 WAITS: Final = frozenset({"Inconclusive", "Outage", "ObjectiveMissed", "Paused", "Quarantined", "WritesRefused"})
 """Conditions that say what is waited for; where an event tells the same, the event is the decision."""
+DROPPED_AT_ONCE: Final = 32
+"""Entries that go together, so that a store that stays away is not told of with each new one."""
+MOST_BYTES: Final = 384 * 1024
+"""Of entries that are kept beside the newest ones: an object of the API server may have some 1.5 MB."""
 WITH_EVIDENCE: Final = frozenset({"Promoted", "RolledBack", "Breached", "Watched", "WatchLeft", "ShadowOver", "Aborted"})
 
 
@@ -46,22 +49,48 @@ def write(draft: Draft) -> None:
         if not _is_known(decision, entries, copied.get(decision.version or 0, 0)):
             length += 1
             entries.append(_entry(draft, decision, length, entries[-1].digest if entries else _newest_digest(draft)))
-    if length != draft.status.ledger.length:
-        draft.set(ledger=Ledger(length=length, begins=before.begins, entries=entries[-MOST_ENTRIES:]))
+    whole = _bounded(draft, before.model_copy(update={"length": length, "entries": entries}))
+    if whole != draft.status.ledger:
+        draft.set(ledger=whole)
     for number, version in list(draft.versions.items()):
         new = [one for one in entries if one.version == number and one.number > copied.get(number, 0)]
         if new:
             draft.set_version(number, ledger=[*version.status.ledger, *new][-MOST_ENTRIES:])
 
 
+def _bounded(draft: Draft, whole: Ledger) -> Ledger:
+    """The newest entries, and before them those that are not stored: as many as there is room for."""
+    entries, stored = whole.entries, whole.stored.number if whole.stored else 0
+    older = [one for one in entries[:-MOST_ENTRIES] if one.number > stored]
+    newest = entries[-MOST_ENTRIES:]
+    room = MOST_BYTES - sum(len(line_of(one).encode()) for one in older)
+    if len(older) + len(newest) <= MOST_UNSTORED and room >= 0:
+        return whole.model_copy(update={"entries": [*older, *newest]})
+    dropped, older = older[:DROPPED_AT_ONCE], older[DROPPED_AT_ONCE:]
+    words = (
+        f"entries {dropped[0].number} to {dropped[-1].number} of the ledger were dropped: there are too many that are not stored"
+    )
+    draft.tell("Warning", "LedgerDropped", f"{words}; condition LedgerStored says why")
+    trouble = whole.unstored and whole.unstored.model_copy(update={"dropped": whole.unstored.dropped + len(dropped)})
+    begins = dropped[-1].number + 1
+    return whole.model_copy(update={"entries": [*older, *newest], "begins": begins, "unstored": trouble})
+
+
 def _begun(draft: Draft) -> Ledger:
     """The ledger as it is. One that was lost, by an operator that does not know it or with the status, goes on behind the newest
-    entry that a version has a copy of, and says where it begins."""
+    entry that a version has a copy of, and says where it begins; so does one of an operator that stored nothing."""
     kept = draft.status.ledger
     newest = max((_last(version.status.ledger) for version in draft.versions.values()), default=0)
-    if kept.length >= newest or kept.entries:
-        return kept
-    return Ledger(length=newest, begins=newest + 1)
+    if kept.length < newest and not kept.entries:
+        return Ledger(length=newest, begins=newest + 1)
+    return kept.model_copy(update={"begins": begins_of(kept)})
+
+
+def begins_of(ledger: Ledger) -> int:
+    """From which entry on a ledger is whole. An operator that stored none dropped what was older than the newest ones."""
+    numbers = [entry.number for entry in ledger.entries]
+    by_older = ledger.stored is None and ledger.unstored is None and ledger.begins == 1 and len(numbers) == MOST_ENTRIES
+    return numbers[0] if by_older and numbers[0] == ledger.length - MOST_ENTRIES + 1 else ledger.begins
 
 
 def _newest_digest(draft: Draft) -> str:
@@ -75,11 +104,18 @@ def _last(copies: Sequence[LedgerEntry]) -> int:
 
 
 def digest_of(entry: LedgerEntry) -> str:
-    """What `entry.digest` must be: sha256 (hex) of `previous`, a newline, and the entry as JSON in UTF-8 without `previous`,
-    `digest` and what is empty, its keys sorted, without blanks."""
-    told = entry.model_dump(mode="json", by_alias=True, exclude={"digest", "previous"}, exclude_defaults=True)
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(f"{entry.previous}\n{text}".encode()).hexdigest()
+    """What `entry.digest` must be: see `perennial_runtime.chain`, which knows it by its JSON."""
+    return chain.digest_of(_as_json(entry))
+
+
+def line_of(entry: LedgerEntry) -> str:
+    """As it is stored."""
+    return chain.line_of(_as_json(entry))
+
+
+def _as_json(entry: LedgerEntry) -> dict[str, Any]:
+    """Without what is empty: a field of a later release changes no digest."""
+    return entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def problem(entries: Sequence[LedgerEntry]) -> str:
@@ -102,12 +138,32 @@ def problem(entries: Sequence[LedgerEntry]) -> str:
 
 
 def gap(ledger: Ledger) -> str:
-    """What is missing of a ledger's newest entries, in words; empty when none is."""
+    """What is missing of a ledger's newest entries and of those that are not stored, in words; empty when nothing is."""
     length, numbers = ledger.length, {entry.number for entry in ledger.entries}
-    missing = [number for number in range(max(ledger.begins, length - MOST_ENTRIES + 1), length + 1) if number not in numbers]
+    kept = min(length - MOST_ENTRIES, ledger.stored.number if ledger.stored else 0)
+    missing = [number for number in range(max(begins_of(ledger), kept + 1), length + 1) if number not in numbers]
     if missing:
         return f"entry {missing[0]} is missing"
     return f"there are more entries than the {length} that were made" if max(numbers, default=0) > length else ""
+
+
+def stored_problem(ledger: Ledger, links: Sequence[chain.Link]) -> str:
+    """How the entries in the store, which are a chain, do not fit the status, in words; empty when they do."""
+    if ledger.stored is None:
+        return ""
+    if ledger.stored.number > ledger.length:
+        return f"entry {ledger.stored.number} is stored, and the ModelDeployment has only {ledger.length}"
+    lines = {one.number: one.line for one in links}
+    last = next((one for one in links if one.number == ledger.stored.number), None)
+    if last is None or last.digest != ledger.stored.digest:
+        return f"entry {ledger.stored.number} is not in the store, or is another there than when it was stored"
+    other = [one.number for one in ledger.entries if lines.get(one.number, line_of(one)) != line_of(one)]
+    if other:
+        return f"entry {other[0]} is another in the store than in the status"
+    after = next((one for one in ledger.entries if one.number == links[-1].number + 1), None)
+    if after is not None and after.previous != links[-1].digest:
+        return f"entry {after.number} in the status does not follow entry {links[-1].number} in the store"
+    return ""
 
 
 def copies_problem(ledger: Ledger, version: int, copies: Sequence[LedgerEntry]) -> str:

@@ -290,6 +290,9 @@ class Observed:
     versions: tuple[Version, ...] = ()
     """By number, ascending."""
     jobs: tuple[Job, ...] = ()
+    """Of its versions."""
+    ledger_jobs: tuple[Job, ...] = ()
+    """Its own, which store its ledger; `attempt` is the last entry."""
     workloads: tuple[Workload, ...] = ()
     route: RouteState | None = None
     """Our HTTPRoute, also one that is left of a spec that had a route."""

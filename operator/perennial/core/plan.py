@@ -9,7 +9,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import borrowing, candidate, clock, kstatus, ledger, lost, report, returns, runs, serving, triggers, wishes
+from perennial.core import (
+    borrowing,
+    candidate,
+    clock,
+    kstatus,
+    ledger,
+    lost,
+    report,
+    returns,
+    runs,
+    serving,
+    storing,
+    triggers,
+    wishes,
+)
 from perennial.core.actions import MOVES_REQUESTS, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
@@ -43,6 +57,7 @@ def plan(observed: Observed) -> Plan:
     serving.workloads(draft)
     serving.history(draft)
     borrowing.finalizer(draft)
+    storing.settle(draft)
     report.conditions(draft)
     return _finish(draft)
 

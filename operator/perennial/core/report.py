@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import borrowing, kstatus, providers, requests, returns, routers, shadow
+from perennial.core import borrowing, kstatus, providers, requests, returns, routers, shadow, storing
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
@@ -182,6 +182,6 @@ def _accepted(draft: Draft) -> None:
 
 
 def _refused_writes(draft: Draft) -> None:
-    for name, words in draft.observed.errors[:1]:
+    for name, words in [error for error in draft.observed.errors if error[0] != storing.ACTION][:1]:
         fix = f"{QUOTA_FIX}; " if "quota" in words else ""
         draft.find("WritesRefused", True, "RefusedByCluster", f"{name}: {words}; {fix}trying again")

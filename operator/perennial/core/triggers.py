@@ -7,6 +7,7 @@ from perennial.api.version import RuntimePin, StorePin, Trigger, VersionParent
 from perennial.core import window
 from perennial.core.actions import CreateVersion
 from perennial.core.draft import FINAL, Draft
+from perennial.core.inputs import store_uri
 from perennial.core.training import answer_of
 
 _WHY = {"Created": "the ModelDeployment is new", "SpecChanged": "the spec changed", "Requested": "a person asked for it"}
@@ -70,7 +71,7 @@ def create(draft: Draft, trigger: Trigger) -> None:
             manifest_revision=observed.defaults.manifest_revision,
         ),
         store=StorePin(
-            uri=f"{store.uri.rstrip('/')}/{observed.meta.namespace}/{observed.meta.uid}",
+            uri=store_uri(store.uri, observed.meta.namespace, observed.meta.uid),
             secret_name=store.secret_name,
             serving_secret_name=store.serving_secret_name,
         ),

@@ -140,8 +140,8 @@ def with_env(rendered: Manifest, values: Mapping[str, str]) -> Manifest:
 
 
 def with_step(rendered: Manifest, step: str) -> Manifest:
-    """The container with its input, JSON of the contract."""
-    return with_env(rendered, {STEP_VARIABLE: step})
+    """The container with its input, JSON of the contract. The kubelet would put a variable in the place of a $(NAME)."""
+    return with_env(rendered, {STEP_VARIABLE: step.replace("$", "\\u0024")})
 
 
 def resources(cpu: str, memory: str, cpu_limit: str, memory_limit: str) -> Manifest:

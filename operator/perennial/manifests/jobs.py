@@ -1,4 +1,4 @@
-"""A version's Jobs: prepare, train and evaluate, and those that measure it for a metric.
+"""A version's Jobs: prepare, train and evaluate, and those that measure it for a metric; and a model's, which stores its ledger.
 
 Every attempt is a Job of its own (backoffLimit 0, the operator counts); evictions cost no attempt (Ignore comes first). The
 deadline is the pod's, not the Job's: the Job's would delete the pod and the evidence. Read back by `perennial.adapters.observe`.
@@ -11,18 +11,20 @@ from dataclasses import dataclass
 
 from perennial.api.base import seconds
 from perennial.api.training import Training
-from perennial.core.actions import CreateJob, CreateMetricJob
-from perennial.core.inputs import job_name
-from perennial.core.jobs import METRIC_CONTAINER, METRIC_STEP
-from perennial.core.observed import Version
+from perennial.core.actions import CreateJob, CreateLedgerJob, CreateMetricJob
+from perennial.core.inputs import job_name, ledger_job_name
+from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP
+from perennial.core.observed import Meta, Version
 from perennial.manifests.common import (
     MANAGED_BY,
     METRIC_LABEL,
+    MODEL_LABEL,
     ROLE_LABEL,
     STEP_LABEL,
     VERSION_LABEL,
     Manifest,
     container,
+    deployment_owner,
     empty_dir,
     metadata,
     mount,
@@ -63,6 +65,9 @@ _TRAIN_RESOURCES = resources("500m", "512Mi", "2", "4Gi")
 _METRIC_RESOURCES = resources("50m", "64Mi", "1", "512Mi")
 METRIC_SECRET_PATH = "/perennial/secret"
 METRIC_GRACE_SECONDS = 10
+LEDGER_SECONDS = 600
+"""Deadline of the Job that stores a ledger: it writes one small object."""
+LEDGER_GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,26 @@ def _metric_job(model: str, version: Version, action: CreateMetricJob) -> Manife
     return _job(
         metadata(name, version.meta.namespace, version_owner(version), labels),
         {"metadata": {"labels": {**wish.pod_labels, **_without_version(labels)}}, "spec": template},
+    )
+
+
+def ledger_job(meta: Meta, training: Training, action: CreateLedgerJob) -> Manifest:
+    """One container of ours with the store's credentials, in the account and with the pull Secrets of the other steps."""
+    labels = {MODEL_LABEL: meta.name, STEP_LABEL: LEDGER_STEP, ROLE_LABEL: "train", **MANAGED_BY}
+    mounts = [mount("store", STORE_SECRET_PATH, read_only=True)]
+    store = container(Container.LEDGER, action.image, mounts, _FETCH_RESOURCES, Command.LEDGER)
+    template: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": LEDGER_GRACE_SECONDS,
+        "activeDeadlineSeconds": LEDGER_SECONDS,
+        **pod_spec(training),
+        "containers": [with_step(store, encode(action.input))],
+        "volumes": [secret_volume("store", action.secret), empty_dir("tmp")],
+    }
+    return _job(
+        metadata(ledger_job_name(meta.name, action.last), meta.namespace, deployment_owner(meta), labels),
+        {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
+        (Container.LEDGER,),
     )
 
 

@@ -14,10 +14,13 @@ from click.testing import CliRunner, Result
 
 from perennial.adapters import kubeconfig
 from perennial.adapters.kubeconfig import Forbidden, NoAnswer
+from perennial.api.ledger import MOST_ENTRIES
 from perennial.cli import asking
 from perennial.cli.__main__ import VERBS, main
 from perennial.cli.diff import differences
 from perennial.cli.exits import Exit
+from perennial.core import ledger
+from perennial_runtime import chain
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
@@ -288,6 +291,112 @@ def test_history_tells_decisions_and_whether_the_ledger_holds(ask: Ask) -> None:
     found = ask(world, "history", "delays", "--verify", is_down=True)
     assert found.exit_code == Exit.BROKEN
     assert "the ledger does not hold: entry 4 (StepBegun) was changed" in found.stderr
+
+
+# ---- the ledger in the store ----
+
+
+def rolled_out(folder: Path) -> World:
+    """A world whose ledger is in a store that is a folder."""
+    world = broken()
+    while world.status.ledger.stored is None:
+        world.annotations["perennial.dev/resume" if world.status.paused else "perennial.dev/pause"] = ""
+        world.live(2)
+    stored = world.status.ledger.stored
+    path = folder / chain.object_name(stored.first)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(chain.body_of([chain.link(line) for line in world.stored]))
+    kept = world.status.ledger.model_copy(update={"stored": stored.model_copy(update={"uri": f"file://{folder}"})})
+    world.status = world.status.model_copy(update={"ledger": kept.model_copy(update={"entries": kept.entries[-MOST_ENTRIES:]})})
+    return world
+
+
+def dropped(world: World, number: int) -> World:
+    """Entries up to this one are only in the store, as after many more of them."""
+    kept = world.status.ledger
+    entries = [one for one in kept.entries if one.number > number]
+    world.status = world.status.model_copy(update={"ledger": kept.model_copy(update={"entries": entries})})
+    return world
+
+
+def test_history_reads_the_store_when_everything_is_asked_for(ask: Ask, tmp_path: Path) -> None:
+    world = rolled_out(tmp_path)
+    dropped(world, 20)
+    here = json.loads(ask(world, "history", "delays", "-o", "json", is_down=True).stdout)["ledger"]["entries"]
+    assert here[0]["number"] == 21
+    told = json.loads(ask(world, "history", "delays", "--all", "-o", "json", is_down=True).stdout)["ledger"]["entries"]
+    assert [one["number"] for one in told] == list(range(1, world.status.ledger.length + 1))
+    assert "VersionCreated" in ask(world, "history", "delays", "--all", is_down=True).stdout
+
+
+def test_verify_holds_over_store_and_cluster_and_finds_what_was_changed_in_either(ask: Ask, tmp_path: Path) -> None:
+    world = rolled_out(tmp_path)
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert re.search(r"the ledger holds: (\d+) of its \1 entries are here, \d+ of them in the store", found.stdout), found.output
+    path = tmp_path / chain.object_name(1)
+    body = path.read_bytes()
+    place = body.index(b"StepBegun")
+    path.write_bytes(body[:place] + b"s" + body[place + 1 :])
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert found.exit_code == Exit.BROKEN
+    assert "0000000001.jsonl, line 2: entry 2 (stepBegun) was changed" in found.stderr
+    assert ask(world, "history", "delays", "--all", is_down=True).exit_code == Exit.BROKEN
+    path.write_bytes(b"".join(body.splitlines(keepends=True)[:-1]))
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, "is not in the store" in found.stderr) == (Exit.BROKEN, True)
+    path.unlink()
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, "is not in the store" in found.stderr) == (Exit.BROKEN, True)
+
+
+def test_verify_finds_a_status_that_was_written_anew_behind_the_store(ask: Ask, tmp_path: Path) -> None:
+    world = rolled_out(tmp_path)
+    kept, forged = world.status.ledger, []
+    for entry in kept.entries:
+        previous = forged[-1].digest if forged else entry.previous
+        made = entry.model_copy(update={"message": "it was good", "previous": previous})
+        forged.append(made.model_copy(update={"digest": ledger.digest_of(made)}))
+    world.status = world.status.model_copy(update={"ledger": kept.model_copy(update={"entries": forged})})
+    world.versions.clear()
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, "is another in the store than in the status" in found.stderr) == (Exit.BROKEN, True)
+
+
+def test_downloaded_files_are_verified_without_a_cluster(ask: Ask, tmp_path: Path) -> None:
+    world = rolled_out(tmp_path)
+    folder = tmp_path / "ledger"
+    found = CliRunner().invoke(main, ["history", "delays", "--verify", "--from", str(folder)])
+    assert found.exit_code == Exit.DONE
+    assert world.status.ledger.stored is not None
+    assert (
+        f"entries 1 to {world.status.ledger.stored.number}; digest of the last one: {world.status.ledger.stored.digest}"
+        in found.stdout
+    )
+    (folder / "0000000001.jsonl").write_bytes((folder / "0000000001.jsonl").read_bytes().replace(b"2026", b"2027", 1))
+    found = CliRunner().invoke(main, ["history", "delays", "--verify", "--from", str(folder)])
+    assert (found.exit_code, "line 1: entry 1 (VersionCreated) was changed" in found.stderr) == (Exit.BROKEN, True)
+    found = CliRunner().invoke(main, ["history", "delays", "--verify", "--from", str(tmp_path)])
+    assert (found.exit_code, "has no file named *.jsonl" in found.stderr) == (Exit.NO_ANSWER, True)
+    found = CliRunner().invoke(main, ["history", "delays", "--from", str(folder)])
+    assert (found.exit_code, "--from goes with --verify" in found.stderr) == (Exit.USAGE, True)
+
+
+def test_a_store_that_a_person_may_not_read_says_what_to_do(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    world = rolled_out(tmp_path)
+    kept = world.status.ledger
+    assert kept.stored is not None
+    elsewhere = kept.model_copy(update={"stored": kept.stored.model_copy(update={"uri": "s3://bucket/shop/uid"})})
+    world.status = world.status.model_copy(update={"ledger": elsewhere})
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert found.exit_code == Exit.NO_ANSWER
+    assert 'secrets "perennial-store-read" is forbidden: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY' in found.stderr
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nowhere")
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, "AWS_ENDPOINT_URL is no URL" in found.stderr) == (Exit.NO_ANSWER, True)
 
 
 def test_diff_shows_inputs_and_results_that_differ(ask: Ask) -> None:

@@ -76,6 +76,9 @@ class WorldCluster:
             raise NotStarted(f'container "{container}" in pod "{pod}" is waiting to start: PodInitializing')
         yield from written if lines is None else written[len(written) - lines :]
 
+    def secret(self, name: str) -> dict[str, str]:
+        raise NoAnswer(f'secrets "{name}" is forbidden')
+
     def user(self) -> str:
         return self.person
 

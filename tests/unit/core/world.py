@@ -9,8 +9,8 @@ from typing import Any
 
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
 from perennial.core import actions
-from perennial.core.inputs import job_name, version_name
-from perennial.core.jobs import METRIC_CONTAINER, METRIC_STEP
+from perennial.core.inputs import job_name, ledger_job_name, version_name
+from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP
 from perennial.core.observed import (
     ContainerState,
     Defaults,
@@ -30,13 +30,19 @@ from perennial.core.observed import (
     Workload,
 )
 from perennial.core.plan import plan, wanted_counters
+from perennial_runtime import chain
 from perennial_runtime.contract import (
+    EXIT_REFUSED,
+    EXIT_TRANSIENT,
     LATENCY_BOUNDS_MS,
     Answer,
+    Container,
     EvaluateResult,
     EvaluateSpec,
     GateMeasurement,
+    LedgerResult,
     PrepareResult,
+    Refusal,
     TrainResult,
     encode_answer,
 )
@@ -87,6 +93,13 @@ class World:
     now: datetime = START
     versions: dict[int, Version] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
+    ledger_jobs: dict[str, Job] = field(default_factory=dict)
+    stored: list[str] = field(default_factory=list)
+    """Lines of the ledger that Jobs stored."""
+    store_says: Answer | None = None
+    """What a Job that stores the ledger answers instead."""
+    errors: tuple[tuple[str, str], ...] = ()
+    """Writes that were refused in the last pass."""
     workloads: dict[int, Workload] = field(default_factory=dict)
     route: RouteState | None = None
     totals: dict[str, PodCounters] = field(default_factory=dict)
@@ -147,6 +160,8 @@ class World:
             ),
             versions=tuple(self.versions[number] for number in sorted(self.versions)),
             jobs=tuple(self.jobs.values()),
+            ledger_jobs=tuple(self.ledger_jobs.values()),
+            errors=self.errors,
             workloads=tuple(self._aged(w) for w in self.workloads.values()),
             route=self.route,
             gateway_address="198.18.0.9",
@@ -245,7 +260,7 @@ class World:
             seen = MirrorCounters(before.total + count, before.bad + wrong, before.timed + count, buckets)
             self.totals[pod.uid] = replace(old, mirror=seen)
 
-    def apply(self, action: actions.Action) -> None:  # noqa: C901 - one case for each action
+    def apply(self, action: actions.Action) -> None:  # noqa: C901, PLR0912 - one case for each action
         """One write, idempotent as the real ones are."""
         match action:
             case actions.CreateVersion() if self.no_versions:
@@ -258,8 +273,11 @@ class World:
                 self._create_job(action)
             case actions.CreateMetricJob():
                 self._create_metric_job(action)
+            case actions.CreateLedgerJob():
+                self._create_ledger_job(action)
             case actions.DeleteJob(name=name):
                 self.jobs.pop(name, None)
+                self.ledger_jobs.pop(name, None)
                 self.deleted.append(name)
             case actions.ApplyServing(version=version, replicas=replicas):
                 self._scale(version, replicas)
@@ -307,6 +325,25 @@ class World:
             job = self.measure(action, self.now) if self.measure else Job("", "", 0, "", 0, self.now)
             named = {"name": name, "uid": f"uid-{name}", "version": action.version, "step": METRIC_STEP, "attempt": action.run}
             self.jobs[name] = replace(job, **named)  # type: ignore[arg-type]
+
+    def _create_ledger_job(self, action: actions.CreateLedgerJob) -> None:
+        """It ends at once. `perennial_runtime.ledger` is what really stores; tests/shell runs that."""
+        name = ledger_job_name("delays", action.last)
+        if name in self.ledger_jobs:
+            return
+        self.created.append(name)
+        links = [chain.link(line) for line in action.input.entries]
+        last = links[-1]
+        answer = self.store_says or LedgerResult(last.number, last.digest, links[0].number, action.input.store)
+        if isinstance(answer, LedgerResult):
+            self.stored += [one.line for one in links]
+        code = {LedgerResult: 0, Refusal: EXIT_REFUSED}.get(type(answer), EXIT_TRANSIENT)
+        container = ContainerState(Container.LEDGER, "terminated", "Completed", encode_answer(answer), code)
+        pod = JobPod("p", "u", "Failed" if code else "Succeeded", self.now, containers=(container,))
+        uid = f"uid-{name}-{self.created.count(name)}"
+        self.ledger_jobs[name] = Job(
+            name, uid, 0, LEDGER_STEP, action.last, self.now, complete=not code, failed=bool(code), pods=(pod,)
+        )
 
     def _scale(self, version: int, replicas: int) -> None:
         old = self.workloads.get(version)

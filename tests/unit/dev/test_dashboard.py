@@ -45,7 +45,7 @@ def families() -> list[Metric]:
     telemetry.request("get", 200)
     telemetry.passed("quiet")
     evidence = MetricEvidence(name="errors", e=1.0, threshold=200.0)
-    telemetry.model(("shop", "delays"), Standing("Canary", (("Measured", "PodsUnreachable"),), (evidence,)))
+    telemetry.model(("shop", "delays"), Standing("Canary", (("Measured", "PodsUnreachable"),), (evidence,), 3))
     found = list(telemetry.registry.collect())
     assert all(family.samples for family in found)
     return found

@@ -14,17 +14,27 @@ import yaml
 
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
-from perennial.core.actions import ApplyServing, CreateJob, CreateMetricJob, Event
+from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, Event
 from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.common import VERSION_LABEL
 from perennial.manifests.event import event
-from perennial.manifests.jobs import job
+from perennial.manifests.jobs import job, ledger_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
 from perennial.ports import Manifest
-from perennial_runtime.contract import Column, EvaluateSpec, GateSpec, PrepareSpec, ServeSpec, TrainSpec
+from perennial_runtime.contract import (
+    STEP_VARIABLE,
+    Column,
+    EvaluateSpec,
+    GateSpec,
+    LedgerSpec,
+    PrepareSpec,
+    ServeSpec,
+    TrainSpec,
+    decode,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 META = Meta(namespace="flights", name="delays", uid="d1", generation=1, resource_version="7")
@@ -100,6 +110,12 @@ MEASURE = JobMetric.model_validate(
         "podLabels": {"team": "risk", "perennial.dev/metric": "not-this"},
     }
 )
+LEDGER = CreateLedgerJob(
+    48,
+    LedgerSpec("delays", "s3://store/flights/d1", ('{"number":1,"message":"$(HOME) é"}',)),
+    "perennial-store",
+    "r/runtime@sha256:1",
+)
 SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
 
 
@@ -114,6 +130,7 @@ def render() -> dict[str, Manifest]:
         "job-metric": job(
             "delays", version(), CreateMetricJob(2, "acceptance", 3, MEASURE, (("PERENNIAL_CANDIDATE", "delays-v2"),))
         ),
+        "job-ledger": ledger_job(META, wish(THEIRS).training, LEDGER),
         "deployment": deployment,
         "service": service,
         "service-of-the-model": model_service(META),
@@ -133,6 +150,18 @@ def test_no_service_sends_requests_to_the_pod_of_a_metric() -> None:
         selector = RENDERED[name]["spec"]["selector"]
         assert not selector.items() <= labels.items(), name
     assert RENDERED["job-metric"]["metadata"]["labels"][VERSION_LABEL] == "2", "which says whose Job it is"
+
+
+def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger() -> None:
+    labels = RENDERED["job-ledger"]["spec"]["template"]["metadata"]["labels"]
+    for name in ("service", "service-of-the-model"):
+        assert not RENDERED[name]["spec"]["selector"].items() <= labels.items(), name
+
+
+def test_the_kubelet_puts_no_variable_into_what_a_step_is_given() -> None:
+    variables = {one["name"]: one["value"] for one in RENDERED["job-ledger"]["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert "$" not in variables[STEP_VARIABLE]
+    assert decode(LedgerSpec, variables[STEP_VARIABLE]) == LEDGER.input
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))

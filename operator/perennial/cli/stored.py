@@ -1,0 +1,117 @@
+"""The ledger as it lies in the store, read as a person may read it; and as it lies in a folder, for one who has downloaded it.
+
+The keys are the person's own (AWS_* in the environment), or those of the Secret that serving pods read the store with, where the
+person may read that. `history` asks; `perennial_runtime.chain` verifies.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+from perennial.cli.asking import Model
+from perennial_runtime.chain import FOLDER, SUFFIX
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, LocalStore, RetryConfig, S3Config, S3Store
+
+    from perennial.adapters.kubeconfig import KubeconfigCluster
+
+MOST_BYTES = 1024 * 1024
+"""Of an object: entries of one Job, which has room for a tenth of it."""
+REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
+_SETTINGS = {
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+    "endpoint": "AWS_ENDPOINT_URL",
+    "region": "AWS_REGION",
+}
+
+
+class Unreadable(Exception):
+    """The store, or the folder, cannot be read; the message says what to do."""
+
+
+def objects(place: KubeconfigCluster, model: Model) -> dict[str, bytes]:
+    """Every object of a model's ledger in the store, by its path there. Raises Unreadable."""
+    stored = model.status.ledger.stored
+    if stored is None:
+        return {}
+    try:
+        import obstore  # noqa: PLC0415 - of the extra `store`, which most people need not have
+    except ImportError:
+        raise Unreadable("the package obstore is missing: pip install 'perennial[store]'") from None
+    try:
+        store = _opened(place, model, stored.uri)
+        names = [str(item["path"]) for page in obstore.list(store, FOLDER.rstrip("/")) for item in page]
+        return {name: bytes(obstore.get(store, name).bytes()) for name in names if name.endswith(SUFFIX)}
+    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise Unreadable(f"the store {stored.uri} cannot be read: {first}; it takes the right to list and get there") from None
+
+
+def downloaded(folder: Path) -> dict[str, bytes]:
+    """The objects in a folder, as `aws s3 cp --recursive` brings them. Raises Unreadable."""
+    found = {}
+    try:
+        for path in folder.iterdir():
+            if path.name.endswith(SUFFIX):
+                with path.open("rb") as file:
+                    found[path.name] = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise Unreadable(f"{folder} cannot be read: {error.strerror}") from None
+    if not found:
+        raise Unreadable(f"{folder} has no file named *{SUFFIX}: download what is under {FOLDER} in the store into it")
+    return found
+
+
+def _keys(place: KubeconfigCluster, model: Model) -> Mapping[str, str]:
+    """The person's own, or those of the Secret with which serving pods read."""
+    if all(os.environ.get(name) for name in REQUIRED_KEYS):
+        return dict(os.environ)
+    from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415 - kubernetes
+
+    own = f"set {' and '.join(REQUIRED_KEYS)} (and AWS_ENDPOINT_URL, AWS_REGION) to keys of your own that may read it"
+    newest = next(iter(model.versions), None)
+    if newest is None:
+        raise Unreadable(f"no version is left that names a Secret of the store: {own}")
+    name = newest.spec.store.serving_secret_name
+    try:
+        keys = place.secret(name)
+    except NoAnswer as error:
+        raise Unreadable(f"{error}: {own}") from None
+    if missing := [key for key in REQUIRED_KEYS if not keys.get(key)]:
+        raise Unreadable(f"Secret {name} has no key {missing[0]}: {own}")
+    return keys
+
+
+def _opened(place: KubeconfigCluster, model: Model, uri: str) -> S3Store | LocalStore:
+    from obstore.store import LocalStore, S3Store  # noqa: PLC0415
+
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return LocalStore(parts.path)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise Unreadable(f"status.ledger.stored.uri is {uri!r}, and no s3://<bucket>/<prefix>")
+    keys = _keys(place, model)
+    endpoint = keys.get("AWS_ENDPOINT_URL", "")
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):  # obstore would panic, which is no Exception
+        raise Unreadable("AWS_ENDPOINT_URL is no URL: write it like https://s3.example.com:9000")
+    config = {name: keys[key] for name, key in _SETTINGS.items() if keys.get(key)}
+    plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    client: ClientConfig = {"connect_timeout": "5s", "timeout": "30s", "allow_http": plain}
+    retry: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
+    return S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        client_options=client,
+        retry_config=retry,
+        config=cast("S3Config", {"region": "us-east-1", **config}),
+    )
