@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perennial.api.v1alpha1 import ModelDeploymentStatus
-from perennial.core import candidate, clock, kstatus, ledger, lost, report, returns, runs, serving, triggers, wishes
+from perennial.core import candidate, clock, kstatus, ledger, lost, recording, report, returns, runs, serving, triggers, wishes
 from perennial.core.actions import MOVES_REQUESTS, Plan, WriteVersionStatus
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.conditions import with_findings
@@ -66,6 +66,7 @@ def _finish(draft: Draft) -> Plan:
     if persist:
         ledger.write(draft)
         _write_versions(draft)
+    recording.settle(draft)
     return draft.plan(persist)
 
 
