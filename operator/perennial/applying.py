@@ -65,7 +65,7 @@ class Applier:
         self._generations: dict[str, int] = {}
         """Of Deployments, by UID, as our last apply left them: another one means that somebody has changed the spec since."""
 
-    async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901 - one arm for each action
+    async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901, PLR0912 - one arm for each action
         """One action. Raises ClusterError."""
         meta = scene.observed.meta
         match action:
@@ -149,8 +149,8 @@ class Applier:
         return True
 
     async def _keep_recording(self, version: Version, data: bytes) -> bool:
-        """Once: one that is there is of an earlier rollout of this version, or of this one, when the answer was lost. The operator
-        may not read ConfigMaps; who reads this one looks whose it is."""
+        """Once: one that is there is of an earlier rollout of this version, or of this one, when the answer was lost. The
+        operator may not read ConfigMaps; who reads this one looks whose it is."""
         try:
             await self._cluster.create(recording(version, data))
         except Conflict:

@@ -6,6 +6,7 @@ Nothing of the operator: a few requests by the `kubernetes` package, with the pe
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -62,6 +63,7 @@ class KubeconfigCluster:
         connection = client.ApiClient(settings)
         self._objects = client.CustomObjectsApi(connection)
         self._authentication = client.AuthenticationV1Api(connection)
+        self._core = client.CoreV1Api(connection)
 
     def model(self, name: str) -> Manifest:
         """A ModelDeployment. Raises NoAnswer."""
@@ -88,6 +90,23 @@ class KubeconfigCluster:
         own = [one for one in found["items"] if one["spec"]["modelDeployment"] == name]
         ordered = sorted(own, key=lambda one: int(one["spec"]["number"]), reverse=True)
         return [{**one, "apiVersion": API_VERSION, "kind": "ModelVersion"} for one in ordered]
+
+    def owned_file(self, config_map: str, key: str, owner: str) -> bytes | None:
+        """A file in a ConfigMap that belongs to the object of this UID; None when there is none. Raises NoAnswer."""
+        read: Any = self._core.read_namespaced_config_map
+        absent = "there is no such ConfigMap"
+        try:
+            found = self._ask(lambda: read(config_map, self.namespace, _request_timeout=SECONDS), absent)
+        except Refused as error:
+            if str(error) == absent:
+                return None
+            raise
+        if owner not in [reference.uid for reference in found.metadata.owner_references or ()]:
+            raise NoAnswer(f"ConfigMap {self.namespace}/{config_map} is not Perennial's: rename it, its name is taken")
+        data = (found.binary_data or {}).get(key)
+        if data is None:
+            raise NoAnswer(f"ConfigMap {self.namespace}/{config_map} has no {key}: it was made by another release")
+        return base64.b64decode(data)
 
     def user(self) -> str:
         """The person's name as the API server knows it; empty where it does not tell. Raises NoAnswer when nobody answers."""

@@ -1,13 +1,13 @@
 """A recorded rollout: what each pass of it saw, in a file that is read years later and may come from anywhere.
 
-JSON Lines, gzip'd. The first line is a `Header`. A line that is a list is a pass: [microseconds since the pass before, flags] and,
-where answers were counted in it, the counts (`perennial.core.tape`). A line that is an object (`Note`) says what changes with the
-next pass, or, with `outcome` alone, what the pass before it came to.
+JSON Lines, gzip'd. The first line is a `Header`. A line that is a list is a pass: [microseconds since the pass before, flags]
+and, where answers were counted in it, the counts (`perennial.core.tape`). A line that is an object (`Note`) says what changes
+with the next pass, or, with `outcome` alone, what the pass before it came to.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from perennial.api.base import Digest, Duration, StatusModel, Timestamp
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import MetricRuns, RolloutStatus
 
-FORMAT = "perennial.dev/recording"
+FORMAT: Final = "perennial.dev/recording"
 FORMAT_VERSION = 1
 RECORDING_KEY = "recording.jsonl.gz"
 """In the ConfigMap `<version>-recording`."""
@@ -25,6 +25,9 @@ LARGEST_RECORDING = 380 * 1024
 """Bytes, gzip'd: as base64 in an object it stays under 512 KiB."""
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
+Reading = Annotated[list[Annotated[int, Field(ge=0, le=10**16)]], Field(min_length=5, max_length=5)] | Annotated[
+    str, Field(max_length=128)
+]
 Words = Annotated[str, Field(max_length=2048)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_799_000_000)]
 
@@ -94,19 +97,13 @@ class Note(StatusModel):
     terms: Terms | None = None
     crashes: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
     """Of the candidate's and stable's servers, since the pass before."""
-    readings: (
-        Annotated[
-            dict[Annotated[str, Field(max_length=64)], Annotated[list[Count], Field(min_length=5, max_length=5)] | Annotated[str, Field(max_length=128)]],
-            Field(max_length=8),
-        ]
-        | None
-    ) = None
+    readings: Annotated[dict[Annotated[str, Field(max_length=64)], Reading], Field(max_length=8)] | None = None
     """Answers of providers by metric: [microseconds since 1970, candidate good, total, stable good, total], or a reason why there
     was none."""
     runs: Annotated[list[MetricRuns], Field(max_length=8)] | None = None
     """Of metrics that a Job measures, after the pass."""
     scores: Annotated[list[Annotated[list[Count], Field(max_length=64)]], Field(min_length=2, max_length=2)] | None = None
-    """Scores of the candidate and of stable that were answered since the last count, by bin; where a policy limits their distance."""
+    """Scores of the candidate and of stable that were answered since the last count, by bin; where their distance is limited."""
     outcome: Outcome | None = None
     truncated: bool = False
     """No pass was recorded from here on: the recording had become too long."""

@@ -117,9 +117,9 @@ class WriteVersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class KeepRecording:
-    """The ConfigMap <version>-recording, owned by the ModelVersion, once its rollout is over. Never changed: exists, nothing to do.
+    """The ConfigMap <version>-recording, owned by the ModelVersion, once its rollout is over. Exists: nothing to do.
 
-    Nothing waits for it and nothing rests on it, so it comes last.
+    It is never changed, and nothing waits for it or rests on it: it comes last.
     """
 
     version: int

@@ -262,9 +262,9 @@ def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Co
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)
-    if course.evidence and (draft.urgent or saves(draft)):
+    if (draft.urgent or saves(draft)) and (evidence := course.evidence()):
         part = "shadow_evidence" if before.phase == "Shadow" else "evidence"
-        draft.set_version(number, **{part: list(course.evidence)})
+        draft.set_version(number, **{part: list(evidence)})
     for kind, reason, words in objective.events(before, course.rollout) if course.outcome == "continue" else ():
         draft.event(kind, reason, words, number)
     if course.rollout.breach and not before.breach:

@@ -1,14 +1,16 @@
 """Records a rollout while it is measured: of each pass what `replay` needs to let it happen again, to the last bit.
 
-`candidate` says when a rollout begins (`begin`) and what each pass of it came to (`passed`); `plan` ends every pass with `settle`,
-which asks for the recordings of rollouts that are over to be kept. A recording is in memory until then: nothing waits for it,
-no decision looks at it, and one that an operator lost begins again where the next one takes the rollout up.
+`candidate` says when a rollout begins (`begin`) and what each pass of it came to (`passed`); `plan` ends every pass with
+`settle`, which asks for the recordings of rollouts that are over to be kept. A recording is in memory until then: nothing waits
+for it, no decision looks at it, and one that an operator lost begins again where the next one takes the rollout up.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+
+from pydantic import ValidationError
 
 from perennial.api.recording import (
     FORMAT,
@@ -48,8 +50,10 @@ def passed(draft: Draft, before: RolloutStatus, course: Course, *, waits: bool =
     known = _of(draft, before.candidate)
     if known is None or known.decided or known.last != before:
         known = _begun(draft, before, complete=False)
-    if not known.truncated:
+    try:
         known = _with_pass(known, draft.observed, before, course, waits=waits)
+    except ValidationError:  # what the format cannot say must not stop a rollout
+        known = _cut(known)
     if course.outcome != "continue":
         watched = course.outcome == "promote" and draft.observed.spec.rollout.watch is not None
         known = replace(_said(known, Note(outcome=_outcome(draft, course))), decided=not watched)
@@ -70,7 +74,9 @@ def _settled(draft: Draft, one: Recording, current: RolloutStatus | None) -> Rec
     if one.over:
         return one
     goes_on = current is not None and current.candidate == one.version and not one.decided
-    by_person = goes_on and current is not None and current.phase == "Watch" and _phase(one) not in (None, "Watch") and not one.promoted
+    by_person = (
+        goes_on and current is not None and current.phase == "Watch" and _phase(one) not in (None, "Watch") and not one.promoted
+    )
     if goes_on and not by_person:
         return replace(one, last=current)
     if not one.decided:
@@ -117,12 +123,12 @@ def _begun(draft: Draft, rollout: RolloutStatus, *, complete: bool) -> Recording
     return Recording(rollout.candidate, observed.now, (_json(header),), terms, last=rollout)
 
 
-def _with_pass(
-    one: Recording, observed: Observed, before: RolloutStatus, course: Course, *, waits: bool
-) -> Recording:
-    """The recording with one more pass, or told to be truncated."""
+def _with_pass(one: Recording, observed: Observed, before: RolloutStatus, course: Course, *, waits: bool) -> Recording:
+    """The recording with one more pass, or cut before it. Raises ValidationError where the format has no room for it."""
+    if one.truncated:
+        return one
     if one.passes >= MOST_PASSES or one.size > LARGEST_RECORDING:
-        return replace(_said(one, Note(truncated=True)), truncated=True)
+        return _cut(one)
     after, terms, place = course.rollout, _terms(observed), place_of(before)
     counted, moved = _look(observed, before, after)
     readings = _readings(observed)
@@ -142,6 +148,10 @@ def _with_pass(
     passed_since = microseconds(now) - microseconds(one.at)
     one = _added(one, line([passed_since, int(_seen(observed, before, waits=waits, moved=moved)), *counts]))
     return replace(one, at=now, passes=one.passes + 1, terms=terms, place=place, readings=readings)
+
+
+def _cut(one: Recording) -> Recording:
+    return replace(_said(one, Note(truncated=True)), truncated=True)
 
 
 def place_of(rollout: RolloutStatus) -> Place:

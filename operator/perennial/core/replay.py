@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Literal
 
+from perennial.api.metrics import RolloutMetric
 from perennial.api.recording import Outcome, Place, Terms
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import MetricState, PodReading, RolloutStatus
@@ -97,8 +98,10 @@ class Replayed:
     departure: Departure | None = None
     stopped: str = ""
     """Why it was not followed to the end of the recording."""
-    largest_e: tuple[tuple[str, float], ...] = ()
-    """By metric, the largest log E of any pass."""
+    largest_log_e: tuple[tuple[str, float], ...] = ()
+    """By metric, the largest of any pass; begun afresh after a shadow."""
+    answered: tuple[int, ...] = ()
+    """The candidate's requests in each step (and in the shadow) when that was passed."""
 
     @property
     def outcome(self) -> Literal["rolled back", "promoted", "promoted and watched", "aborted", "undecided"]:
@@ -111,6 +114,11 @@ class Replayed:
         if "watched" in found:
             return "promoted and watched"
         return "promoted" if "promote" in found else "undecided"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it stood where the recorded rollout stood in every pass, and every pass was recorded."""
+        return self.departure is None and not self.stopped
 
 
 def replay(tape: Tape, policy: Rollout | None = None) -> Replayed:
@@ -131,13 +139,15 @@ def reproduced(tape: Tape, replayed: Replayed) -> str:
     recorded = [(index, one) for index, one in tape.outcomes if one.what != "ended"]
     if tape.truncated and len(replayed.milestones) < len(recorded):
         return "the recording was cut when it had become too long, before the rollout had ended"
-    if replayed.departure is not None:
-        there, here = replayed.departure.recorded, replayed.departure.replayed
-        return f"in pass {replayed.departure.index + 1} the recorded rollout stood at {said(there)}, the replayed one at {said(here)}"
-    if [one.what for one in replayed.milestones] != [one.what for _, one in recorded]:
-        words = [", then ".join(one.what for one in ends) or "nothing" for ends in (replayed.milestones, [o for _, o in recorded])]
-        return f"it came to {words[0]}, and the recorded one to {words[1]}"
-    return next((words for one, (index, end) in zip(replayed.milestones, recorded, strict=True) if (words := _differs(one, index, end))), "")
+    if departure := replayed.departure:
+        there, here = said(departure.recorded), said(departure.replayed)
+        return f"in pass {departure.index + 1} the recorded rollout stood at {there}, the replayed one at {here}"
+    here_to, there_to = [one.what for one in replayed.milestones], [one.what for _, one in recorded]
+    if here_to != there_to:
+        come_to = [", then ".join(whats) or "nothing" for whats in (here_to, there_to)]
+        return f"it came to {come_to[0]}, and the recorded one to {come_to[1]}"
+    pairs = zip(replayed.milestones, recorded, strict=True)
+    return next((words for one, (index, end) in pairs if (words := _differs(one, index, end))), "")
 
 
 def _differs(one: Milestone, index: int, end: Outcome) -> str:
@@ -159,27 +169,34 @@ def said(place: Place) -> str:
 
 def check(tape: Tape, policy: Rollout) -> None:
     """Raises NotRecorded where the recording cannot tell how the policy would have fared."""
-    recorded = tape.header.terms.rollout
-    if bool(policy.shadow) is not bool(recorded.shadow):
-        words = "the recording has a shadow and this policy has none" if recorded.shadow else "this policy has a shadow, and no mirrored request was recorded"
-        raise NotRecorded(f"rollout.shadow: {words}: give a policy with{'' if recorded.shadow else 'out'} one")
-    known = set(bounds(recorded))
-    measured = {one.name: one for one in recorded.metrics}
+    recorded, known = tape.header.terms.rollout, set(bounds(tape.header.terms.rollout))
+    for one in tape.passes:
+        known &= set(bounds(one.terms.rollout))
+    if recorded.shadow and not policy.shadow:
+        raise NotRecorded("rollout.shadow: the recording has a shadow and this policy has none: give one with a shadow")
+    if policy.shadow and not recorded.shadow:
+        raise NotRecorded("rollout.shadow: no mirrored request was recorded: give a policy without a shadow")
     for index, metric in enumerate(policy.metrics):
-        if metric.latency and metric.latency.slower_than not in known:
-            there = ", ".join(bounds(recorded)) or "none"
-            words = f"answers slower than {metric.latency.slower_than} were not counted (recorded: {there})"
+        if words := _not_counted(metric, recorded, known):
             raise NotRecorded(f"rollout.metrics[{index}] {metric.name}: {words}")
-        other = measured.get(metric.name)
-        if metric.prometheus and (other is None or other.prometheus != metric.prometheus):
-            raise NotRecorded(f"rollout.metrics[{index}] {metric.name}: these counters of a source were not recorded")
-        if metric.job and (other is None or other.job is None):
-            raise NotRecorded(f"rollout.metrics[{index}] {metric.name}: no run of this Job was recorded")
-        limited = metric.prediction_shift is not None and metric.prediction_shift.max_distance is not None
-        if limited and not any(one.prediction_shift and one.prediction_shift.max_distance for one in recorded.metrics):
-            raise NotRecorded(f"rollout.metrics[{index}] {metric.name}: scores are recorded only where maxDistance is set")
     if not tape.header.complete:
         _check_rest(tape, policy)
+
+
+def _not_counted(metric: RolloutMetric, recorded: Rollout, known: set[str]) -> str:
+    """What of a metric was not recorded; empty: it can be replayed."""
+    other = next((one for one in recorded.metrics if one.name == metric.name), None)
+    if metric.latency and metric.latency.slower_than not in known:
+        there = ", ".join(bound for bound in bounds(recorded) if bound in known) or "none"
+        return f"answers slower than {metric.latency.slower_than} were not counted (recorded: {there})"
+    if metric.prometheus and (other is None or other.prometheus != metric.prometheus):
+        return "these counters of a source were not recorded: take the source and expressions that the recorded policy has"
+    if metric.job and (other is None or other.job is None):
+        return "no run of this Job was recorded"
+    limited = metric.prediction_shift is not None and metric.prediction_shift.max_distance is not None
+    if limited and not any(one.prediction_shift and one.prediction_shift.max_distance for one in recorded.metrics):
+        return "scores are recorded only where maxDistance is set"
+    return ""
 
 
 def _check_rest(tape: Tape, policy: Rollout) -> None:
@@ -202,6 +219,7 @@ class _Stage:
         self._milestones: list[Milestone] = []
         self._largest: dict[str, float] = {}
         self._requests = 0
+        self._answered: list[int] = []
 
     def played(self) -> Replayed:
         """Pass after pass, until it has ended or there is none left."""
@@ -220,7 +238,9 @@ class _Stage:
                 break
         left = state.breach if left_at else ""
         largest = tuple(self._largest.items())
-        return Replayed(tuple(self._milestones), state, self._terms(terms), left, left_at, departure, stopped, largest)
+        return Replayed(
+            tuple(self._milestones), state, self._terms(terms), left, left_at, departure, stopped, largest, tuple(self._answered)
+        )
 
     def _first(self) -> RolloutStatus:
         header = self._tape.header
@@ -237,15 +257,9 @@ class _Stage:
             told = {entry.name: entry for entry in one.runs}
             state = state.model_copy(update={"runs": [told.get(entry.name, entry) for entry in state.runs]})
         observed = self._observed(one.at, one.seen, one.terms, state, index=index, readings=one.readings)
-        match state.phase:
-            case "Watch":
-                course = rollout.watch(observed, state)
-            case "Shadow":
-                course = shadow.step(observed, state, waits=Seen.WAITS in one.seen)
-            case "Steps":
-                course = rollout.step(observed, state, waits=Seen.WAITS in one.seen)
+        course = _course(observed, state, waits=Seen.WAITS in one.seen)
         after = course.rollout
-        self._requests += one.counts.candidate_total if one.counts else 0
+        self._count(one, state, course)
         log_e = self._followed(after)
         if course.outcome == "continue":
             return after, False
@@ -255,6 +269,15 @@ class _Stage:
         if course.outcome == "promote" and wish is not None:
             return rollout.watched(observed, after, wish.hold_back), False
         return after, True
+
+    def _count(self, one: Pass, state: RolloutStatus, course: rollout.Course) -> None:
+        """The candidate's requests, in all and in the step that it has passed."""
+        came = one.counts.candidate_total if one.counts else 0
+        self._requests += came
+        if course.outcome == "promote" or (state.phase, state.step) != (course.rollout.phase, course.rollout.step):
+            self._answered.append(state.step_candidate_requests + came)
+        if state.phase != course.rollout.phase:
+            self._largest = {}
 
     def _followed(self, state: RolloutStatus) -> dict[str, float]:
         """log E of each metric, kept where it is the largest so far."""
@@ -307,6 +330,17 @@ class _Stage:
         if Seen.ROUTER not in seen:
             return observed
         return replace(observed, route=_route(observed, state, seen))
+
+
+def _course(observed: Observed, state: RolloutStatus, *, waits: bool) -> rollout.Course:
+    """A pass, as `perennial.core.candidate` has it."""
+    match state.phase:
+        case "Watch":
+            return rollout.watch(observed, state)
+        case "Shadow":
+            return shadow.step(observed, state, waits=waits)
+        case "Steps":
+            return rollout.step(observed, state, waits=waits)
 
 
 class _Arms:
@@ -366,7 +400,9 @@ def _totals(passes: tuple[Pass, ...]) -> Iterator[tuple[_Arm, _Arm, int]]:
             places = [measuring.bound_index(bound) for bound in bounds(one.terms.rollout)]
             slow = [_by_bound(places, [pair[arm] for pair in counts.slow]) for arm in (0, 1)]
             lost = counts.candidate_lost
-            more = _Arm(counts.candidate_total - lost, counts.candidate_bad - lost, counts.candidate_timed, slow[0], one.scores[0])
+            more = _Arm(
+                counts.candidate_total - lost, counts.candidate_bad - lost, counts.candidate_timed, slow[0], one.scores[0]
+            )
             candidate = more if lost else candidate.plus(more)
             restarts += bool(lost)
             stable = stable.plus(_Arm(counts.stable_total, counts.stable_bad, counts.stable_timed, slow[1], one.scores[1]))
@@ -424,7 +460,9 @@ def _by_pods(observed: Observed, state: RolloutStatus, seen: Seen) -> Observed:
     told = shares if Seen.STEADY in seen else {state.candidate: 0.05}
     weights = [RouteWeight(version=version, weight=0, achieved=share) for version, share in told.items()]
     return replace(
-        observed, service=Seen.ROUTER in seen, status=ModelDeploymentStatus.model_validate({}).model_copy(update={"weights": weights})
+        observed,
+        service=Seen.ROUTER in seen,
+        status=ModelDeploymentStatus.model_validate({}).model_copy(update={"weights": weights}),
     )
 
 

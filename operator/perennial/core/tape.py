@@ -312,7 +312,9 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
         left -= len(found)
         yield found
         if left <= 0:
-            raise Unreadable(f"unpacked it has more than {LARGEST_TEXT // 1024 // 1024} MiB: no recording of Perennial is that large")
+            raise Unreadable(
+                f"unpacked it has more than {LARGEST_TEXT // 1024 // 1024} MiB: no recording of Perennial is that large"
+            )
         if not member.eof:
             raise Unreadable("it ends in the middle: it was not copied whole")
         data = member.unused_data
@@ -358,5 +360,3 @@ def _words(error: Exception) -> str:
         first = error.errors()[0]
         return f"{'.'.join(str(part) for part in first['loc'])[:200]}: {first['msg'][:300]}"
     return str(error)
-
-
