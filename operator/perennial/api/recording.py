@@ -25,9 +25,10 @@ LARGEST_RECORDING = 380 * 1024
 """Bytes, gzip'd: as base64 in an object it stays under 512 KiB."""
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
-Reading = Annotated[list[Annotated[int, Field(ge=0, le=10**16)]], Field(min_length=5, max_length=5)] | Annotated[
-    str, Field(max_length=128)
-]
+Reading = (
+    Annotated[list[Annotated[int, Field(ge=0, le=10**16)]], Field(min_length=5, max_length=5)]
+    | Annotated[str, Field(max_length=128)]
+)
 Words = Annotated[str, Field(max_length=2048)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_799_000_000)]
 
@@ -104,6 +105,8 @@ class Note(StatusModel):
     """Of metrics that a Job measures, after the pass."""
     scores: Annotated[list[Annotated[list[Count], Field(max_length=64)]], Field(min_length=2, max_length=2)] | None = None
     """Scores of the candidate and of stable that were answered since the last count, by bin; where their distance is limited."""
+    promoted: bool = False
+    """A person promoted the candidate: from the next pass on it is in its watch."""
     outcome: Outcome | None = None
     truncated: bool = False
     """No pass was recorded from here on: the recording had become too long."""

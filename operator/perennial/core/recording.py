@@ -48,10 +48,11 @@ def passed(draft: Draft, before: RolloutStatus, course: Course, *, waits: bool =
     if not draft.observed.defaults.recordings:
         return
     known = _of(draft, before.candidate)
-    if known is None or known.decided or known.last != before:
+    by_person = before.phase == "Watch" and known is not None and known.last is not None and known.last.phase != "Watch"
+    if known is None or known.decided or (known.last != before and not by_person):
         known = _begun(draft, before, complete=False)
     try:
-        known = _with_pass(known, draft.observed, before, course, waits=waits)
+        known = _with_pass(known, draft.observed, before, course, waits=waits, promoted=by_person)
     except ValidationError:  # what the format cannot say must not stop a rollout
         known = _cut(known)
     if course.outcome != "continue":
@@ -74,20 +75,13 @@ def _settled(draft: Draft, one: Recording, current: RolloutStatus | None) -> Rec
     if one.over:
         return one
     goes_on = current is not None and current.candidate == one.version and not one.decided
-    by_person = (
-        goes_on and current is not None and current.phase == "Watch" and _phase(one) not in (None, "Watch") and not one.promoted
-    )
-    if goes_on and not by_person:
+    if goes_on:
         return replace(one, last=current)
     if not one.decided:
         version = draft.versions.get(one.version)
         words = f"v{one.version} is {version.status.state}: {version.status.message}" if version else "it is gone"
         one = _said(one, Note(outcome=Outcome(what="ended", at=stamp(draft.observed.now), message=words[:2048])))
     return replace(one, decided=True, over=True, last=None)
-
-
-def _phase(one: Recording) -> str | None:
-    return one.last.phase if one.last else None
 
 
 def _of(draft: Draft, version: int) -> Recording | None:
@@ -123,7 +117,9 @@ def _begun(draft: Draft, rollout: RolloutStatus, *, complete: bool) -> Recording
     return Recording(rollout.candidate, observed.now, (_json(header),), terms, last=rollout)
 
 
-def _with_pass(one: Recording, observed: Observed, before: RolloutStatus, course: Course, *, waits: bool) -> Recording:
+def _with_pass(
+    one: Recording, observed: Observed, before: RolloutStatus, course: Course, *, waits: bool, promoted: bool
+) -> Recording:
     """The recording with one more pass, or cut before it. Raises ValidationError where the format has no room for it."""
     if one.truncated:
         return one
@@ -140,6 +136,7 @@ def _with_pass(one: Recording, observed: Observed, before: RolloutStatus, course
         readings=readings if readings != one.readings else None,
         runs=after.runs if after.runs != before.runs else None,
         scores=_scores(terms, counted),
+        promoted=promoted,
     )
     if note != Note():
         one = _said(one, note)
@@ -253,8 +250,7 @@ def _outcome(draft: Draft, course: Course) -> Outcome:
 
 
 def _said(one: Recording, note: Note) -> Recording:
-    promoted = one.promoted or (note.outcome is not None and note.outcome.what == "promote")
-    return replace(_added(one, _json(note)), promoted=promoted)
+    return _added(one, _json(note))
 
 
 def _json(value: Header | Note) -> str:

@@ -100,6 +100,8 @@ class Replayed:
     """Why it was not followed to the end of the recording."""
     largest_log_e: tuple[tuple[str, float], ...] = ()
     """By metric, the largest of any pass; begun afresh after a shadow."""
+    promoted_at: datetime | None = None
+    """When a person promoted it, as in the recording, into a watch."""
     answered: tuple[int, ...] = ()
     """The candidate's requests in each step (and in the shadow) when that was passed."""
 
@@ -220,12 +222,14 @@ class _Stage:
         self._largest: dict[str, float] = {}
         self._requests = 0
         self._answered: list[int] = []
+        self._promoted_at: datetime | None = None
 
     def played(self) -> Replayed:
         """Pass after pass, until it has ended or there is none left."""
         state, departure, left_at, stopped = self._first(), None, None, ""
         terms = self._tape.header.terms
         for index, one in enumerate(self._tape.passes):
+            state = self._promoted(one, state)
             place, terms = recording.place_of(state), one.terms
             if departure is None and place != one.place:
                 departure = Departure(index, one.at, one.place, place)
@@ -237,9 +241,17 @@ class _Stage:
             if ended:
                 break
         left = state.breach if left_at else ""
-        largest = tuple(self._largest.items())
         return Replayed(
-            tuple(self._milestones), state, self._terms(terms), left, left_at, departure, stopped, largest, tuple(self._answered)
+            tuple(self._milestones),
+            state,
+            self._terms(terms),
+            left,
+            left_at,
+            departure=departure,
+            stopped=stopped,
+            largest_log_e=tuple(self._largest.items()),
+            promoted_at=self._promoted_at,
+            answered=tuple(self._answered),
         )
 
     def _first(self) -> RolloutStatus:
@@ -250,6 +262,18 @@ class _Stage:
 
     def _observed_first(self) -> Observed:
         return self._observed(self._tape.began, Seen(0), self._tape.header.terms, self._tape.header.start)
+
+    def _promoted(self, one: Pass, state: RolloutStatus) -> RolloutStatus:
+        """What a person did is done again, where the policy has a watch; else the rest of the recording is not its own."""
+        if not one.promoted or state.phase == "Watch":
+            return state
+        observed = self._observed(one.at, one.seen, one.terms, state)
+        watch = observed.spec.rollout.watch
+        if watch is None:
+            return state
+        self._promoted_at = one.at
+        in_steps = shadow.steps_after(observed, state) if state.phase == "Shadow" else state
+        return rollout.watched(observed, in_steps, watch.hold_back)
 
     def _passed(self, index: int, one: Pass, state: RolloutStatus) -> tuple[RolloutStatus, bool]:
         """One pass; whether it ended the rollout."""

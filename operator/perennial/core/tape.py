@@ -121,6 +121,8 @@ class Pass:
     readings: dict[str, list[int] | str] = field(default_factory=dict)
     runs: tuple[MetricRuns, ...] | None = None
     scores: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    promoted: bool = False
+    """Before it a person promoted the candidate: it is in its watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,6 @@ class Recording:
     readings: dict[str, list[int] | str] = field(default_factory=dict)
     last: RolloutStatus | None = None
     """The rollout as the last pass left it; another one is another story."""
-    promoted: bool = False
-    """It has the outcome promote, of the analysis."""
     decided: bool = False
     """It has an outcome after which nothing comes."""
     over: bool = False
@@ -272,6 +272,7 @@ class _Reader:
                 self._readings,
                 None if self._next.runs is None else tuple(self._next.runs),
                 (tuple(scores[0]), tuple(scores[1])),
+                self._next.promoted,
             )
         )
         self._next = Note()
@@ -283,7 +284,10 @@ def _counts(numbers: Sequence[int]) -> Counts:
 
 
 def _header(text: str) -> Header:
-    value = _value(text) if text else None
+    try:
+        value = _value(text)
+    except Unreadable:
+        value = None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise Unreadable(f"the first line is not the head of a recording (format {FORMAT})")
     if value.get("version") != FORMAT_VERSION:

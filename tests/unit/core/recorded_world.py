@@ -98,9 +98,7 @@ class RecordedWorld(World):
             seen = old.mirror
             buckets = tuple(map(sum, zip(seen.buckets or (0,) * len(more), more, strict=True)))
             in_flight = self.chance.randint(0, 2)
-            return replace(
-                old, mirror=MirrorCounters(seen.total + count, seen.bad + bad, seen.timed + count, buckets, in_flight)
-            )
+            return replace(old, mirror=MirrorCounters(seen.total + count, seen.bad + bad, seen.timed + count, buckets, in_flight))
         scores = list(old.scores or (0,) * SCORE_BINS)
         for _ in range(count):
             scores[self.chance.randrange(SCORE_BINS)] += 1
