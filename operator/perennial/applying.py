@@ -28,6 +28,7 @@ from perennial.core.actions import (
     DeleteRoute,
     DeleteService,
     DeleteVersion,
+    KeepRecording,
     RemoveAnnotation,
     RemoveFinalizer,
     ReturnRule,
@@ -38,6 +39,7 @@ from perennial.lending import Lending
 from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION
 from perennial.manifests.jobs import job, ledger_job
+from perennial.manifests.recording import recording
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
@@ -101,6 +103,8 @@ class Applier:
             case WriteVersionStatus(number, status):
                 version = scene.version(number)
                 return await self.write_status(VERSIONS, version.meta, version.status, status, scene)
+            case KeepRecording(number, data):
+                return await self._keep_recording(scene.version(number), data)
             case _:
                 assert_never(action)
 
@@ -151,6 +155,15 @@ class Applier:
             self._cache.put(await self._cluster.create(manifest))
         except Conflict:
             self._check_ours(await self._cluster.get(kind, meta["namespace"], meta["name"]), owner)
+        return True
+
+    async def _keep_recording(self, version: Version, data: bytes) -> bool:
+        """Once: one that is there is of an earlier rollout of this version, or of this one, when the answer was lost. The
+        operator may not read ConfigMaps; who reads this one looks whose it is."""
+        try:
+            await self._cluster.create(recording(version, data))
+        except Conflict:
+            return False
         return True
 
     def _check_ours(self, found: Manifest, owner: str) -> None:

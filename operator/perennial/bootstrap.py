@@ -195,4 +195,5 @@ def _defaults(settings: Settings) -> Defaults:
         store=StoreSettings(settings.store_uri, settings.store_secret, settings.store_serving_secret),
         metric_sources=tuple(source.name for source in settings.metric_sources),
         attested=settings.attestation,
+        recordings=settings.recordings,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,8 +19,9 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.applying import Applier, Scene
-from perennial.core.actions import Action, CreateVersion, Plan, WriteVersionStatus
+from perennial.core.actions import Action, CreateVersion, KeepRecording, Plan, WriteVersionStatus
 from perennial.core.observed import Observed, ServingPod
+from perennial.core.tape import Recording
 from perennial.gathering import Gatherer
 from perennial.manifests.common import FINALIZER
 from perennial.manifests.event import event
@@ -56,6 +57,8 @@ class Memory:
     ending: Ending | None = None
     """The end of a rollout that was decided and is not counted yet."""
     stays: Stays = field(default_factory=Stays)
+    recordings: tuple[Recording, ...] = ()
+    """Of the rollout under way, and of those that are over and could not be kept yet."""
 
 
 @dataclass(slots=True)
@@ -69,6 +72,8 @@ class _Pass:
     failed: list[str] = field(default_factory=list)
     """Writes that the API server could not take just now."""
     wrote: list[str] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
+    """Versions whose recording is in the cluster."""
 
 
 class Reconciler:
@@ -141,6 +146,7 @@ class Reconciler:
         if memory.written != manifest.get("status"):
             memory.status = None
         observed = await self._observe(key, manifest, written, memory)
+        observed = replace(observed, recordings=memory.recordings)
         plan = self._decide(observed)
         memory.ending = ending(observed.status, plan)
         current = _Pass(key, Scene(observed))
@@ -181,6 +187,8 @@ class Reconciler:
                 if await self._applier.carry_out(action, current.scene):
                     current.wrote.append(name)
                     self._note_state(action, current)
+                if isinstance(action, KeepRecording):
+                    current.kept.add(action.version)
             except (Invalid, NotFound) as error:
                 current.refused.append((name, str(error)))
             except later as error:
@@ -219,6 +227,7 @@ class Reconciler:
         manifest = self._cache.get(DEPLOYMENTS_OF_MODELS, *current.key)
         memory.written = manifest.get("status") if manifest else None
         memory.status = None if plan.persist else plan.status
+        memory.recordings = tuple(one for one in plan.recordings if not (one.over and one.version in current.kept))
         readable = not current.scene.observed.invalid
         if readable:
             memory.spec = current.scene.observed.spec if plan.status.rollout is not None else None

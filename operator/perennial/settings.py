@@ -48,6 +48,8 @@ class Settings:
     metric_sources: tuple[MetricSource, ...] = ()
     attestation: bool = False
     """A ValidatingAdmissionPolicy checks who asks, so that the name in perennial.dev/requested-by may be recorded."""
+    recordings: bool = True
+    """Each rollout is recorded, and the recording kept in a ConfigMap."""
 
 
 VARIABLES: tuple[tuple[str, str], ...] = (
@@ -63,6 +65,7 @@ VARIABLES: tuple[tuple[str, str], ...] = (
     ("LOG_FORMAT", "json or text (json)"),
     ("METRIC_SOURCES", 'JSON: [{"name": "shop", "url": "http://prometheus:9090", "tokenFile": "/path"}]; no tokenFile: no token'),
     ("ATTESTATION", "true where the chart's policy checks perennial.dev/requested-by, else false (false)"),
+    ("RECORDINGS", "true: each rollout is recorded for kubectl perennial backtest, in a ConfigMap (true)"),
     ("LOG_LEVEL", "debug, info, warning or error (info)"),
 )
 
@@ -84,6 +87,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         log_level=_one_of(environment, "LOG_LEVEL", LEVELS, "info"),
         metric_sources=_metric_sources(environment),
         attestation=_one_of(environment, "ATTESTATION", ("true", "false"), "false") == "true",
+        recordings=_one_of(environment, "RECORDINGS", ("true", "false"), "true") == "true",
     )
 
 

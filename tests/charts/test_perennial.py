@@ -51,6 +51,7 @@ def test_the_operator_can_read_every_setting_that_the_chart_gives() -> None:
     assert (settings.namespaces, settings.workers, settings.operator) == (("a", "b"), 7, "second")
     assert settings.metric_sources == ()
     assert settings.attestation is False
+    assert settings.recordings is True
     assert (settings.log_level, settings.log_format, settings.metrics_port) == ("debug", "text", 8081)
 
 
@@ -136,7 +137,13 @@ def test_no_right_to_delete_what_owner_references_remove() -> None:
 
 def test_the_only_configmap_that_can_be_read_is_the_stores() -> None:
     rules = [rule for rule in cluster_role(rendered())["rules"] if rule["resources"] == ["configmaps"]]
-    assert [(rule["resourceNames"], rule["verbs"]) for rule in rules] == [(["perennial-store"], ["get"])]
+    assert [(rule.get("resourceNames"), rule["verbs"]) for rule in rules] == [(["perennial-store"], ["get"]), (None, ["create"])]
+
+
+def test_without_recordings_no_configmap_can_be_made() -> None:
+    documents = rendered(recordings={"enabled": False})
+    assert "create" not in {verb for _, name, verb in rights(documents) if name == "configmaps"}
+    assert from_environment(environment(documents)).recordings is False
 
 
 def test_named_namespaces_get_roles_of_their_own_and_the_cluster_none_over_models() -> None:
@@ -187,6 +194,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
     ({"alerts": {"enabled": "yes"}}, "/alerts/enabled"),
     ({"dashboard": {"enabled": "yes"}}, "/dashboard/enabled"),
     ({"attestation": {"enabled": "yes"}}, "/attestation/enabled"),
+    ({"recordings": {"enabled": 1}}, "/recordings/enabled"),
     ({"attestation": {"enabled": True, "verbs": []}}, "additional properties 'verbs'"),
     ({"roles": {"aggregate": "admin"}}, "/roles/aggregate"),
 )

@@ -70,7 +70,9 @@ SPEC: Manifest = {
     "rollout": {"steps": [{"weight": 50, "hold": "2s"}], "minimumRequests": 10},
 }
 STORE = StoreSettings("s3://bucket/store", "perennial-store", "perennial-store-read")
-DEFAULTS = Defaults("registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE, metric_sources=("shop",))
+DEFAULTS = Defaults(
+    "registry/runtime@sha256:1", "registry/training@sha256:2", 1, STORE, metric_sources=("shop",), recordings=True
+)
 ROUNDS = 4
 """Of the event loop: enough for a source that answers at once."""
 _SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate", "ledger": "ledger"}

@@ -59,6 +59,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [configmaps]
   resourceNames: [perennial-store]
   verbs: [get]
+{{- if .Values.recordings.enabled }}
+# recordings of rollouts: made once, gone with their version, never read back
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+{{- end }}
 {{- end -}}
 
 {{/* Not Chart.yaml's kubeVersion: a cluster built from source may name no version, and is not refused for that. */}}

@@ -111,6 +111,23 @@ class KubeconfigCluster:
         )
         return {key: base64.b64decode(value).decode(errors="replace").strip() for key, value in (found.data or {}).items()}
 
+    def owned_file(self, config_map: str, key: str, owner: str) -> bytes | None:
+        """A file in a ConfigMap that belongs to the object of this UID; None when there is none. Raises NoAnswer."""
+        read: Any = self._core.read_namespaced_config_map
+        absent = "there is no such ConfigMap"
+        try:
+            found = self._ask(lambda: read(config_map, self.namespace, _request_timeout=SECONDS), absent)
+        except Refused as error:
+            if str(error) == absent:
+                return None
+            raise
+        if owner not in [reference.uid for reference in found.metadata.owner_references or ()]:
+            raise NoAnswer(f"ConfigMap {self.namespace}/{config_map} is not Perennial's: rename it, its name is taken")
+        data = (found.binary_data or {}).get(key)
+        if data is None:
+            raise NoAnswer(f"ConfigMap {self.namespace}/{config_map} has no {key}: it was made by another release")
+        return base64.b64decode(data)
+
     def user(self) -> str:
         """The person's name as the API server knows it; empty where it does not tell. Raises NoAnswer when nobody answers."""
         review = client.V1SelfSubjectReview(api_version="authentication.k8s.io/v1", kind="SelfSubjectReview")

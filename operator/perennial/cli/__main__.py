@@ -27,6 +27,7 @@ VERBS: Final = {
     "pause": ("requesting", "Start nothing and raise no weight until resume."),
     "resume": ("requesting", "Roll new versions out again."),
     "quarantine": ("quarantine", "List what may not be shipped again, or let one out."),
+    "backtest": ("backtest", "Let a recorded rollout happen again under another policy."),
     "lint": ("lint", "Say what the API server would refuse in manifests, without one."),
     "version": ("version", "Say which version this is."),
     "completion": ("completion", "Print what completes verbs and options in a shell."),

@@ -11,6 +11,7 @@ from typing import Literal
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import Mirror
+from perennial.core.tape import Recording
 from perennial_runtime.contract import EvaluateSpec, LedgerSpec, PrepareSpec, ServeSpec, TrainSpec
 
 
@@ -158,6 +159,18 @@ class WriteVersionStatus:
     status: ModelVersionStatus
 
 
+@dataclass(frozen=True, slots=True)
+class KeepRecording:
+    """The ConfigMap <version>-recording, owned by the ModelVersion, once its rollout is over. Exists: nothing to do.
+
+    It is never changed, and nothing waits for it or rests on it: it comes last.
+    """
+
+    version: int
+    data: bytes
+    """The file, gzip'd."""
+
+
 Action = (
     CreateVersion
     | CreateJob
@@ -176,6 +189,7 @@ Action = (
     | DeleteVersion
     | RemoveAnnotation
     | WriteVersionStatus
+    | KeepRecording
 )
 MOVES_REQUESTS = (ApplyRoute, ApplyService, ApplyServing, BorrowRule)
 """Writes that nothing else has to wait for, once the status is written."""
@@ -207,5 +221,8 @@ class Plan:
     """False: only measurements moved since the last write less than 10 s ago. The reconciler keeps `status` in memory, hands it
     to the next pass as observed.status, and writes nothing. After a restart the next block is the difference to what was
     written."""
+    recordings: tuple[Recording, ...] = ()
+    """What the reconciler keeps in memory and hands to the next pass as observed.recordings; one that was kept by a KeepRecording
+    is dropped."""
     wake_after: float | None = None
     """Seconds until the next look even if nothing happens; None: only when woken."""

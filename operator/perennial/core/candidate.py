@@ -9,7 +9,20 @@ from __future__ import annotations
 from perennial.api.base import seconds
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.v1alpha1 import Quarantine
-from perennial.core import arms, elsewhere, measuring, objective, providers, rollout, routers, shadow, training, watch, window
+from perennial.core import (
+    arms,
+    elsewhere,
+    measuring,
+    objective,
+    providers,
+    recording,
+    rollout,
+    routers,
+    shadow,
+    training,
+    watch,
+    window,
+)
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
@@ -193,6 +206,7 @@ def _deploy(draft: Draft, number: int) -> None:
 def _enter(draft: Draft, number: int, stable: int) -> None:
     begun = shadow.begin(draft.observed, number, stable)
     draft.set(rollout=begun)
+    recording.begin(draft, begun)
     stage = "shadow" if begun.phase == "Shadow" else "canary at 0 %"
     draft.set_version(number, state="Canary", message=f"{stage}: its pods are read first")
     if not begun.withheld:
@@ -210,7 +224,9 @@ def _canary(draft: Draft, number: int) -> None:
         draft.wake(0.1)
         return
     stage = shadow.step if before.phase == "Shadow" else rollout.step
-    course = stage(draft.observed, before, waits=bool(why_waiting(draft)))
+    waits = bool(why_waiting(draft))
+    course = stage(draft.observed, before, waits=waits)
+    recording.passed(draft, before, course, waits=waits)
     _follow(draft, number, before, course)
     match course.outcome:
         case "promote":
@@ -230,6 +246,7 @@ def _canary(draft: Draft, number: int) -> None:
 def _watch(draft: Draft, before: RolloutStatus) -> None:
     """One pass of the watch; the version that serves is the rollout's candidate."""
     course = rollout.watch(draft.observed, before)
+    recording.passed(draft, before, course)
     _follow(draft, before.candidate, before, course)
     if course.outcome == "watched":
         watch.end(draft, course.message)
@@ -245,9 +262,9 @@ def _follow(draft: Draft, number: int, before: RolloutStatus, course: rollout.Co
     draft.wake(course.wake_after)
     draft.urgent |= course.changed
     draft.set(rollout=course.rollout)
-    if course.evidence and (draft.urgent or saves(draft)):
+    if (draft.urgent or saves(draft)) and (evidence := course.evidence()):
         part = "shadow_evidence" if before.phase == "Shadow" else "evidence"
-        draft.set_version(number, **{part: list(course.evidence)})
+        draft.set_version(number, **{part: list(evidence)})
     for kind, reason, words in objective.events(before, course.rollout) if course.outcome == "continue" else ():
         draft.event(kind, reason, words, number)
     if course.rollout.breach and not before.breach:

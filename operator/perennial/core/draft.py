@@ -12,6 +12,7 @@ from perennial.core.actions import Action, CreateVersion, Event, Plan
 from perennial.core.conditions import Finding
 from perennial.core.inputs import inputs_digest, stamp
 from perennial.core.observed import Observed, Version
+from perennial.core.tape import Recording
 
 FINAL: frozenset[VersionState] = frozenset({"Retired", "Failed", "Rejected", "RolledBack", "Superseded"})
 """States that a version does not leave by itself (a retired one serves again when a person says so)."""
@@ -41,12 +42,14 @@ class Draft:
     decisions: list[Decision] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
+    recordings: tuple[Recording, ...] = ()
     urgent: bool = False
     """Something other than a measurement changed in the rollout."""
     _wanted_inputs: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self.status = self.observed.status
+        self.recordings = self.observed.recordings
         self.versions = {version.number: version for version in self.observed.versions}
 
     def wanted_inputs(self) -> str:
@@ -117,5 +120,6 @@ class Draft:
             after=tuple(self.after),
             events=tuple(self.events) if persist else (),
             persist=persist,
+            recordings=self.recordings,
             wake_after=min(self.wakes, default=None),
         )

@@ -48,20 +48,12 @@ def resumed(rollout: RolloutStatus, state: MetricState) -> analysis.EProcess:
 
 def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, Finding]:
     """The rollout with what was answered since its last reading, and whether that could be read (condition Measured)."""
-    counters = _counted(observed, rollout)
-    if counters is None:
+    if observed.counters is None:
         return rollout, unreachable(observed)
     carried = routers.carried(observed, rollout, dict(weights(rollout)))
     if not carried.steady:
         return rollout.model_copy(update={"settled": False}), Finding("Measured", False, carried.reason, carried.message)
-    look = analysis.look(
-        analysis.from_readings(rollout.pods) if rollout.measured else None,
-        counters,
-        candidate=rollout.candidate,
-        stable=rollout.stable,
-        existing={pod.uid for workload in observed.workloads for pod in workload.pods},
-        older=_older_pods(observed, rollout),
-    )
+    look = seen(observed, rollout)
     if look is None:
         return rollout, Finding("Measured", False, "PodsUnreachable", "not every pod was read")
     read = {"pods": analysis.to_readings(look.readings), "measured": True}
@@ -84,6 +76,18 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
         "step_candidate_requests": requests,
     }
     return rollout.model_copy(update=update), finding
+
+
+def seen(observed: Observed, rollout: RolloutStatus) -> analysis.Look | None:
+    """What both arms answered since the readings that the rollout keeps; None when not every pod was read."""
+    return analysis.look(
+        analysis.from_readings(rollout.pods) if rollout.measured else None,
+        _counted(observed, rollout),
+        candidate=rollout.candidate,
+        stable=rollout.stable,
+        existing={pod.uid for workload in observed.workloads for pod in workload.pods},
+        older=_older_pods(observed, rollout),
+    )
 
 
 def _counted(observed: Observed, rollout: RolloutStatus) -> tuple[PodCounters, ...] | None:

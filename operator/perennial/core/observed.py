@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
+from perennial.core.tape import Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Defaults:
     """Names of the sources that a metric may be read from."""
     attested: bool = False
     """The API server lets nobody ask in another's name: the chart's ValidatingAdmissionPolicy is on."""
+    recordings: bool = False
+    """Each rollout is recorded, and the recording kept in a ConfigMap when it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,3 +319,5 @@ class Observed:
     """What could not be read, the spec or a version (CRDs that do not fit the operator), else empty."""
     remembered: bool = False
     """`invalid`, but `spec` is the last one that could be read: a rollout is measured by it, and nothing is started."""
+    recordings: tuple[Recording, ...] = ()
+    """Of the rollout under way, and of those that are over and not kept yet; in memory only."""

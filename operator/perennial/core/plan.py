@@ -16,6 +16,7 @@ from perennial.core import (
     kstatus,
     ledger,
     lost,
+    recording,
     report,
     returns,
     runs,
@@ -82,6 +83,7 @@ def _finish(draft: Draft) -> Plan:
     if persist:
         ledger.write(draft)
         _write_versions(draft)
+    recording.settle(draft)
     return draft.plan(persist)
 
 

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from perennial.api.base import seconds
@@ -39,7 +41,8 @@ class Course:
     reason: str = ""
     message: str = ""
     findings: tuple[Finding, ...] = ()
-    evidence: tuple[MetricEvidence, ...] = ()
+    evidence: Callable[[], tuple[MetricEvidence, ...]] = tuple
+    """Worked out when it is wanted: it costs more than the verdict."""
     changed: bool = False
     """More than measurements moved: write the status now."""
     wake_after: float = LOOK_SECONDS
@@ -88,7 +91,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
             return late
-    evidence = evidence_of(observed, rollout)
+    evidence = partial(evidence_of, observed, rollout)
     return Course(rollout, findings=_told(observed, rollout, finding), evidence=evidence, changed=runs.decided(before, rollout))
 
 
@@ -108,8 +111,8 @@ def watch(observed: Observed, rollout: RolloutStatus) -> Course:
     over = wish is None or since(observed.now, rollout.watch_started_at) >= seconds(wish.for_)
     if over and not rollout.breach and not observed.spec.paused and not objective.holds_watch(rollout):
         words = _watch_words(wish, rollout, elsewhere.lacking(observed, rollout))
-        return Course(rollout, "watched", "Watched", words, (finding,), evidence_of(observed, rollout), True)
-    evidence = evidence_of(observed, rollout)
+        return Course(rollout, "watched", "Watched", words, (finding,), partial(evidence_of, observed, rollout), True)
+    evidence = partial(evidence_of, observed, rollout)
     return Course(rollout, findings=(finding,), evidence=evidence, changed=runs.decided(before, rollout))
 
 
@@ -159,7 +162,9 @@ def look(observed: Observed, rollout: RolloutStatus) -> Course | tuple[RolloutSt
         return _breach(observed, rollout, breach)
     if (rollout.settled and not before.settled) or objective.decided(before, rollout):
         # settled is written at once: what is answered while the operator is away counts when it is back
-        return Course(rollout, findings=_told(observed, rollout, finding), evidence=evidence_of(observed, rollout), changed=True)
+        return Course(
+            rollout, findings=_told(observed, rollout, finding), evidence=partial(evidence_of, observed, rollout), changed=True
+        )
     clear = all(isinstance(verdict, analysis.Clear) for verdict in verdicts) and not objective.suspicions(rollout)
     return rollout, finding, clear
 
@@ -179,9 +184,11 @@ def deadline_seconds(wish: Rollout, index: int) -> float:
 def _breach(observed: Observed, rollout: RolloutStatus, breach: analysis.Breach) -> Course:
     """To be taken back, or, where a person asked for that, left to a person."""
     if observed.spec.rollout.on_breach == "rollback":
-        return Course(rollout, "breach", breach.reason, breach.message, evidence=evidence_of(observed, rollout), changed=True)
+        return Course(
+            rollout, "breach", breach.reason, breach.message, evidence=partial(evidence_of, observed, rollout), changed=True
+        )
     paused = rollout.model_copy(update={"breach": f"{breach.reason}: {breach.message}"[:1024]})
-    return Course(paused, evidence=evidence_of(observed, paused), changed=True)
+    return Course(paused, evidence=partial(evidence_of, observed, paused), changed=True)
 
 
 def breached(rollout: RolloutStatus) -> tuple[Finding, ...]:
@@ -259,9 +266,11 @@ def _pass(observed: Observed, rollout: RolloutStatus, finding: Finding) -> Cours
     following = rollout.step + 1
     if following >= len(observed.spec.rollout.steps):
         words = shortfall.promise(observed, rollout)
-        return Course(rollout, "promote", "EveryStepPassed", words, (finding,), evidence_of(observed, rollout), True)
+        return Course(rollout, "promote", "EveryStepPassed", words, (finding,), partial(evidence_of, observed, rollout), True)
     entered = _entered(observed, rollout, following)
-    return Course(entered, findings=(finding,), evidence=evidence_of(observed, entered), changed=True, wake_after=CHANGED_SECONDS)
+    return Course(
+        entered, findings=(finding,), evidence=partial(evidence_of, observed, entered), changed=True, wake_after=CHANGED_SECONDS
+    )
 
 
 def _entered(observed: Observed, rollout: RolloutStatus, index: int) -> RolloutStatus:
@@ -300,7 +309,7 @@ def _at_deadline(observed: Observed, rollout: RolloutStatus, finding: Finding, c
             return passed if passed.outcome == "continue" else replace(passed, message=f"{words}; onTooLittleData is promote")
         case "abort":
             told = f"{words}; onTooLittleData is abort"
-            return Course(rollout, "abort", "TooLittleData", told, (finding,), evidence_of(observed, rollout), True)
+            return Course(rollout, "abort", "TooLittleData", told, (finding,), partial(evidence_of, observed, rollout), True)
 
 
 def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, ...]:

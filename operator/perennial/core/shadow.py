@@ -8,6 +8,7 @@ All weight stays stable's; the route mirrors to the candidate once every pod was
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from perennial.api.base import seconds
 from perennial.api.rollout import Shadow
@@ -78,7 +79,7 @@ def step(observed: Observed, current: RolloutStatus, waits: bool = False) -> Cou
         if little and (late := _at_deadline(observed, wish, current, finding)):
             return late
     findings = (_waiting(observed, wish, current, finding), *_inconclusive(observed, wish, current))
-    return Course(current, findings=findings, evidence=evidence_of(observed, current))
+    return Course(current, findings=findings, evidence=partial(evidence_of, observed, current))
 
 
 def tell(draft: Draft, number: int, before: RolloutStatus, course: Course) -> None:
@@ -107,7 +108,7 @@ def refused(observed: Observed, current: RolloutStatus | None) -> str:
 def _over(observed: Observed, current: RolloutStatus, why: str) -> Course:
     following = steps_after(observed, current)
     return Course(
-        following, message=why, evidence=evidence_of(observed, current), changed=True, wake_after=rollout.CHANGED_SECONDS
+        following, message=why, evidence=partial(evidence_of, observed, current), changed=True, wake_after=rollout.CHANGED_SECONDS
     )
 
 
@@ -171,7 +172,7 @@ def _at_deadline(observed: Observed, wish: Shadow, current: RolloutStatus, findi
             return replace(_over(observed, current, f"{words}; onTooLittleData is promote"), findings=(finding,))
         case "abort":
             told = f"{words}; onTooLittleData is abort"
-            return Course(current, "abort", "TooLittleData", told, (finding,), evidence_of(observed, current), True)
+            return Course(current, "abort", "TooLittleData", told, (finding,), partial(evidence_of, observed, current), True)
 
 
 def _waiting(observed: Observed, wish: Shadow, current: RolloutStatus, finding: Finding) -> Finding:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perennial.adapters.kubeconfig import NoAnswer, NotStarted
+from perennial.api.recording import RECORDING_KEY, recording_name
 from perennial.core.inputs import stamp, version_name
 from unit.core.world import START, World
 
@@ -48,6 +49,12 @@ class WorldCluster:
 
     def models(self, *, everywhere: bool = False) -> list[Manifest]:
         return [self.model("delays")]
+
+    def owned_file(self, config_map: str, key: str, owner: str) -> bytes | None:
+        names = {recording_name(version_name("delays", number)): number for number in self.world.versions}
+        if key != RECORDING_KEY or owner != f"uid-{names.get(config_map)}":
+            return None
+        return self.world.kept.get(names[config_map])
 
     def versions(self, name: str) -> list[Manifest]:
         return [

@@ -30,6 +30,7 @@ from perennial.core.observed import (
     Workload,
 )
 from perennial.core.plan import plan, wanted_counters
+from perennial.core.tape import Recording
 from perennial_runtime import chain
 from perennial_runtime.contract import (
     EXIT_REFUSED,
@@ -121,6 +122,14 @@ class World:
     """Of metrics, that the operator was installed with."""
     attested: bool = False
     """The API server checks who asks."""
+    recorded: bool = True
+    """Rollouts are recorded."""
+    recordings: tuple[Recording, ...] = ()
+    """In the operator's memory."""
+    kept: dict[int, bytes] = field(default_factory=dict)
+    """Recordings in the cluster, by version."""
+    no_config_maps: bool = False
+    """No recording may be kept."""
     frozen_route: bool = False
     """Writes of the route are refused."""
     no_versions: bool = False
@@ -157,6 +166,7 @@ class World:
                 StoreSettings("s3://store/p", "perennial-store", "perennial-store-read"),
                 self.sources,
                 self.attested,
+                self.recorded,
             ),
             versions=tuple(self.versions[number] for number in sorted(self.versions)),
             jobs=tuple(self.jobs.values()),
@@ -169,6 +179,7 @@ class World:
             readings=dict(self.readings),
             invalid=self.invalid,
             remembered=bool(self.invalid),
+            recordings=self.recordings,
         )
         wanted = wanted_counters(base)
         if self.unreachable and wanted:
@@ -178,6 +189,7 @@ class World:
     def run(self) -> actions.Plan:
         """One pass, carried out whole."""
         decided = plan(self.observed())
+        self.recordings = decided.recordings
         for action in decided.before:
             self.apply(action)
         self.write(decided)
@@ -289,6 +301,11 @@ class World:
             case actions.RemoveAnnotation(key=key, value=value):
                 if self.annotations.get(key) == value:
                     del self.annotations[key]
+            case actions.KeepRecording() if self.no_config_maps:
+                pass
+            case actions.KeepRecording(version=version, data=data):
+                self.kept.setdefault(version, data)
+                self.recordings = tuple(one for one in self.recordings if not (one.over and one.version == version))
             case actions.WriteVersionStatus(version=version, status=status):
                 self.versions[version] = replace(self.versions[version], status=status)
 

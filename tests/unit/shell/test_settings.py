@@ -56,6 +56,7 @@ def test_a_missing_one_is_named(name: str) -> None:
         ("LOG_LEVEL", "loud", "give one of debug, info, warning, error"),
         ("STORE_URI", "gs://bucket", "give s3://<bucket>/<prefix>"),
         ("ATTESTATION", "yes", "'yes': give one of true, false"),
+        ("RECORDINGS", "1", "'1': give one of true, false"),
         ("METRIC_SOURCES", "shop", "is no JSON"),
         ("METRIC_SOURCES", '{"name": "shop"}', "is no list"),
         ("METRIC_SOURCES", '[{"name": "shop"}]', "an entry has name and url"),
