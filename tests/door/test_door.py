@@ -88,8 +88,9 @@ async def test_events_come_through_and_nothing_is_written(opened: Opened) -> Non
     assert {method for method, _, _ in opened.api.requests} == {"GET"}
 
 
-async def test_only_objects_with_our_label_are_asked_for(opened: Opened) -> None:
+async def test_only_objects_with_our_label_are_asked_for_but_for_users_own(opened: Opened) -> None:
     await opened.watching()
+    await opened.until(lambda: all(opened.api.streams.get(plural) for plural in ("modeldeployments", "httproutes")))
     selectors = {path.rpartition("/")[2]: selector for _, path, selector in opened.api.requests}
     assert selectors["pods"] == selectors["jobs"] == "perennial.dev/model"
     assert selectors["modeldeployments"] == selectors["httproutes"] == ""

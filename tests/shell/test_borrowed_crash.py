@@ -67,7 +67,7 @@ async def test_story_ends_with_the_route_as_it_was() -> None:
     world, (left, taken, given_back) = await story(None)
     original = shop_route()["spec"]
     assert (left["spec"], given_back["spec"]) == (original, original)
-    assert taken["spec"]["rules"][1]["backendRefs"][1:] == [backend(1, 0), backend(2, 100)]
+    assert taken["spec"]["rules"][1]["backendRefs"][1:] == [backend(2, 100), backend(1, 0)]
     assert given_back["annotations"] == ["team"]
     assert world.cluster.of(DEPLOYMENTS_OF_MODELS) == []
 

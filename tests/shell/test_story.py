@@ -220,7 +220,7 @@ async def test_a_request_annotation_is_carried_out_once_and_removed() -> None:
     world.annotate(retrain="again")
     await world.run(120)
     assert world.model()["status"]["latest"] == 2
-    assert "perennial.dev/retrain" not in world.model()["metadata"]["annotations"]
+    assert "perennial.dev/retrain" not in world.model()["metadata"].get("annotations", {})
 
 
 async def test_deleting_the_model_leaves_nothing_but_events() -> None:

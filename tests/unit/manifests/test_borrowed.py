@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.shop_route import HEADERS, LEGACY, REWRITE, backend, rule, shop_route
@@ -235,6 +235,7 @@ WEIGHTS = st.dictionaries(st.integers(1, 4), st.integers(0, 100), min_size=1, ma
 MIRRORS = st.sampled_from([None, Mirror(1, 100), Mirror(2, 10)])
 
 
+@settings(deadline=None)
 @given(BACKENDS | st.none(), st.sampled_from([None, [], [REWRITE], [HEADERS, REWRITE]]), st.lists(st.tuples(WEIGHTS, MIRRORS)))
 def test_whatever_is_asked_for_foreign_parts_stay_and_the_rule_comes_back(
     found: list[Manifest] | None, filters: list[Manifest] | None, asked: list[tuple[dict[int, int], Mirror | None]]
