@@ -12,7 +12,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.lane import BAD_FOR_ALL, BAD_FOR_CANARY, SHARE_OF_ALL, SHARE_OF_CANARY, Lane, Manifest, road, trainer
+from benchmarks.lane import (
+    BAD_FOR_ALL,
+    BAD_FOR_CANARY,
+    SHARE_OF_ALL,
+    SHARE_OF_CANARY,
+    Backtested,
+    Lane,
+    Manifest,
+    road,
+    tell_backtests,
+    trainer,
+)
 from benchmarks.report import Report, histogram, median
 from benchmarks.stand import Stand
 from demo.ground import in_parallel
@@ -37,6 +48,7 @@ class Caught:
     answers: int
     """Faulty answers of the canary in this time."""
     reason: str
+    backtested: Backtested
 
 
 def run(stand: Stand, runs: int = RUNS) -> Report:
@@ -53,6 +65,7 @@ def run(stand: Stand, runs: int = RUNS) -> Report:
         (True, f"bad after {HEALTHY_SECONDS:.0f} healthy seconds", LATER_SECONDS),
     ):
         _tell(report, [one for one in caught if one.later is later], words, most)
+    tell_backtests(report, [one.backtested for one in caught])
     return report
 
 
@@ -107,4 +120,4 @@ class Detection(Lane):
             raise AssertionError(f"{self.version} was taken back after {len(faulty)} faulty answers: {self.words()}")
         seconds = max(faulty) - min(faulty)
         print(f"  {self.version} bad {'after a minute' if later else 'at once'}: {seconds:.1f} s, {len(faulty)} faulty answers")
-        return Caught(later, seconds, len(faulty), self.words().partition(":")[0][:60])
+        return Caught(later, seconds, len(faulty), self.words().partition(":")[0][:60], self.backtested())

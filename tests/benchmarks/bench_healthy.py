@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.lane import BAD_FOR_ALL, SHARE_OF_ALL, WAIT_SECONDS, Lane, Manifest, road, trainer
+from benchmarks.lane import BAD_FOR_ALL, SHARE_OF_ALL, WAIT_SECONDS, Backtested, Lane, Manifest, road, tell_backtests, trainer
 from benchmarks.report import Report, histogram, median, quantile
 from benchmarks.stand import Stand
 from demo.ground import in_parallel
@@ -40,6 +40,7 @@ class Judged:
     suspicion: float
     """The largest E of its metrics in parts of the threshold, as the status shows it at the end."""
     words: str
+    backtested: Backtested
 
 
 def run(stand: Stand, runs: int = RUNS) -> Report:
@@ -51,6 +52,7 @@ def run(stand: Stand, runs: int = RUNS) -> Report:
         turns = [len(range(lane, runs, LANES)) for lane in range(LANES)]
         works = [lambda lane=lane, count=count: lane.runs(count) for lane, count in zip(lanes, turns, strict=True) if count]
         judged = [one for found in in_parallel(*works) for one in found]
+    tell_backtests(report, [one.backtested for one in judged])
     latencies = [value for one in judged for value in one.latencies]
     report.add("candidates", len(judged), "")
     report.add("rolled back", sum(one.rolled_back for one in judged), "", MOST_ROLLED_BACK)
@@ -105,4 +107,5 @@ class Healthy(Lane):
             latencies=[1000 * (one["done"] - one["scheduled"]) for one in shared],
             suspicion=max((one.get("alphaUsed", 0.0) for one in evidence), default=0.0),
             words=self.words(),
+            backtested=self.backtested(),
         )

@@ -6,14 +6,18 @@ Open loop, through the gateway; real models in real pods. The load generator sen
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import Report
 from benchmarks.stand import Stand
 from cluster_support import synthetic
 from cluster_support.localoperator import LocalOperator
@@ -22,6 +26,11 @@ from cluster_support.watching import Watch
 from demo.ground import REPOSITORY
 from demo.kubectl import diagnosis
 from demo.traffic import Client
+from perennial.api.recording import RECORDING_KEY, recording_name
+from perennial.core import backtest
+from perennial.core.backtest import Span
+from perennial.core.replay import replay, reproduced
+from perennial.core.tape import read as read_tape
 
 RATE = 100.0
 """Requests a second of one lane."""
@@ -54,6 +63,27 @@ def road(stand: Stand, title: str) -> Iterator[tuple[Place, LocalOperator, Watch
         place.upload(synthetic.table(ROWS))
         with Watch(place.ground.cluster.kubeconfig, place.namespace, KINDS) as watch:
             yield place, operator, watch
+
+
+@dataclass(frozen=True, slots=True)
+class Backtested:
+    """What `kubectl perennial backtest` finds in a recording."""
+
+    outcome: str
+    difference: str
+    """Why the replay is not what was recorded; empty: it is, to the last bit."""
+    rates: tuple[Span, ...]
+    requests: tuple[Span, ...]
+
+
+def tell_backtests(report: Report, found: Sequence[Backtested]) -> None:
+    """How many recordings reproduce their verdict, and how many would have another one within what the API allows."""
+    different = [one.difference for one in found if one.difference]
+    report.add("recordings whose replay is another than the verdict", len(different), "", 0)
+    for words in different:
+        print(f"  NOT reproduced: {words}")
+    report.add("that would end otherwise at another falseRollbackRate", sum(len(one.rates) > 1 for one in found), "")
+    report.add("that would end otherwise at another minimumRequests", sum(len(one.requests) > 1 for one in found), "")
 
 
 class Lane:
@@ -114,6 +144,29 @@ class Lane:
                 words = f"{what} did not happen; {self.version} is {self.state()}: {self.words()}"
                 raise AssertionError(f"{words}\n{diagnosis(self.place.kubectl, self.name)}\n{self.operator.words()}")
             time.sleep(every)
+
+    def backtested(self) -> Backtested:
+        """The newest version's recording, replayed: whether that reproduces its verdict, and where that would have been another.
+
+        RECORDINGS names a folder in which it is kept as well.
+        """
+        name, found = recording_name(self.version), list[Manifest]()
+
+        def is_kept() -> bool:
+            found[:] = [one] if (one := self.place.kubectl.get("configmap", name)) else []
+            return bool(found)
+
+        self.until(f"{name} to be kept", is_kept, seconds=30.0)
+        data = base64.b64decode(found[0]["binaryData"][RECORDING_KEY])
+        if folder := os.environ.get("RECORDINGS", ""):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{self.place.namespace}-{self.version}.jsonl.gz").write_bytes(data)
+        tape = read_tape(data)
+        policy = tape.header.terms.rollout
+        replayed = replay(tape)
+        return Backtested(
+            replayed.outcome, reproduced(tape, replayed), backtest.by_rate(tape, policy), backtest.by_requests(tape, policy)
+        )
 
     @contextmanager
     def client(self, **shares: float) -> Iterator[Callable[[], list[Manifest]]]:

@@ -5,28 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from cluster_support import bad_inputs, synthetic
 from cluster_support.place import Place
 from cluster_support.shop import NAME, ROWS, traffic
-from demo.ground import REPOSITORY
+from cluster_support.verbs import Ended, ask
 from perennial.cli.exits import Exit
-
-Ended = subprocess.CompletedProcess[str]
-
-
-def program(place: Place, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of kubectl perennial, as the person who made the cluster."""
-    command = [sys.executable, "-m", "perennial.cli", *arguments, f"--namespace={place.namespace}"]
-    python = ":".join(str(REPOSITORY / name) for name in ("operator", "serving"))
-    return command, {**os.environ, "PYTHONPATH": python, "KUBECONFIG": str(place.ground.cluster.kubeconfig)}
-
-
-def ask(place: Place, *arguments: str) -> Ended:
-    command, environment = program(place, *arguments)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def ask_inside(place: Place, *arguments: str) -> Ended:

@@ -10,7 +10,9 @@ import pytest
 from cluster_support import audit, synthetic
 from cluster_support.place import Place
 from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V1, V2, V3, assert_taken_back, traffic
+from cluster_support.verbs import ask
 from demo import view
+from perennial.cli.exits import Exit
 
 HOLD_BACK = 10
 
@@ -84,6 +86,33 @@ def test_version_that_goes_bad_in_its_watch_is_returned_by_one_write(first: Plac
     assert_taken_back(first, tally)
     state = first.state(NAME)
     assert view.evidence_lines(next(version for version in state.versions if view.number(version) == 3))
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome", "code"),
+    [(2, "promoted and watched", Exit.DONE), (3, "rolled back", Exit.ROLLED_BACK)],
+    ids=["healthy", "harmful"],
+)
+def test_recorded_rollout_is_reproduced_to_the_last_bit_and_tells_where_it_had_ended_otherwise(
+    first: Place, number: int, outcome: str, code: Exit
+) -> None:
+    name = f"{NAME}-v{number}-recording"
+    first.until(f"{name} to be kept", lambda state: first.kubectl.get("configmap", name) is not None, name=NAME, seconds=30)
+    found = ask(first, "backtest", NAME, f"v{number}", "-o", "json")
+    assert found.returncode == code, found.stdout + found.stderr
+    told = json.loads(found.stdout)
+    assert (told["difference"], told["complete"], told["policy"]["outcome"]) == ("", True, outcome)
+    recorded, replayed = told["recorded"]["outcomes"], told["policy"]["milestones"]
+    assert [(one["reason"], one["message"]) for one in replayed] == [(one["reason"], one["message"]) for one in recorded]
+    if code is Exit.ROLLED_BACK:
+        status = (first.kubectl.get("modelversion", f"{NAME}-v{number}") or {})["status"]
+        assert status["message"] == f"{replayed[-1]['reason']}: {replayed[-1]['message']}"
+        assert status["finishedAt"] == recorded[-1]["at"]
+    spans = told["sweeps"]["minimumRequests"]
+    assert len(spans) > 1, spans
+    for span in (spans[0], spans[1]):
+        again = ask(first, "backtest", NAME, f"v{number}", "-o", "json", "--no-sweep", f"--minimum-requests={span['first']}")
+        assert json.loads(again.stdout)["policy"]["outcome"] == span["outcome"], again.stdout
 
 
 def test_what_somebody_changes_by_hand_is_put_back_within_five_seconds(first: Place) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,9 @@ LONGEST_LINE = 256 * 1024
 DEEPEST = 24
 MOST_LINES = 4 * MOST_PASSES
 MOST_BAD = 1_000_000
-"""Bad or slow answers in one pass, and ten times as many in all: each costs time."""
+"""Bad or slow answers in one pass."""
+MOST_WORK = 2_000_000
+"""Sum over the passes of the root of their bad and slow answers: a pass costs that many terms of a sum."""
 MOST_COUNTED = 10**12
 PART = 512
 """Lines in one member of the gzip file."""
@@ -228,7 +231,7 @@ class _Reader:
         self._terms = header.terms
         self._readings: dict[str, list[int] | str] = {}
         self._next = Note()
-        self._bad = 0
+        self._work = 0
 
     def take(self, value: Any) -> None:
         """One line."""
@@ -256,8 +259,8 @@ class _Reader:
         if len(value) not in (2, wanted) or value[0] > LONGEST_PAUSE or value[1] > MOST_FLAGS:
             raise Unreadable(f"a pass has 2 or, with these metrics, {wanted} numbers within their ranges")
         counts = _counts(value[2:]) if len(value) > 2 else None
-        self._bad += counts.costly if counts else 0
-        if problem := (counts.problem() if counts else "") or (self._bad > 10 * MOST_BAD and "too many bad answers in all"):
+        self._work += math.isqrt(counts.costly) if counts else 0
+        if problem := (counts.problem() if counts else "") or (self._work > MOST_WORK and "too many bad answers in all"):
             raise Unreadable(problem)
         self._at += timedelta(microseconds=value[0])
         crashes, scores = self._next.crashes or (0, 0), self._next.scores or ((), ())
