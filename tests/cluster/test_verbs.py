@@ -10,15 +10,8 @@ from pathlib import Path
 from cluster_support import bad_inputs, synthetic
 from cluster_support.place import Place
 from cluster_support.shop import NAME, ROWS, traffic
-from cluster_support.verbs import Ended, ask
+from cluster_support.verbs import Ended, ask, ask_inside
 from perennial.cli.exits import Exit
-
-
-def ask_inside(place: Place, *arguments: str) -> Ended:
-    """Asked on the cluster's network, where the store can be reached: by now it may have a part of the ledger."""
-    command, environment = program(place, *arguments)
-    command = [*place.ground.cluster.inside(), *command]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def ends(found: Ended, code: Exit, words: str) -> None:

@@ -23,3 +23,10 @@ def ask(place: Place, *arguments: str) -> Ended:
     """Runs a verb to its end."""
     command, environment = program(place, *arguments)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def ask_inside(place: Place, *arguments: str) -> Ended:
+    """The same on the cluster's network, where the store can be reached."""
+    command, environment = program(place, *arguments)
+    command = [*place.ground.cluster.inside(), *command]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

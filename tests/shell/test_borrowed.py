@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from fakes.shop_route import LEGACY, REWRITE, backend, rule, shop_route
 from fakes.world import NAMESPACE, SPEC, World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, ROUTES, SERVICES
+from perennial.core import storing
 from perennial.ports import Invalid, Manifest
+from perennial_runtime.store import Store
 
 RETRAIN = {"recipe": {}, "seed": 2}
 BORROWED = {"route": {"httpRoute": {"name": "shop", "rule": "predict"}}}
@@ -129,8 +132,10 @@ async def test_spec_of_the_model_is_never_written() -> None:
     assert world.model()["metadata"]["generation"] == 2
 
 
-async def test_nothing_is_written_when_converged_nor_after_a_restart() -> None:
+async def test_nothing_is_written_when_converged_nor_after_a_restart(tmp_path: Path) -> None:
     world = await borrowing()
+    world.store = Store(f"file://{tmp_path}")
+    await world.run(storing.OLDEST_SECONDS + 60)
     before = len(world.cluster.writes)
     await world.run(3600)
     await world.start()
