@@ -16,7 +16,7 @@ VERBS: Final = {
     "describe": ("describe", "Tell how a model stands, on one screen."),
     "watch": ("watch", "Show live what a model does: shares, evidence, time left."),
     "explain": ("explain", "Tell why a version is what it is, and what would have changed it."),
-    "logs": ("logs", "Print what the pods of a step wrote, or where its end is kept."),
+    "logs": ("logs", "Print what the pods of a step wrote."),
     "history": ("history", "List the versions, why each was made and how it ended."),
     "diff": ("diff", "Show what differs between two versions."),
     "promote": ("requesting", "Give a candidate all requests now."),

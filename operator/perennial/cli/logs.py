@@ -91,8 +91,8 @@ def logs(name: str, number: int | None, where: Where, step: str | None, attempt:
     """Print what the containers of a step of a version wrote. Without NUMBER: the newest version.
 
     Pods of a version's last Jobs stay, so this reads them too when they have ended. When a pod is gone, what the operator
-    recorded of its end is told, and where the store keeps the last lines of its containers, without credentials. It needs to list
-    pods and get pods/log in the namespace, which the cluster's role view may.
+    recorded of its end is told, and the last lines that the store keeps of its containers, without credentials. It needs to
+    list pods and get pods/log in the namespace, which the cluster's role view may; the store it reads as `history --all` does.
 
     \b
     Examples:
@@ -108,7 +108,7 @@ def logs(name: str, number: int | None, where: Where, step: str | None, attempt:
     wanted = _wanted(found, asking.number_or_newest(found, number), step, attempt)
     sources = _sources(asking.pods(place, _selector(wanted)), wanted, options.container)
     if not sources:
-        _gone(wanted)
+        _gone(place, wanted, options)
     printed = _followed(place, sources, options) if options.follow else _printed(place, sources, options)
     raise SystemExit(int(Exit.DONE if printed else Exit.NO_ANSWER))
 
@@ -225,7 +225,7 @@ def _lines(place: KubeconfigCluster, source: Source, how: How) -> Iterator[str]:
             return
 
 
-def _gone(wanted: Wanted) -> NoReturn:
+def _gone(place: KubeconfigCluster, wanted: Wanted, how: How) -> NoReturn:
     """Tells what is left of what ran in pods that are not there, and ends the program."""
     record = wanted.record
     if record is None:
@@ -236,8 +236,31 @@ def _gone(wanted: Wanted) -> NoReturn:
         asking.fail(Exit.NO_ANSWER, f"{wanted.words}: its pod is not there yet: {record.message or 'it is being made'}")
     said = ": ".join(part for part in (record.reason, record.message) if part)
     end = f"it ended at {record.finished_at or 'an unknown time'} as {record.state}{f': {said}' if said else ''}"
+    click.echo(f"{wanted.words}: its pod is gone, and its log with it\n{end}", err=True)
+    raise SystemExit(int(Exit.DONE if _kept(place, wanted, record, how) else Exit.NO_ANSWER))
+
+
+def _kept(place: KubeconfigCluster, wanted: Wanted, record: StepRecord, how: How) -> bool:
+    """Prints the last lines that the store keeps of its containers; whether there were any."""
+    from perennial.cli.stored import Unreadable, log_tail  # noqa: PLC0415
+
     store, uid = wanted.version.spec.store.uri.rstrip("/"), str(wanted.version.manifest["metadata"].get("uid", ""))
-    places = [f"{store}/{log_path(uid, record.step, record.attempt, one)}" for one in KEPT[Step(record.step)]]
-    where = "\n  ".join(places)
-    words = f"its pod is gone, and its log with it\n{end}\nwhat the store keeps of its last lines, where it came to that:"
-    asking.fail(Exit.NO_ANSWER, f"{wanted.words}: {words}\n  {where}")
+    containers = [one for one in KEPT[Step(record.step)] if how.container in (None, one)]
+    if not containers:
+        there = ", ".join(KEPT[Step(record.step)])
+        asking.fail(Exit.NO_ANSWER, f"{wanted.words}: no container {how.container!r}; there were {there}")
+    paths = {one: log_path(uid, record.step, record.attempt, one) for one in containers}
+    printed = False
+    for container, path in paths.items():
+        try:
+            lines = log_tail(place, wanted.model, store, path)
+        except Unreadable as error:
+            where = "\n  ".join(f"{store}/{one}" for one in paths.values())
+            click.echo(f"{error}\nwhat the store keeps of its last lines, where it came to that:\n  {where}", err=True)
+            return printed
+        for line in (lines or ())[-how.lines if how.lines else 0 :] if how.lines != 0 else ():
+            click.echo(line if len(paths) == 1 else f"[store/{container}] {line}")
+        printed |= lines is not None
+    if not printed:
+        click.echo("the store keeps no line of it: it was killed before it could leave them there", err=True)
+    return printed

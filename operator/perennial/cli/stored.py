@@ -1,4 +1,5 @@
-"""The ledger as it lies in the store, read as a person may read it; and as it lies in a folder, for one who has downloaded it.
+"""What lies in the store, read as a person may read it: the ledger, and the ends of logs. And the ledger in a folder, for one who
+has downloaded it.
 
 The keys are the person's own (AWS_* in the environment), or those of the Secret that serving pods read the store with, where the
 person may read that. `history` asks; `perennial_runtime.chain` verifies.
@@ -8,10 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from perennial.cli.asking import Model
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1024 * 1024
 """Of an object: entries of one Job, which has room for a tenth of it."""
+LOG_TAIL_BYTES = 1024 * 1024
+"""Of the end of a log, of which the steps leave a sixteenth of it."""
 REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _SETTINGS = {
@@ -44,17 +48,33 @@ def objects(place: KubeconfigCluster, model: Model) -> dict[str, bytes]:
     stored = model.status.ledger.stored
     if stored is None:
         return {}
+    with _reading(place, model, stored.uri) as (obstore, store):
+        names = [str(item["path"]) for page in obstore.list(store, FOLDER.rstrip("/")) for item in page]
+        return {name: bytes(obstore.get(store, name).bytes()) for name in names if name.endswith(SUFFIX)}
+
+
+def log_tail(place: KubeconfigCluster, model: Model, uri: str, path: str) -> list[str] | None:
+    """The lines of a step's log that the store at `uri` keeps; None where it keeps none. Raises Unreadable."""
+    with _reading(place, model, uri) as (obstore, store):
+        try:
+            found = obstore.get_range(store, path, start=0, length=LOG_TAIL_BYTES)
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return None
+        return bytes(found).decode(errors="replace").splitlines()
+
+
+@contextmanager
+def _reading(place: KubeconfigCluster, model: Model, uri: str) -> Iterator[tuple[Any, S3Store | LocalStore]]:
+    """The module obstore, and the store at this URI. Raises Unreadable, also for what goes wrong in the block."""
     try:
         import obstore  # noqa: PLC0415 - of the extra `store`, which most people need not have
     except ImportError:
         raise Unreadable("the package obstore is missing: pip install 'perennial[store]'") from None
     try:
-        store = _opened(place, model, stored.uri)
-        names = [str(item["path"]) for page in obstore.list(store, FOLDER.rstrip("/")) for item in page]
-        return {name: bytes(obstore.get(store, name).bytes()) for name in names if name.endswith(SUFFIX)}
+        yield obstore, _opened(place, model, uri)
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise Unreadable(f"the store {stored.uri} cannot be read: {first}; it takes the right to list and get there") from None
+        raise Unreadable(f"the store {uri} cannot be read: {first}; it takes the right to list and get there") from None
 
 
 def downloaded(folder: Path) -> dict[str, bytes]:
@@ -99,7 +119,7 @@ def _opened(place: KubeconfigCluster, model: Model, uri: str) -> S3Store | Local
     if parts.scheme == "file":
         return LocalStore(parts.path)
     if parts.scheme != "s3" or not parts.netloc:
-        raise Unreadable(f"status.ledger.stored.uri is {uri!r}, and no s3://<bucket>/<prefix>")
+        raise Unreadable(f"the store's URI is {uri!r}, and no s3://<bucket>/<prefix>")
     keys = _keys(place, model)
     endpoint = keys.get("AWS_ENDPOINT_URL", "")
     if endpoint and not _ENDPOINT.fullmatch(endpoint):  # obstore would panic, which is no Exception

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +144,29 @@ def test_of_a_pod_that_is_gone_its_recorded_end_and_the_place_of_its_tail_are_to
     uid, store = world.versions[1].meta.uid, world.versions[1].spec.store.uri
     for container in ("fetch", "train", "reporter"):
         assert f"  {store}/logs/{uid}/train-1-{container}.log\n" in found.stderr
+
+
+def test_of_a_pod_that_is_gone_the_last_lines_are_read_from_the_store(ask: Ask, tmp_path: Path) -> None:
+    world = served()
+    version = world.versions[1]
+    store = version.spec.store.model_copy(update={"uri": tmp_path.as_uri()})
+    world.versions[1] = replace(version, spec=version.spec.model_copy(update={"store": store}))
+    folder = tmp_path / "logs" / version.meta.uid
+    folder.mkdir(parents=True)
+    (folder / "train-1-train.log").write_text("epoch 1\nepoch 2\n")
+    (folder / "train-1-reporter.log").write_text("uploaded\n")
+    found = ask(WorldCluster(world), "--step", "train")
+    assert found.exit_code == Exit.DONE
+    assert found.stdout == "[store/train] epoch 1\n[store/train] epoch 2\n[store/reporter] uploaded\n"
+    assert "its pod is gone, and its log with it" in found.stderr
+    assert ask(WorldCluster(world), "--step", "train", "-c", "train", "--tail", "1").stdout == "epoch 2\n"
+    assert ask(WorldCluster(world), "--step", "train", "--tail", "0").stdout == ""
+    killed = ask(WorldCluster(world), "--step", "evaluate")
+    assert (killed.exit_code, killed.stdout) == (Exit.NO_ANSWER, "")
+    assert "the store keeps no line of it" in killed.stderr
+    unknown = ask(WorldCluster(world), "--step", "train", "-c", "sidecar")
+    assert unknown.exit_code == Exit.NO_ANSWER
+    assert "no container 'sidecar'; there were fetch, train, reporter" in unknown.stderr
 
 
 def test_of_serving_pods_that_are_gone_nothing_is_left(ask: Ask) -> None:
