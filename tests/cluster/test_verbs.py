@@ -85,13 +85,11 @@ def read_back(place: Place) -> None:
     ends(ask(place, "logs", NAME, "1", "--step", "train"), Exit.DONE, r"^\[pod/.*/fetch\] (.|\n)*/reporter\] (.|\n)*/train\] ")
     ends(ask(place, "logs", NAME, "3", "--step", "serve", "-c", "server", "--tail", "3"), Exit.DONE, "")
     place.kubectl.run("delete", "pod", "--selector=perennial.dev/version=1,perennial.dev/step=train", "--wait=true")
-    gone = ask(place, "logs", NAME, "1", "--step", "train")
-    ends(gone, Exit.NO_ANSWER, r"its pod is gone, and its log with it\nit ended at \S+ as Succeeded")
-    kept = re.findall(r"^  (s3://\S+/train-1-(\w+)\.log)$", gone.stderr, re.M)
-    texts = {container: bad_inputs.stored(place, uri) for uri, container in kept}
-    assert '"event":"fetched"' in texts["fetch"]
-    assert '"event":"trained"' in texts["train"]
-    assert '"event":"answer"' in texts["reporter"]
+    gone = ask_inside(place, "logs", NAME, "1", "--step", "train")
+    ends(gone, Exit.DONE, r'(?m)^\[store/fetch\] .*"event":"fetched"')
+    ends(gone, Exit.DONE, r'(?m)^\[store/train\] .*"event":"trained"')
+    ends(gone, Exit.DONE, r'(?m)^\[store/reporter\] .*"event":"answer"')
+    assert re.search(r"its pod is gone, and its log with it\nit ended at \S+ as Succeeded", gone.stderr)
 
 
 def returned(place: Place) -> None:
