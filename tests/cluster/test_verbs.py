@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from cluster_support import bad_inputs, synthetic
+from cluster_support import synthetic
 from cluster_support.place import Place
 from cluster_support.shop import NAME, ROWS, traffic
 from cluster_support.verbs import Ended, ask, ask_inside
