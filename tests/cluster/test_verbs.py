@@ -27,7 +27,7 @@ def canary(place: Place, number: int) -> None:
 
 def test_a_person_drives_a_model_by_its_verbs_alone(place: Place) -> None:
     place.upload(synthetic.table(ROWS), "january.parquet")
-    rollout = {"steps": [{"weight": 20, "hold": "5s"}], "minimumRequests": 20, "watch": {"for": "10m", "holdBack": 10}}
+    rollout = {"steps": [{"weight": 20, "hold": "20s"}], "minimumRequests": 20, "watch": {"for": "10m", "holdBack": 10}}
     place.apply(place.manifest(NAME, rollout=rollout))
     first = ask(place, "watch", NAME, "--timeout", "4m")
     ends(first, Exit.DONE, f"^\\d\\d:\\d\\d:\\d\\d (.|\n)*{NAME}: v1 serves")
