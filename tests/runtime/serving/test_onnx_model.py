@@ -55,8 +55,10 @@ async def test_a_model_that_was_slow_for_a_moment_comes_back_to_the_event_loop(m
     for _ in range(5):
         await model.score(_rows(1))
     model.takes = 0.0
-    for _ in range(60):
+    for _ in range(600):  # on a busy machine a request is slow now and then for want of a CPU
         await model.score(_rows(1))
+        if model.threads[-1] == threading.main_thread().name:
+            break
     assert model.threads[-1] == threading.main_thread().name
 
 
