@@ -29,6 +29,7 @@ from perennial.core.inputs import moment, stamp
 
 RECORDING = Path("build/pictures/rollout.json")
 PICTURES = Path("docs/img")
+UNDER_WAY = ("Accepted", "Deploying", "Canary")
 WIDTH = 130
 """Columns of a picture."""
 
@@ -49,7 +50,9 @@ def recorded(looks: Iterator[Model], now: Callable[[], datetime]) -> Iterator[di
         if manifests != last:
             last = manifests
             yield {"at": stamp(now()), "model": manifests[0], "versions": manifests[1:]}
-        if end(found) is not None:
+        if (
+            end(found) is not None and found.versions[0].status.state not in UNDER_WAY
+        ):  # a version's status comes after the model's
             return
 
 

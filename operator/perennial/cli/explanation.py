@@ -105,7 +105,7 @@ def _metric(one: MetricEvidence) -> Iterator[str]:
     if not one.threshold:
         return  # a Job's, or a predictionShift: no test of ours
     guarantee = f", {one.guarantee}" if one.guarantee else ""
-    yield f"  alpha {one.alpha * 100:.3g} % of falseRollbackRate{guarantee}; used up to {one.alpha_used * 100:.2g} %"
+    yield f"  alpha {one.alpha * 100:.3g} % of falseRollbackRate{guarantee}; used up to {one.alpha_used * 100:.3g} %"
     yield f"  {_changed(one)}"
 
 
