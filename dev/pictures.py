@@ -30,6 +30,7 @@ from perennial.core.inputs import moment, stamp
 RECORDING = Path("build/pictures/rollout.json")
 PICTURES = Path("docs/img")
 UNDER_WAY = ("Accepted", "Deploying", "Canary")
+"""States of a version whose model may have come to the end already: its own status is written after the model's."""
 WIDTH = 130
 """Columns of a picture."""
 
