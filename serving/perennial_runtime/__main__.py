@@ -12,7 +12,7 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -58,8 +58,18 @@ def cli(command: str) -> None:
     wanted = Command(command)
     recorded = log_tail.record(wanted)
     code = conclude(lambda: carry_out(wanted))
-    log_tail.keep(wanted, recorded, os.environ.get(contract.STEP_VARIABLE, ""))
-    sys.exit(code)
+    if log_tail.keep(wanted, recorded, os.environ.get(contract.STEP_VARIABLE, "")):
+        sys.exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """At once: a thread inside the store's library would abort an interpreter that is ending, and the code with it."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -118,18 +119,23 @@ def record(command: Command, out: Path = Path(OUT_PATH)) -> Recorded:
     return recorded
 
 
-def keep(command: Command, recorded: Recorded, step: str, seconds: float = KEEP_SECONDS) -> None:
+def keep(command: Command, recorded: Recorded, step: str, seconds: float = KEEP_SECONDS) -> bool:
     """Stores the end of what was recorded, and for the reporter the trainer's file beside it; `step` is the command's spec as
-    JSON. Waits for so many seconds at most, and never raises: the step has ended already."""
+    JSON. Waits for so many seconds at most, and never raises: the step has ended already. False: a thread may still be at it."""
     if command not in _KEPT:
-        return
+        return True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the answer is given; what ends the pod now changes it no more
-    text = recorded.text()
-    storing = threading.Thread(target=_store, args=(command, text, step), name="log", daemon=True)
-    storing.start()
-    storing.join(seconds)
-    if storing.is_alive():
+    try:
+        storing = threading.Thread(target=_store, args=(command, recorded.text(), step), name="log", daemon=True)
+        storing.start()
+        storing.join(seconds)
+        if not storing.is_alive():
+            return True
         say("log not kept", reason=f"the store did not take it within {seconds:g} s")
+    except Exception as error:  # noqa: BLE001 - no thread more, no room for the text, nobody who reads what is said
+        with suppress(Exception):
+            say("log not kept", reason=type(error).__name__)
+    return False
 
 
 def _store(command: Command, text: str, step: str) -> None:
@@ -143,11 +149,19 @@ def _store(command: Command, text: str, step: str) -> None:
         texts = {container: text}
         if command is Command.REPORTER:
             texts = {Container.TRAIN: tail(Path(OUT_PATH), LOG_NAME, RAW_BYTES).decode(errors="replace"), **texts}
-        for name, found in texts.items():
-            if found:
+        for name, whole in texts.items():
+            if found := _from_a_line_on(whole):
                 store.put_document(log_path(spec.uid, of, spec.attempt, name), end_of(redacted(found, secrets)))
     except Exception as error:  # noqa: BLE001 - a log that is not kept is no reason to end otherwise, whatever the reason
         say("log not kept", reason=type(error).__name__)
+
+
+def _from_a_line_on(text: str) -> str:
+    """Without the first line where the text may be the end of a longer one: half of a secret could not be recognised."""
+    if len(text.encode(errors="replace")) < RAW_BYTES:
+        return text
+    half, _, rest = text.partition("\n")
+    return rest or half[BYTES:]
 
 
 def end_of(text: str) -> bytes:

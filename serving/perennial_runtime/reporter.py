@@ -41,7 +41,7 @@ from perennial_runtime.store import Store
 
 CHECKPOINT_SECONDS = 30.0
 UPLOAD_SECONDS = 150.0
-"""From SIGTERM to the answer. The train pod's terminationGracePeriodSeconds (`perennial.manifests.jobs`) is 600: after that the
+"""From SIGTERM to the answer. The train pod's terminationGracePeriodSeconds (`perennial.manifests.jobs`) is 180: after that the
 kubelet kills, and nobody would be told that it was the store."""
 UPLOAD_PAUSE = 2.0
 PARITY_BYTES_LIMIT = 16 * 1024 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from cluster_support.faults import Point, Told
 from demo.ground import REPOSITORY
 
-CODE = ("operator", "serving", "charts", "dev/cluster", "tests/cluster_support", "tests/faults", "uv.lock")
-"""What a telling depends on."""
+CODE = ("operator", "serving", "charts", "crds", "dev/cluster", "dev/demo", "tests/cluster_support", "tests/faults", "uv.lock")
+"""What a telling depends on, beside the cluster."""
 _TOLD = TypeAdapter(Told)
 
 
@@ -50,8 +51,8 @@ class Kept:
 
 
 def digest(root: Path) -> str:
-    """Of the files that a telling depends on, by name and content."""
-    found = hashlib.sha256()
+    """Of the files that a telling depends on, by name and content, and of the cluster that is used."""
+    found = hashlib.sha256(f"{os.environ.get('PERENNIAL_KUBECONFIG', '')}\0".encode())
     for place in CODE:
         files = sorted((root / place).rglob("*")) if (root / place).is_dir() else [root / place]
         for file in files:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,18 @@ def test_the_reporter_keeps_the_trainers_file_beside_its_own_words(tmp_path: Pat
     assert '"event":"uploaded"' in kept(tmp_path, log_path("u1", "train", 2, "reporter"))
 
 
+def test_the_trainers_file_is_kept_from_a_whole_line_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(log_tail, "OUT_PATH", str(out))
+    (out / LOG_NAME).write_text(f"password={'hunter2' * 20}\npassword={'z' * (RAW_BYTES - 50)}\nend\n")
+    assert keep(Command.REPORTER, Recorded(), train_spec(tmp_path))
+    assert kept(tmp_path, "logs/u1/train-2-train.log") == "password=***\nend\n"
+    (out / LOG_NAME).write_text("hunter2 " * (RAW_BYTES // 4))
+    keep(Command.REPORTER, Recorded(), train_spec(tmp_path))
+    assert len(kept(tmp_path, "logs/u1/train-2-train.log")) == BYTES
+
+
 def test_a_link_in_place_of_the_trainers_file_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -110,9 +125,69 @@ def test_a_store_that_does_not_answer_is_waited_for_no_longer_than_allowed(
 ) -> None:
     monkeypatch.setattr(Store, "put_document", lambda *_: time.sleep(1.0))
     began = time.monotonic()
-    keep(Command.PREPARE, said("x"), encode(prepare_spec(tmp_path)), seconds=0.05)
+    assert not keep(Command.PREPARE, said("x"), encode(prepare_spec(tmp_path)), seconds=0.05)
     assert time.monotonic() - began < 0.8
     assert "the store did not take it within 0.05 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["start", "join"])
+def test_where_no_thread_can_be_had_the_step_ends_as_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, place, fail)
+    assert not keep(Command.PREPARE, said("x"), encode(prepare_spec(tmp_path)))
+    assert '"log not kept","reason":"RuntimeError"' in capsys.readouterr().err.replace(" ", "").replace(
+        "lognotkept", "log not kept"
+    )
+
+
+class _Late(http.server.BaseHTTPRequestHandler):
+    """An S3 server that has no object, and answers that it took one when the step is over."""
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>NoSuchKey</Code><Message>no</Message></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(3.0)
+        with suppress(OSError):
+            self.send_response(200)
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+def test_a_store_that_answers_too_late_changes_no_exit_code(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Late)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    (tmp_path / "sitecustomize.py").write_text(
+        "from pathlib import Path\nfrom perennial_runtime import contract\n"
+        f"contract.STORE_SECRET_PATH = {str(tmp_path / 'secret')!r}\n"
+        f"import atexit\natexit.register(Path({str(tmp_path / 'ended')!r}).touch)\n"
+    )
+    (tmp_path / "secret").mkdir()
+    keys = {"ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "ENDPOINT_URL": f"http://127.0.0.1:{server.server_address[1]}"}
+    for name, value in keys.items():
+        (tmp_path / "secret" / f"AWS_{name}").write_text(value)
+    ended = run_prepare(tmp_path, prepare_spec(tmp_path, store="s3://models/team/u1"), str(tmp_path))
+    server.shutdown()
+    server.server_close()
+    assert ended.returncode == 64, ended.stderr
+    assert '"reason":"ObjectNotFound"' in ended.stderr
+    assert "the store did not take it within 2 s" in ended.stderr
+    assert not (
+        tmp_path / "ended"
+    ).exists()  # the interpreter is not taken down under a thread that is inside the store's library
 
 
 def test_only_the_end_is_kept_in_whole_lines() -> None:
@@ -134,16 +209,20 @@ def test_what_is_remembered_is_bounded() -> None:
     assert recorded.text().endswith("zend")
 
 
-def test_a_refused_step_leaves_its_answer_its_code_and_its_log(tmp_path: Path) -> None:
-    spec = prepare_spec(tmp_path)
+def run_prepare(root: Path, spec: PrepareSpec, *paths: str) -> subprocess.CompletedProcess[str]:
+    """The step in a process of its own."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(log_tail.__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join((*paths, str(Path(log_tail.__file__).parents[1]))),
         STEP_VARIABLE: encode(spec),
-        TERMINATION_VARIABLE: str(tmp_path / "message"),
+        TERMINATION_VARIABLE: str(root / "message"),
     }
     program = [sys.executable, "-m", "perennial_runtime", "prepare"]
-    ended = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_refused_step_leaves_its_answer_its_code_and_its_log(tmp_path: Path) -> None:
+    ended = run_prepare(tmp_path, prepare_spec(tmp_path))
     assert ended.returncode == 64, ended.stderr
     assert '"reason":"ObjectNotFound"' in kept(tmp_path, "logs/u1/prepare-1-prepare.log")
     assert ended.stderr.startswith(kept(tmp_path, "logs/u1/prepare-1-prepare.log"))

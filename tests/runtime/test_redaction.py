@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from perennial_runtime.log_tail import RAW_BYTES
 from perennial_runtime.redaction import known, redacted
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"
@@ -32,6 +34,13 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"
         ("https://b.s3/x?X-Amz-Signature=0123456789abcdef&a=1", "https://b.s3/x?X-Amz-Signature=***&a=1"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nhunter2\n-----END RSA PRIVATE KEY-----\nnext", "***\nnext"),
         ("-----BEGIN PRIVATE KEY-----\nhunter2\nand it was killed", "***"),
+        ("get postgres://jane:p@hunter2@db/x now", "get postgres://***@db/x now"),
+        (r'{"password": "a\"hunter2", "rows": 3}', '{"password": ***, "rows": 3}'),
+        (r"password='a\'hunter2' rows=3", "password=*** rows=3"),
+        (r'{"text": "{\"token\": \"a\\\"hunter2\", \"rows\": 3}"}', r'{"text": "{\"token\": ***, \"rows\": 3}"}'),
+        ('{"tokens": ["a]b", "hunter2"], "rows": 3}', '{"tokens": ***, "rows": 3}'),
+        ('{"tokens": [\n  "abc",\n  "hunter2"\n], "rows": 3}', '{"tokens": ***\n], "rows": 3}'),
+        ("connect(password=b'hunter2', rows=3)", "connect(password=***, rows=3)"),
     ],
 )
 def test_what_looks_like_a_credential_is_marked(text: str, kept: str) -> None:
@@ -62,3 +71,49 @@ def test_known_values_are_marked_wherever_they_stand(tmp_path: Path) -> None:
     assert secrets == {"hunter/2+more", "abcdef0123"}
     text = "a hunter/2+more b hunter%2F2%2Bmore c abcdef0123 d http://store:9000 e 1234"
     assert redacted(text, secrets) == "a *** b *** c *** d http://store:9000 e 1234"
+
+
+def test_known_values_are_marked_in_their_common_spellings() -> None:
+    secret = 'hunter "2"/ü\nsecond+line of it\nend'
+    spellings = (
+        secret,
+        "hunter%20%222%22%2F%C3%BC%0Asecond%2Bline%20of%20it%0Aend",
+        "hunter%20%222%22/%C3%BC%0Asecond%2Bline%20of%20it%0Aend",
+        "hunter+%222%22%2F%C3%BC%0Asecond%2Bline+of+it%0Aend",
+        r"hunter \"2\"/\u00fc\nsecond+line of it\nend",
+        r"hunter \"2\"/ü\nsecond+line of it\nend",
+        "second+line of it",
+    )
+    assert [redacted(f"a {one} b", [secret]) for one in spellings] == ["a *** b"] * len(spellings)
+
+
+def test_the_head_of_a_known_key_still_shows_where_another_one_begins() -> None:
+    ours = "-----BEGIN PRIVATE KEY-----\nMIIEours\n-----END PRIVATE KEY-----"
+    assert redacted("x\n-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\ny", [ours]) == "x\n***\ny"
+
+
+HOSTILE = (
+    "-eyJaaaaaaaa",
+    "eyJaaaaaaaa.",
+    "a",
+    "ab://x@",
+    "-----BEGIN ",
+    "-----END PRIVATE KEY",
+    "sk-",
+    "bearer ",
+    "authorization=\n",
+    "token ",
+    "token=[,  ",
+    "&sig=",
+    " ",
+    '\\"',
+)
+
+
+@pytest.mark.parametrize("begin", ["", "token=[", "bearer "])
+def test_no_text_is_slow_to_read(begin: str) -> None:
+    for piece in HOSTILE:
+        text = begin + piece * (RAW_BYTES // len(piece))
+        began = time.process_time()
+        redacted(text)
+        assert time.process_time() - began < 1.5, (begin, piece)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import pytest
+
 from fakes.world import SPEC, World, model
 from perennial.adapters.kinds import CONFIG_MAPS, DEPLOYMENTS_OF_MODELS, VERSIONS
 from perennial.api.recording import RECORDING_KEY
@@ -67,18 +69,39 @@ async def test_a_promotion_out_of_a_shadow_is_kept_when_its_watch_is_over() -> N
     assert replay(recorded).outcome == "promoted and watched"
 
 
-async def test_one_that_is_refused_is_told_tried_again_and_delays_nothing() -> None:
+def tries(world: World) -> int:
+    """How often the API server was asked for a ConfigMap."""
+    return [(verb, kind) for verb, kind, _ in world.cluster.writes].count(("create", CONFIG_MAPS))
+
+
+async def test_one_that_is_refused_is_told_in_the_log_tried_again_ever_later_and_is_no_fault_of_the_model(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world = await rolling_out(bad=True, refused='configmaps is forbidden: exceeded quota "small"')
     await world.run(60)
     assert world.model()["status"]["stable"] == 1
     assert world.model()["status"]["quarantined"]
-    told = [c["message"] for c in world.model()["status"]["conditions"] if c["type"] == "WritesRefused"]
-    assert told
-    assert 'exceeded quota "small"' in told[0]
+    assert "WritesRefused" not in [c["type"] for c in world.model()["status"]["conditions"]]
+    assert any("KeepRecording" in line and 'exceeded quota "small"' in line for line in caplog.messages)
+    before = tries(world)
+    await world.run(600)
+    assert 10 <= tries(world) - before <= 40
     world.cluster.verdict = lambda verb, one: None
     await world.run(400)
     assert reproduced(tape(world), replay(tape(world))) == ""
-    assert "WritesRefused" not in [c["type"] for c in world.model()["status"]["conditions"]]
+
+
+async def test_one_that_is_refused_is_not_asked_for_while_another_rollout_is_measured() -> None:
+    world = await rolling_out(bad=True, refused="forbidden", steps=[{"weight": 50, "hold": "300s"}])
+    await world.run(60)
+    assert world.model()["status"]["quarantined"]
+    world.change(training={"recipe": {}, "seed": 3})
+    await world.run(60)
+    assert world.model()["status"]["rollout"]["candidate"] == 3
+    before = tries(world)
+    await world.run(120)
+    assert world.model()["status"]["rollout"]["candidate"] == 3
+    assert tries(world) == before
 
 
 async def test_one_of_that_name_that_is_there_is_left_alone_and_nothing_is_written_again(tmp_path: Path) -> None:

@@ -75,7 +75,6 @@ class KubeconfigCluster:
         self._objects = client.CustomObjectsApi(connection)
         self._core = client.CoreV1Api(connection)
         self._authentication = client.AuthenticationV1Api(connection)
-        self._core = client.CoreV1Api(connection)
 
     def model(self, name: str) -> Manifest:
         """A ModelDeployment. Raises NoAnswer."""

@@ -97,10 +97,7 @@ def backtest(  # noqa: PLR0917 - click gives them by name
     except backtesting.Refused as error:
         raise click.UsageError(str(error)) from None
     if output == "text":
-        for index, section in enumerate(backtesting.sections(report)):
-            click.echo(f"{'' if index == 0 else chr(10)}{click.style(section.head, bold=True)}")
-            for line in section.lines:
-                click.echo(f"  {line}")
+        screen.sections(backtesting.sections(report))
     else:
         screen.document(backtesting.document(report), output)
     raise SystemExit(int(backtesting.exit_of(report)))

@@ -15,7 +15,7 @@ from perennial.cli.screen import figures
 from perennial.core import analysis, backtest, measuring
 from perennial.core.backtest import Claim, Span
 from perennial.core.inputs import stamp
-from perennial.core.replay import Milestone, NotRecorded, Replayed, replay, reproduced, said
+from perennial.core.replay import CUT, Milestone, NotRecorded, Replayed, check, replay, reproduced, said
 from perennial.core.tape import Tape
 
 _DONE = {"promote": "promoted", "breach": "rolled back", "abort": "aborted", "watched": "its watch ended", "ended": "ended"}
@@ -34,13 +34,25 @@ class Report:
     recorded: Replayed
     """Under the recorded policy."""
     difference: str
-    """Why that is not what was recorded; empty: it is."""
+    """Why that is not what was recorded, or cannot be compared to it; empty: it is."""
     policy: Rollout
     """The other one, or the recorded."""
     other: Replayed | None
     claim: Claim
     rates: tuple[Span, ...] = ()
     requests: tuple[Span, ...] = ()
+    unswept: str = ""
+    """Why the recorded policy cannot be swept: it was changed under way to what does not go with it."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether the recording ends before the rollout did: what there is of it was reproduced."""
+        return self.difference == CUT
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing that is told holds."""
+        return bool(self.difference) and not self.cut
 
     @property
     def judged(self) -> Replayed:
@@ -55,17 +67,27 @@ def report(tape: Tape, policy: Rollout | None, *, sweep: bool) -> Report:
         recorded = replay(tape)
         difference = reproduced(tape, recorded)
         other = replay(tape, policy) if policy is not None else None
-        swept = sweep and not difference
+        unswept = _not_for_all(tape, wish) if sweep and policy is None else ""
+        swept = sweep and not difference and not unswept
         rates = backtest.by_rate(tape, wish) if swept else ()
         requests = backtest.by_requests(tape, wish) if swept else ()
     except (NotRecorded, ValueError) as error:
         raise Refused(str(error)) from None
-    return Report(tape, recorded, difference, wish, other, backtest.claim(tape, wish), rates, requests)
+    return Report(tape, recorded, difference, wish, other, backtest.claim(tape, wish), rates, requests, unswept)
+
+
+def _not_for_all(tape: Tape, policy: Rollout) -> str:
+    """Why the policy cannot be taken for the whole recording; empty: it can."""
+    try:
+        check(tape, policy)
+    except NotRecorded as error:
+        return str(error)
+    return ""
 
 
 def exit_of(found: Report) -> Exit:
     """How the program ends."""
-    if found.difference and not found.tape.truncated:
+    if found.is_broken:
         return Exit.BROKEN
     if found.judged.left_to_person:
         return Exit.WAITING
@@ -80,12 +102,15 @@ def sections(found: Report) -> list[Section]:
         Section(f"As it was recorded ({_numbers(recorded)})", [*_recorded(tape), f"replayed: {_whether(found)}"]),
     ]
     if found.other is not None:
-        parts.append(Section(f"Under the policy given ({_numbers(policy)})", list(_fared(tape, found.other))))
+        parts.append(Section(f"Under the policy given ({_numbers(policy)})", list(_fared(found, found.other))))
     parts.append(Section("Evidence at the end of the replay", list(_evidence(found.judged))))
     if found.rates:
         parts.append(Section("With another falseRollbackRate", list(_swept(found.rates, policy.false_rollback_rate))))
         parts.append(Section("With another minimumRequests", list(_swept(found.requests, policy.minimum_requests))))
-    return [*parts, Section("False alarms", list(_claimed(found.claim)))]
+    if found.unswept:
+        parts.append(Section("With other values", [f"not tried, for the policy was changed under way: {found.unswept}"]))
+    parts.append(Section("False alarms", list(_claimed(found.claim))))
+    return [Section(_printable(part.head), [_printable(line) for line in part.lines]) for part in parts]
 
 
 def document(found: Report) -> dict[str, Any]:
@@ -112,7 +137,7 @@ def document(found: Report) -> dict[str, Any]:
             "falseRollbackRate": policy.false_rollback_rate,
             "minimumRequests": policy.minimum_requests,
             "given": found.other is not None,
-            **_told(found.tape, found.judged),
+            **_told(found, found.judged),
         },
         "sweeps": {
             "falseRollbackRate": [_span(one) for one in found.rates],
@@ -126,11 +151,11 @@ def document(found: Report) -> dict[str, Any]:
     }
 
 
-def _told(tape: Tape, one: Replayed) -> dict[str, Any]:
-    departure = one.departure
+def _told(found: Report, one: Replayed) -> dict[str, Any]:
+    tape, departure = found.tape, one.departure
     return {
         "outcome": one.outcome,
-        "exact": one.is_exact,
+        "exact": one.is_exact and not found.is_broken,
         "departure": None
         if departure is None
         else {
@@ -162,6 +187,11 @@ def _span(one: Span) -> dict[str, Any]:
 
 
 # ---- words ----
+
+
+def _printable(line: str) -> str:
+    """Without what a terminal would carry out: a recording may come from anywhere."""
+    return "".join(sign if sign.isprintable() else " " for sign in line)
 
 
 def _head(tape: Tape) -> str:
@@ -196,12 +226,17 @@ def _because(one: Outcome | Milestone) -> str:
 
 
 def _whether(found: Report) -> str:
-    if not found.difference:
-        return "the same verdict in the same pass, on the same evidence to the last bit"
-    return f"NOT the same: {found.difference}"
+    if found.cut:
+        return f"the same as far as it goes: {found.difference}"
+    if found.difference:
+        return f"NOT the same: {found.difference}"
+    if all(one.what == "ended" for _, one in found.tape.outcomes):
+        return "in every pass it stood where the recorded one stood; no verdict of the analysis was recorded to compare it with"
+    return "the same verdict in the same pass, on the same evidence to the last bit"
 
 
-def _fared(tape: Tape, one: Replayed) -> Iterator[str]:
+def _fared(found: Report, one: Replayed) -> Iterator[str]:
+    tape = found.tape
     for end in one.milestones:
         yield f"{_DONE[end.what]} after {_seconds(tape, end.at):,.1f} s and {end.requests:,} requests{_because(end)}"
     if one.left_to_person and one.left_at:
@@ -213,10 +248,17 @@ def _fared(tape: Tape, one: Replayed) -> Iterator[str]:
         yield "undecided at the end of the recording: it would have gone on, and what came later was not recorded"
     elif last == "promote" and one.terms.rollout.watch is not None:
         yield "its watch would have gone on at the end of the recording"
+    yield from _exactness(found, one)
+
+
+def _exactness(found: Report, one: Replayed) -> Iterator[str]:
     if one.departure is not None:
+        tape = found.tape
         at, there, here = _seconds(tape, one.departure.at), said(one.departure.recorded), said(one.departure.replayed)
         yield f"exact for {at:,.1f} s; from there on it would have stood at {here}, where {there} was recorded:"
         yield "an estimate, on the requests that were recorded"
+    elif found.is_broken:
+        yield "not to be relied on: the recorded verdict was not reproduced"
     elif not one.stopped:
         yield "exact: in every pass it stood where the recorded rollout stood"
 

@@ -29,6 +29,9 @@ KEPT: Final = {
 """Containers whose end of text our steps leave in the store."""
 STEPS: Final = (*map(str, KEPT), SERVE, METRIC)
 
+MOST_WAITING = 1000
+"""Lines that were read and not printed yet: a reader that is slow holds the pods' logs back, not this program's memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -78,9 +81,7 @@ class Source:
 @click.command()
 @click.argument("name")
 @click.argument("number", type=VersionNumber(), required=False)
-@click.option(
-    "--step", type=click.Choice([*map(str, KEPT), SERVE, METRIC]), help="Default: the pods that serve, else the newest step."
-)
+@click.option("--step", type=click.Choice(STEPS), help="Default: the pods that serve, else the newest step.")
 @click.option("--attempt", type=click.IntRange(1), help="Of the step. Default: the newest one.")
 @click.option("-c", "--container", metavar="NAME", help="Default: all of them, each line with its pod and container.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the pods end; Ctrl+C ends it.")
@@ -183,7 +184,7 @@ def _followed(place: KubeconfigCluster, sources: Sequence[Source], how: How) -> 
     """Prints all containers at once as their lines come, until the last one ends; whether any had a log."""
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
 
-    came: queue.SimpleQueue[tuple[Source, str | NoAnswer | None]] = queue.SimpleQueue()
+    came: queue.Queue[tuple[Source, str | NoAnswer | None]] = queue.Queue(MOST_WAITING)
 
     def read(source: Source) -> None:
         try:

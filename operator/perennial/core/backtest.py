@@ -66,7 +66,8 @@ def by_requests(tape: Tape, policy: Rollout) -> tuple[Span, ...]:
     def run(step: int) -> Replayed:
         return replay(tape, policy.model_copy(update={"minimum_requests": step}))
 
-    all_of_them = sum(one.counts.candidate_total for one in tape.passes if one.counts is not None)
+    before = 0 if tape.header.complete else tape.header.start.step_candidate_requests
+    all_of_them = before + sum(one.counts.candidate_total for one in tape.passes if one.counts is not None)
     most = min(REQUESTS[-1], all_of_them + 1)  # from there on none is ever reached
     marks = [mark for count in run(1).answered[:MOST_MARKS] for mark in (count, count + 1)]
     found = _spans(run, (*REQUESTS, policy.minimum_requests, *marks, most), 1, most)

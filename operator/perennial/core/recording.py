@@ -7,6 +7,7 @@ for it, no decision looks at it, and one that an operator lost begins again wher
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from perennial.core.draft import Draft
 from perennial.core.inputs import stamp
 from perennial.core.observed import MetricReading, Observed
 from perennial.core.rollout import Course
-from perennial.core.tape import PART, Counts, Recording, Seen, bounds, line, microseconds, packed
+from perennial.core.tape import MOST_WORK, PART, Counts, Recording, Seen, bounds, line, microseconds, packed
 
 MOST_KEPT = 4
 """Recordings that wait to be written, of one model."""
@@ -40,25 +41,32 @@ MOST_KEPT = 4
 def begin(draft: Draft, begun: RolloutStatus) -> None:
     """A rollout begins with this pass."""
     if draft.observed.defaults.recordings:
-        _put(draft, _begun(draft, begun, complete=True))
+        with suppress(ValidationError):  # what the format cannot say must not stop a rollout
+            _put(draft, _begun(draft, begun, complete=True))
 
 
 def passed(draft: Draft, before: RolloutStatus, course: Course, *, waits: bool = False) -> None:
     """One pass of a rollout: what it saw, where the rollout stood `before`, and what it came to."""
     if not draft.observed.defaults.recordings:
         return
+    with suppress(ValidationError):  # what the format cannot say must not stop a rollout
+        _put(draft, _passed(draft, before, course, waits=waits))
+
+
+def _passed(draft: Draft, before: RolloutStatus, course: Course, *, waits: bool) -> Recording:
+    """The recording with the pass, or cut before it. Raises ValidationError where the format has no word for how it stands."""
     known = _of(draft, before.candidate)
     by_person = before.phase == "Watch" and known is not None and known.last is not None and known.last.phase != "Watch"
     if known is None or known.decided or (known.last != before and not by_person):
         known = _begun(draft, before, complete=False)
     try:
         known = _with_pass(known, draft.observed, before, course, waits=waits, promoted=by_person)
-    except ValidationError:  # what the format cannot say must not stop a rollout
+    except ValidationError:
         known = _cut(known)
     if course.outcome != "continue":
         watched = course.outcome == "promote" and draft.observed.spec.rollout.watch is not None
         known = replace(_said(known, Note(outcome=_outcome(draft, course))), decided=not watched)
-    _put(draft, known)
+    return known
 
 
 def settle(draft: Draft) -> None:
@@ -68,7 +76,8 @@ def settle(draft: Draft) -> None:
     current = draft.status.rollout
     settled = (_settled(draft, one, current) for one in draft.recordings)
     draft.recordings = tuple(one for one in settled if one.version in draft.versions)[-MOST_KEPT:]
-    draft.after.extend(KeepRecording(one.version, one.data()) for one in draft.recordings if one.over)
+    if current is None:  # a rollout that is measured is not to wait for a file, nor for its refusal
+        draft.after.extend(KeepRecording(one.version, one.data()) for one in draft.recordings if one.over)
 
 
 def _settled(draft: Draft, one: Recording, current: RolloutStatus | None) -> Recording:
@@ -138,13 +147,18 @@ def _with_pass(
         scores=_scores(terms, counted),
         promoted=promoted,
     )
+    counts = None if counted is None else _counts(terms, counted)
+    work = one.work + (counts.work if counts else 0)
+    if counts and (counts.problem() or work > MOST_WORK):
+        return _cut(one)  # nobody would read it
     if note != Note():
         one = _said(one, note)
-    counts = [] if counted is None else _counts(terms, counted).numbers()
     now = max(one.at, observed.now)
     passed_since = microseconds(now) - microseconds(one.at)
-    one = _added(one, line([passed_since, int(_seen(observed, before, waits=waits, moved=moved)), *counts]))
-    return replace(one, at=now, passes=one.passes + 1, terms=terms, place=place, readings=readings)
+    one = _added(
+        one, line([passed_since, int(_seen(observed, before, waits=waits, moved=moved)), *(counts.numbers() if counts else ())])
+    )
+    return replace(one, at=now, passes=one.passes + 1, work=work, terms=terms, place=place, readings=readings)
 
 
 def _cut(one: Recording) -> Recording:

@@ -22,7 +22,7 @@ from perennial.api.recording import Outcome, Place, Terms
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import MetricState, PodReading, RolloutStatus
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, RouteWeight
-from perennial.core import analysis, measuring, recording, replicas, rollout, routers, shadow
+from perennial.core import analysis, measuring, recording, replicas, rollout, routers, runs, shadow
 from perennial.core.observed import (
     ContainerState,
     Defaults,
@@ -52,6 +52,10 @@ _WISH = {
 }
 
 What = Literal["promote", "breach", "abort", "watched"]
+
+
+CUT = "the recording was cut when it had become too long, before the rollout had ended"
+"""Why what is left of a recording cannot be compared to its end: no difference was found."""
 
 
 class NotRecorded(Exception):
@@ -139,12 +143,12 @@ def replay(tape: Tape, policy: Rollout | None = None) -> Replayed:
 def reproduced(tape: Tape, replayed: Replayed) -> str:
     """Why a replay under the recorded policy is not what was recorded; empty when it is, to the last bit."""
     recorded = [(index, one) for index, one in tape.outcomes if one.what != "ended"]
-    if tape.truncated and len(replayed.milestones) < len(recorded):
-        return "the recording was cut when it had become too long, before the rollout had ended"
     if departure := replayed.departure:
         there, here = said(departure.recorded), said(departure.replayed)
         return f"in pass {departure.index + 1} the recorded rollout stood at {there}, the replayed one at {here}"
     here_to, there_to = [one.what for one in replayed.milestones], [one.what for _, one in recorded]
+    if tape.truncated and len(here_to) < len(there_to) and here_to == there_to[: len(here_to)]:
+        return CUT
     if here_to != there_to:
         come_to = [", then ".join(whats) or "nothing" for whats in (here_to, there_to)]
         return f"it came to {come_to[0]}, and the recorded one to {come_to[1]}"
@@ -174,15 +178,29 @@ def check(tape: Tape, policy: Rollout) -> None:
     recorded, known = tape.header.terms.rollout, set(bounds(tape.header.terms.rollout))
     for one in tape.passes:
         known &= set(bounds(one.terms.rollout))
-    if recorded.shadow and not policy.shadow:
-        raise NotRecorded("rollout.shadow: the recording has a shadow and this policy has none: give one with a shadow")
-    if policy.shadow and not recorded.shadow:
-        raise NotRecorded("rollout.shadow: no mirrored request was recorded: give a policy without a shadow")
-    for index, metric in enumerate(policy.metrics):
-        if words := _not_counted(metric, recorded, known):
-            raise NotRecorded(f"rollout.metrics[{index}] {metric.name}: {words}")
+    if words := _not_mirrored(tape, policy):
+        raise NotRecorded(f"rollout.shadow{words}")
+    for terms in (recorded, *{id(one.terms): one.terms.rollout for one in tape.passes}.values()):
+        for index, metric in enumerate(policy.metrics):
+            if words := _not_counted(metric, terms, known):
+                raise NotRecorded(f"rollout.metrics[{index}] {metric.name}: {words}")
     if not tape.header.complete:
         _check_rest(tape, policy)
+
+
+def _not_mirrored(tape: Tape, policy: Rollout) -> str:
+    """What of the shadow was not recorded; empty: it can be replayed."""
+    wish, recorded = policy.shadow, tape.header.terms.rollout.shadow
+    if wish is None:
+        return ": the recording has a shadow and this policy has none: give one with a shadow" if recorded else ""
+    if recorded is None:
+        return ": no mirrored request was recorded: give a policy without a shadow"
+    in_shadow = (one.terms.rollout.shadow for one in tape.passes if one.place.phase == "Shadow")
+    percents = {wished.percent for wished in in_shadow if wished is not None}
+    if percents <= {wish.percent}:
+        return ""
+    there = " and ".join(f"{percent} %" for percent in sorted(percents))
+    return f".percent: {there} of the requests were mirrored when it was recorded, at {wish.percent} % others would have come"
 
 
 def _not_counted(metric: RolloutMetric, recorded: Rollout, known: set[str]) -> str:
@@ -193,8 +211,8 @@ def _not_counted(metric: RolloutMetric, recorded: Rollout, known: set[str]) -> s
         return f"answers slower than {metric.latency.slower_than} were not counted (recorded: {there})"
     if metric.prometheus and (other is None or other.prometheus != metric.prometheus):
         return "these counters of a source were not recorded: take the source and expressions that the recorded policy has"
-    if metric.job and (other is None or other.job is None):
-        return "no run of this Job was recorded"
+    if metric.job and (other is None or other.job is None or runs.digest(other.job) != runs.digest(metric.job)):
+        return "no run of this Job was recorded: take the job that the recorded policy has"
     limited = metric.prediction_shift is not None and metric.prediction_shift.max_distance is not None
     if limited and not any(one.prediction_shift and one.prediction_shift.max_distance for one in recorded.metrics):
         return "scores are recorded only where maxDistance is set"
@@ -265,7 +283,7 @@ class _Stage:
 
     def _promoted(self, one: Pass, state: RolloutStatus) -> RolloutStatus:
         """What a person did is done again, where the policy has a watch; else the rest of the recording is not its own."""
-        if not one.promoted or state.phase == "Watch":
+        if not one.promoted or state.phase == "Watch" or state.breach:  # promoted after a breach: without a watch
             return state
         observed = self._observed(one.at, one.seen, one.terms, state)
         watch = observed.spec.rollout.watch

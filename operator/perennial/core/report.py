@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
 from perennial.core import borrowing, kstatus, providers, requests, returns, routers, shadow, storing
+from perennial.core.actions import KeepRecording
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
 from perennial.core.conditions import with_findings
@@ -14,6 +15,9 @@ from perennial_runtime.contract import GROUP
 
 CLASS_SECONDS = 10.0
 """How soon to look again at a GatewayClass that cannot do what is asked for: nobody tells when it has changed."""
+
+UNTOLD = (storing.ACTION, KeepRecording.__name__)
+"""Refused writes that are no fault of the model: the first has a condition of its own, the second is in the operator's log."""
 
 
 def conditions(draft: Draft) -> None:
@@ -182,6 +186,6 @@ def _accepted(draft: Draft) -> None:
 
 
 def _refused_writes(draft: Draft) -> None:
-    for name, words in [error for error in draft.observed.errors if error[0] != storing.ACTION][:1]:
+    for name, words in [error for error in draft.observed.errors if error[0] not in UNTOLD][:1]:
         fix = f"{QUOTA_FIX}; " if "quota" in words else ""
         draft.find("WritesRefused", True, "RefusedByCluster", f"{name}: {words}; {fix}trying again")

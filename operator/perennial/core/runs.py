@@ -60,7 +60,7 @@ def measure(observed: Observed, rollout: RolloutStatus, reached: bool) -> Rollou
             after.append(_read(observed, rollout, entry, wish))
         elif reached and _is_due(observed, rollout, entry, wish):
             last += 1
-            began = {"run": last, "running": True, "began_at": stamp(observed.now), "job": _digest(wish)}
+            began = {"run": last, "running": True, "began_at": stamp(observed.now), "job": digest(wish)}
             after.append(entry.model_copy(update=began))
         else:
             after.append(entry)
@@ -172,7 +172,7 @@ def _is_due(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish:
         return False
     waited = since(observed.now, entry.ended_at)
     pause = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** min(entry.errors - 1, 10)) if entry.errors else 0.0
-    if 0.0 <= waited < pause and entry.job == _digest(wish):
+    if 0.0 <= waited < pause and entry.job == digest(wish):
         return False
     again = wish.every is not None and not 0.0 <= waited < seconds(wish.every)
     return bool(entry.errors) or again or not _is_measured(rollout, entry, wish)
@@ -181,7 +181,7 @@ def _is_due(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish:
 def _is_measured(rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> bool:
     """Whether a run of this job that began in this step, or in this watch, was a measurement."""
     entered = rollout.watch_started_at if rollout.phase == "Watch" else rollout.step_entered_at
-    if not entry.measured_at or not entered or entry.job != _digest(wish):
+    if not entry.measured_at or not entered or entry.job != digest(wish):
         return False
     return moment(entry.measured_at) >= moment(entered)
 
@@ -192,7 +192,7 @@ def _dropped(entry: MetricRuns) -> MetricRuns:
 
 def _read(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: JobMetric) -> MetricRuns:
     """What the run under way came to; one whose Job is not there is asked for again by `settle`."""
-    if entry.job != _digest(wish):
+    if entry.job != digest(wish):
         return _dropped(entry)
     name = _name(observed, rollout.candidate, entry.run)
     job = next((job for job in _jobs_of(observed, rollout.candidate) if job.name == name), None)
@@ -302,7 +302,7 @@ def _jobs_of(observed: Observed, version: int) -> Iterator[Job]:
     return (job for job in observed.jobs if job.version == version and job.step == METRIC_STEP)
 
 
-def _digest(wish: JobMetric) -> str:
+def digest(wish: JobMetric) -> str:
     """Of what a run measures by: how often, how long and how many may fail is not part of it."""
     said = wish.model_dump_json(exclude={"every", "timeout", "failure_limit"})
     return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -109,6 +109,11 @@ class Counts:
         """Bad and slow answers, of both arms."""
         return self.candidate_bad + self.stable_bad + sum(c + s for c, s in self.slow)
 
+    @property
+    def work(self) -> int:
+        """What they cost of MOST_WORK."""
+        return math.isqrt(self.costly)
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -155,6 +160,8 @@ class Recording:
     terms: Terms
     parts: tuple[bytes, ...] = ()
     passes: int = 0
+    work: int = 0
+    """Of MOST_WORK, so far."""
     place: Place | None = None
     readings: dict[str, list[int] | str] = field(default_factory=dict)
     last: RolloutStatus | None = None
@@ -259,7 +266,7 @@ class _Reader:
         if len(value) not in (2, wanted) or value[0] > LONGEST_PAUSE or value[1] > MOST_FLAGS:
             raise Unreadable(f"a pass has 2 or, with these metrics, {wanted} numbers within their ranges")
         counts = _counts(value[2:]) if len(value) > 2 else None
-        self._work += math.isqrt(counts.costly) if counts else 0
+        self._work += counts.work if counts else 0
         if problem := (counts.problem() if counts else "") or (self._work > MOST_WORK and "too many bad answers in all"):
             raise Unreadable(problem)
         self._at += timedelta(microseconds=value[0])
@@ -296,9 +303,26 @@ def _header(text: str) -> Header:
     if value.get("version") != FORMAT_VERSION:
         raise Unreadable(f"its format has version {str(value.get('version'))[:20]}, and this release reads {FORMAT_VERSION}")
     try:
-        return Header.model_validate(value)
+        header = Header.model_validate(value)
     except ValidationError as error:
         raise Unreadable(f"line 1: {_words(error)}") from None
+    if problem := _cannot_start(header.start):
+        raise Unreadable(f"line 1: start.{problem}")
+    return header
+
+
+def _cannot_start(start: RolloutStatus) -> str:
+    """What no rollout can have begun with; empty: nothing."""
+    if not (math.isfinite(start.planned_seconds) and start.planned_seconds >= 0.0):
+        return "plannedSeconds: a time is a number that is not negative"
+    for one in start.metrics:
+        shares = (one.alpha, *((one.objective.alpha,) if one.objective is not None else ()))
+        if not all(0.0 < share < 1.0 for share in shares):
+            return f"metrics: {one.name}: alpha: a share of falseRollbackRate lies between 0 and 1"
+        ratios = (one.tolerance, *((one.margin.margin,) if one.margin is not None else ()))
+        if not all(math.isfinite(ratio) and ratio > 0.0 for ratio in ratios):
+            return f"metrics: {one.name}: tolerance or margin: an odds ratio is more than 0"
+    return ""
 
 
 def _text(data: bytes) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -67,13 +69,53 @@ def test_a_recorded_rollback_is_reproduced_and_told_in_words(file: Path) -> None
         assert words in found.output
 
 
+def changed(of: RecordedWorld, change: Callable[[list[Any]], None]) -> Path:
+    """The recording with other lines, as a file that was made by hand."""
+    lines = [json.loads(text) for text in gzip.decompress(of.kept[2]).splitlines()]
+    change(lines)
+    path = Path(mkdtemp()) / "changed.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_a_verdict_that_is_not_reproduced_ends_with_its_own_code_and_nothing_is_called_exact() -> None:
+    def other_evidence(lines: list[Any]) -> None:
+        lines[-1]["outcome"]["logE"]["errors"] += 1e-9
+
+    found = run("--file", changed(world(), other_evidence), "--minimum-requests", "21")
+    assert found.exit_code == Exit.BROKEN, found.output
+    assert "NOT the same: breach: E is another" in found.output
+    assert "exact: in every pass" not in found.output
+    assert "not to be relied on" in found.output
+
+    def cut_as_well(lines: list[Any]) -> None:
+        other_evidence(lines)
+        lines.insert(-1, {"truncated": True})
+        lines[1]["place"]["weight"] = 21
+
+    assert run("--file", changed(world(), cut_as_well)).exit_code == Exit.BROKEN
+
+
+def test_where_no_verdict_was_recorded_none_is_said_to_be_the_same() -> None:
+    def ended(lines: list[Any]) -> None:
+        del lines[-2]
+        lines[-1]["outcome"] |= {"what": "ended", "reason": "", "message": "\x1b[2Jv2 is Serving\nreally"}
+        lines[-1]["outcome"].pop("logE")
+
+    found = run("--file", changed(world(), ended), "--no-sweep")
+    assert found.exit_code == Exit.WAITING, found.output
+    assert "no verdict of the analysis was recorded to compare it with" in found.output
+    assert "the same verdict" not in found.output
+    assert "[2Jv2 is Serving really" in " ".join(found.output.split())
+    assert "\x1b" not in found.output
+
+
 def test_a_stricter_rate_leaves_it_undecided_at_the_end_of_the_recording(file: Path) -> None:
     swept = json.loads(run("--file", file, "-o", "json").stdout)["sweeps"]["falseRollbackRate"]
-    assert [span["outcome"] for span in swept][-1] == "rolled back"
-    if len(swept) > 1:
-        found = run("--file", file, "--no-sweep", "--false-rollback-rate", swept[0]["last"])
-        assert found.exit_code == Exit.WAITING, found.output
-        assert "undecided at the end of the recording" in found.output
+    assert [span["outcome"] for span in swept] == ["undecided", "rolled back"]
+    found = run("--file", file, "--no-sweep", "--false-rollback-rate", swept[0]["last"])
+    assert found.exit_code == Exit.WAITING, found.output
+    assert "undecided at the end of the recording" in found.output
 
 
 def test_the_cluster_is_asked_for_the_newest_recording_and_it_can_be_saved(

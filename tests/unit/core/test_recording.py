@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perennial.api.recording import MOST_PASSES, Place
-from perennial.core import recording, tape
+from perennial.api.rollout import Rollout
+from perennial.api.rollout_status import RolloutStatus
+from perennial.cli import backtesting
+from perennial.core import analysis, measuring, recording, tape
 from perennial.core.backtest import by_rate, by_requests
-from perennial.core.replay import NotRecorded, Replayed, replay, reproduced
+from perennial.core.replay import CUT, NotRecorded, Replayed, replay, reproduced
 from perennial.core.tape import Seen, Tape, Unreadable, read
 from unit.core.recorded_world import RecordedWorld, rolling_out
 from unit.core.world import came_to
@@ -197,9 +201,6 @@ def test_nothing_is_recorded_where_it_is_not_wished_for() -> None:
 
 def test_a_recording_that_cannot_be_kept_is_asked_for_again_and_delays_nothing() -> None:
     world = rolling_out(6, POLICY, share_bad=0.3, no_config_maps=True)
-    world.until(
-        lambda w: w.versions.get(2) is not None and w.versions[2].status.state == "RolledBack", limit=1
-    ) if False else None
     for _ in range(60):
         world.second()
     assert world.versions[2].status.state == "RolledBack"
@@ -219,6 +220,34 @@ def test_a_rollout_that_is_too_long_is_cut_and_says_so(monkeypatch: pytest.Monke
     assert (recorded.truncated, len(recorded.passes)) == (True, 10)
     assert "cut" in reproduced(recorded, replay(recorded))
     assert recorded.outcomes[0][1].what == "promote"
+
+
+@pytest.mark.parametrize("limit", ["MOST_BAD", "MOST_WORK"])
+def test_a_pass_that_no_reader_would_take_cuts_the_recording(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    for module in (tape, recording):
+        monkeypatch.setattr(module, limit, 3, raising=False)
+    world = rolling_out(7, POLICY, share_bad=0.3)
+    world.rolled_out()
+    assert world.versions[2].status.state == "RolledBack"
+    recorded = world.tape()
+    assert recorded.truncated
+    assert reproduced(recorded, replay(recorded)) == CUT
+
+
+def test_a_rollout_goes_on_where_the_format_cannot_say_how_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "FORMAT", "another")
+    world = rolling_out(1, POLICY, share_bad=0.3)
+    world.rolled_out(60)
+    assert (world.versions[2].status.state, world.recordings, world.kept) == ("RolledBack", (), {})
+
+
+def test_what_went_otherwise_before_a_cut_is_told_all_the_same() -> None:
+    recorded = promoted()
+    cut = replace(recorded, passes=recorded.passes[:-1], truncated=True)
+    assert reproduced(cut, replay(cut)) == CUT
+    elsewhere = replace(cut.passes[-1], place=Place(phase="Steps", step=1, weight=51))
+    there = replace(cut, passes=(*cut.passes[:-1], elsewhere))
+    assert "the recorded rollout stood at 51 % in step 2" in reproduced(there, replay(there))
 
 
 def test_a_recording_of_a_day_stays_within_its_bounds() -> None:
@@ -256,6 +285,22 @@ def test_the_sweep_of_the_rate_finds_where_the_evidence_meets_the_threshold() ->
     assert spans[1].first == pytest.approx(2.718281828459045**-log_e, abs=1.1e-6)
 
 
+def test_requests_that_came_before_the_operator_was_restarted_count_in_a_sweep_too() -> None:
+    world = rolling_out(3, {**POLICY, "metrics": [ERRORS], "steps": [{"weight": 50, "hold": "30s"}]})
+    while world.saved.rollout is None or world.saved.rollout.step_candidate_requests < 500:
+        world.second()
+    world.restart_operator()
+    world.rolled_out()
+    recorded = world.tape()
+    before = recorded.header.start.step_candidate_requests
+    policy = recorded.header.terms.rollout
+    spans = by_requests(recorded, policy)
+    assert (before >= 500, spans[-1].first > before, spans[-1].last) == (True, True, 10_000_000)
+    for span in spans:
+        for value in (span.first, span.last):
+            assert replay(recorded, policy.model_copy(update={"minimum_requests": int(value)})).outcome == span.outcome
+
+
 def test_each_border_of_a_sweep_is_where_a_replay_changes() -> None:
     for recorded in (rolled_back(), promoted()):
         policy = recorded.header.terms.rollout
@@ -280,6 +325,68 @@ def test_more_requests_than_came_leave_it_undecided_and_say_from_where_on() -> N
         Place(phase="Steps", step=1, weight=50),
         Place(phase="Steps", step=0, weight=10),
     )
+
+
+def test_a_mirror_of_another_share_is_refused() -> None:
+    world = rolling_out(11, {**POLICY, "shadow": {"hold": "5s", "percent": 50}})
+    world.rolled_out()
+    recorded = world.tape()
+    policy = recorded.header.terms.rollout
+    assert policy.shadow is not None
+    assert replay(recorded, policy).is_exact
+    with pytest.raises(NotRecorded, match=r"rollout.shadow.percent: 50 % of the requests were mirrored .* at 100 % others"):
+        replay(recorded, policy.model_copy(update={"shadow": policy.shadow.model_copy(update={"percent": 100})}))
+
+
+def test_another_job_under_the_same_name_has_no_run() -> None:
+    world = rolling_out(13, {**POLICY, "metrics": [ERRORS, CHECKS]})
+    world.measure = lambda action, now: came_to(0, "as it is")
+    world.rolled_out()
+    recorded = world.tape()
+
+    def other(**job: Any) -> Rollout:
+        return Rollout.model_validate({**POLICY, "metrics": [ERRORS, {**CHECKS, "job": {"image": "checks", **job}}]})
+
+    assert replay(recorded, other(every="20s")).outcome == "promoted"
+    with pytest.raises(NotRecorded, match="no run of this Job was recorded"):
+        replay(recorded, other(image="others"))
+
+
+def test_a_policy_must_be_one_that_every_pass_can_tell_of() -> None:
+    world = rolling_out(14, {**POLICY, "metrics": [ERRORS, CHECKS]})
+    world.measure = lambda action, now: came_to(0, "as it is")
+    while world.status.rollout is None or not world.status.rollout.metrics[0].candidate_total:
+        world.second()
+    world.wish = world.wish.model_copy(update={"rollout": Rollout.model_validate({**POLICY, "metrics": [ERRORS]})})
+    world.rolled_out()
+    recorded = world.tape()
+    assert_reproduced(recorded)
+    with pytest.raises(NotRecorded, match="no run of this Job was recorded"):
+        replay(recorded, recorded.header.terms.rollout)
+    found = backtesting.report(recorded, None, sweep=True)
+    assert "no run of this Job" in found.unswept
+    assert (found.rates, "With other values" in [part.head for part in backtesting.sections(found)]) == ((), True)
+
+
+def test_a_person_who_promoted_it_did_not_promote_what_was_left_to_one_by_another_policy() -> None:
+    world = rolling_out(
+        4, {**POLICY, "metrics": [ERRORS], "steps": [{"weight": 10, "hold": "10m"}], "watch": {"for": "10m"}}, share_bad=0.1
+    )
+    world.wish = world.wish.model_copy(update={"rollout": world.wish.rollout.model_copy(update={"false_rollback_rate": 0.0001})})
+    while (one := world.status.rollout) is None or not one.metrics or e_of(one) < 20.0:
+        world.second()
+    world.annotations["perennial.dev/promote"] = "2"
+    world.share_bad = 0.4
+    world.rolled_out()
+    recorded = world.tape()
+    assert assert_reproduced(recorded).promoted_at is not None
+    found = replay(recorded, recorded.header.terms.rollout.model_copy(update={"false_rollback_rate": 0.2, "on_breach": "pause"}))
+    assert found.left_to_person
+    assert (found.promoted_at, found.milestones) == (None, ())
+
+
+def e_of(one: RolloutStatus) -> float:
+    return analysis.e_of(analysis.log_e(measuring.resumed(one, one.metrics[0])))
 
 
 def test_a_shadow_that_would_have_lasted_longer_is_not_made_up() -> None:
@@ -345,6 +452,14 @@ def test_files_that_are_no_recording_are_refused_in_words() -> None:
     assert "no JSON" in refused(f"{head}\n{{".encode())
     assert "this release reads 1" in refused(head.replace('"version":1', '"version":2', 1).encode())
     assert "line 1: terms" in refused(json.dumps({**json.loads(head), "terms": {}}).encode())
+    begun = json.loads(head) | {"complete": False}
+    for change in ({"alpha": 0.0}, {"alpha": 1.0}, {"tolerance": 0.0}, {"tolerance": -1.0}):
+        metrics = [{**begun["start"]["metrics"][0], **change}]
+        changed_start = json.dumps(begun | {"start": begun["start"] | {"metrics": metrics}})
+        assert f"line 1: start.metrics: errors: {next(iter(change))}" in refused(changed_start.encode())
+    assert "line 1: start.plannedSeconds" in refused(
+        json.dumps(begun | {"start": begun["start"] | {"plannedSeconds": -1}}).encode()
+    )
     assert "in the middle" in refused(tape.packed([head, *rest])[:-20])
     assert "more than 32 MiB" in refused(gzip.compress(b"\n" * (33 * 1024 * 1024)))
     assert "more than 1024 KiB" in refused(b"x" * (2 * 1024 * 1024))
@@ -379,7 +494,8 @@ def test_a_recording_that_was_changed_by_hand_is_refused_or_replayed_and_never_f
     try:
         recorded = read("\n".join(text).encode())
         reproduced(recorded, replay(recorded))
-    except (Unreadable, NotRecorded, ValueError) as error:
+        backtesting.sections(backtesting.report(recorded, None, sweep=False))
+    except (Unreadable, NotRecorded, ValueError, backtesting.Refused) as error:
         assert str(error)  # noqa: PT017 - most changes are of no consequence, and raise nothing
 
 

@@ -83,14 +83,21 @@ def test_a_run_that_was_cut_short_goes_on_with_what_came_to_its_end(tmp_path: Pa
     assert again.of(points(REFERENCES)) == []
 
 
-def test_code_is_another_when_any_of_its_files_is(tmp_path: Path) -> None:
+def test_code_is_another_when_any_of_its_files_or_the_cluster_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in faultkept.CODE:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
+    monkeypatch.delenv("PERENNIAL_KUBECONFIG", raising=False)
     before = faultkept.digest(tmp_path)
     assert faultkept.digest(tmp_path) == before
-    (tmp_path / "uv.lock").write_text("2")
+    monkeypatch.setenv("PERENNIAL_KUBECONFIG", str(tmp_path / "theirs"))
     assert faultkept.digest(tmp_path) != before
+    monkeypatch.delenv("PERENNIAL_KUBECONFIG")
+    assert faultkept.digest(tmp_path) == before
+    for name in ("uv.lock", "crds", "dev/demo"):
+        (tmp_path / name).write_text("2")
+        assert faultkept.digest(tmp_path) != before
+        (tmp_path / name).write_text("1")
 
 
 SAID = {
