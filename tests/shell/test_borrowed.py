@@ -13,7 +13,7 @@ from fakes.shop_route import LEGACY, REWRITE, backend, rule, shop_route
 from fakes.world import NAMESPACE, SPEC, World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, ROUTES, SERVICES
 from perennial.core import storing
-from perennial.ports import Invalid, Manifest
+from perennial.ports import ClusterError, Conflict, Invalid, Manifest, Unavailable
 from perennial_runtime.store import Store
 
 RETRAIN = {"recipe": {}, "seed": 2}
@@ -344,6 +344,34 @@ async def test_deletion_that_is_refused_is_told_and_does_not_hang() -> None:
     await world.run(90)
     assert is_gone(world)
     assert "remove the backends delays-v<N> and the annotation perennial.dev/claim.delays" in events(world, "RuleLeft")[0]
+
+
+@pytest.mark.parametrize("error", [Unavailable(503, "the webhook is down"), Conflict(409, "written all the time")])
+async def test_return_that_cannot_be_written_for_a_minute_is_told_and_does_not_hang(error: ClusterError) -> None:
+    world = await borrowing()
+    world.cluster.verdict = lambda verb, manifest: error if manifest["kind"] == "HTTPRoute" and verb == "patch" else None
+    delete(world)
+    await world.run(20)
+    assert condition(world, "Ready")["reason"] == "NotGivenBack"
+    assert str(error) in condition(world, "Ready")["message"]
+    await world.run(120)
+    assert is_gone(world)
+    assert len(events(world, "RuleLeft")) == 1
+
+
+async def test_minute_of_refusals_begins_with_the_first_one_not_with_the_deletion() -> None:
+    original = shop_route()
+    world = await borrowing(original)
+    delete(world)
+    world.clock.seconds += 120  # no operator ran
+    refusals = iter([Invalid(403, "no")])
+    world.cluster.verdict = lambda verb, manifest: next(refusals, None) if manifest["kind"] == "HTTPRoute" else None
+    await world.start()
+    await world.run(30)
+    assert next(refusals, None) is None
+    assert is_gone(world)
+    assert route_of(world)["spec"] == original["spec"]
+    assert events(world, "RuleLeft") == []
 
 
 async def test_deletion_goes_on_when_the_refusal_ends() -> None:

@@ -50,8 +50,6 @@ class Meta:
     resource_version: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
-    deleted_at: datetime | None = None
-    """When it was asked to go."""
     finalizer: bool = False
     """It stays, when it is deleted, until a rule that it borrowed is given back."""
     declared: frozenset[str] = frozenset()
