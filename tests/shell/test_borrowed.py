@@ -274,6 +274,19 @@ async def test_claim_of_one_that_went_by_force_is_taken_over() -> None:
     assert list(route_of(world)["metadata"]["annotations"]) == ["team", "perennial.dev/claim.rides"]
 
 
+async def test_model_that_is_made_again_under_its_name_for_another_rule_loses_nothing_of_the_first() -> None:
+    original = shop_route(rule("pages"), rule())
+    world = await borrowing(original)
+    world.cluster.remove(world.model())  # somebody took its finalizer off
+    world.cluster.add(model(serving={"route": {"httpRoute": {"name": "shop", "rule": "pages"}}}))
+    await world.run(90)
+    assert predict(world)["backendRefs"] == [LEGACY]
+    assert route_of(world)["spec"]["rules"][0]["backendRefs"] == [LEGACY, backend(1, 100)]
+    delete(world)
+    await world.run(5)
+    assert route_of(world)["spec"] == original["spec"]
+
+
 async def test_two_models_borrow_two_rules_of_one_route() -> None:
     world = await borrowing()
     other = second()

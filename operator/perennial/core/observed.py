@@ -199,7 +199,7 @@ class Borrowed:
     refused: tuple[str, str] | None = None
     """(reason, message): why it is not borrowed, and what to do."""
     stale: tuple[str, ...] = ()
-    """Names of ModelDeployments that are gone and left their claim on it."""
+    """UIDs of ModelDeployments that are gone and left a claim on it, or one on other rules under our own name."""
 
     @property
     def words(self) -> str:
