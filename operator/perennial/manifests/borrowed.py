@@ -18,7 +18,7 @@ from typing import Any
 from perennial.core.actions import BorrowRule
 from perennial.core.inputs import version_name
 from perennial.core.observed import Meta, Mirror
-from perennial.manifests.common import CLAIM_PREFIX, Manifest
+from perennial.manifests.common import CLAIM_PREFIX, Manifest, pointer
 from perennial_runtime.contract import MIRROR_SERVICE_PORT
 
 PORT = 80
@@ -243,7 +243,7 @@ def changes(before: Manifest, after: Manifest) -> Operations:
         tests.append(_test("/metadata/resourceVersion", before["metadata"]["resourceVersion"]))
     annotations = before["metadata"].get("annotations") or {}
     tests += [
-        _test(f"/metadata/annotations/{_escaped(key)}", annotations[key]) for key in annotations if key.startswith(CLAIM_PREFIX)
+        _test(f"/metadata/annotations/{pointer(key)}", annotations[key]) for key in annotations if key.startswith(CLAIM_PREFIX)
     ]
     return [*tests, *moves, *claimed]
 
@@ -287,12 +287,8 @@ def _of_annotations(before: Manifest, after: Manifest) -> Iterator[dict[str, Any
     if old is None and new:
         yield {"op": "add", "path": "/metadata/annotations", "value": {}}
     for key in sorted({*(old or {}), *new}):
-        path = f"/metadata/annotations/{_escaped(key)}"
+        path = f"/metadata/annotations/{pointer(key)}"
         if key not in new:
             yield {"op": "remove", "path": path}
         elif (old or {}).get(key) != new[key]:
             yield {"op": "add", "path": path, "value": new[key]}
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
