@@ -11,8 +11,11 @@ import pytest
 
 from fakes.shop_route import LEGACY, REWRITE, backend, rule, shop_route
 from fakes.world import NAMESPACE, SPEC, World, model
+from perennial.adapters import observe
+from perennial.adapters.cache import Cache
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, ROUTES, SERVICES
 from perennial.core import storing
+from perennial.lending import Lending
 from perennial.ports import ClusterError, Conflict, Invalid, Manifest, Unavailable
 from perennial_runtime.store import Store
 
@@ -385,6 +388,22 @@ async def test_minute_of_refusals_begins_with_the_first_one_not_with_the_deletio
     assert is_gone(world)
     assert route_of(world)["spec"] == original["spec"]
     assert events(world, "RuleLeft") == []
+
+
+async def test_finalizer_stays_while_the_route_has_a_claim_whose_answer_was_lost() -> None:
+    world = await borrowing()
+    delete(world)
+    cache, before = Cache(), shop_route()
+    before["metadata"] |= {"uid": route_of(world)["metadata"]["uid"], "resourceVersion": "1"}
+    cache.put(world.model())
+    cache.put(before)  # as before the claim: no event of it has come
+    lending, meta = Lending(world.cluster, cache), observe.meta_of(world.model())
+    assert await lending.put_finalizer(meta, wanted=False)
+    assert world.model()["metadata"]["finalizers"] == [FINALIZER]
+    assert cache.claimed((NAMESPACE, "delays")), "the next pass gives it back"
+    assert await lending.give_back("shop", "predict", meta)
+    await lending.put_finalizer(meta, wanted=False)
+    assert is_gone(world)
 
 
 async def test_deletion_goes_on_when_the_refusal_ends() -> None:

@@ -86,8 +86,7 @@ def tell(draft: Draft) -> None:
 def leave(observed: Observed) -> Plan:
     """One pass over a ModelDeployment that is being deleted: its rules are given back, then it may go.
 
-    A refusal is told and tried again; after LEFT_SECONDS of it, counted from the first one, the ModelDeployment goes, and an event
-    says what is left to do.
+    A refusal is told and tried again; LEFT_SECONDS after the first one the ModelDeployment goes, and an event says what is left.
     """
     draft = Draft(observed)
     meta = observed.meta
