@@ -209,7 +209,7 @@ def test_whatever_happens_the_plan_comes_to_rest_with_one_router(sequence: list[
         world.live(2, rate=50)
     do(world, "freeze", False)
     do(world, "claimed", False)
-    world.live(300)
+    world.live(330)  # longer than the five minutes that a version has to become ready
     status, writes = world.status, len(world.writes)
     world.live(3)
     assert (world.status, len(world.writes)) == (status, writes)
