@@ -37,7 +37,7 @@ from perennial.core.actions import (
 from perennial.core.observed import Meta, Observed, Version
 from perennial.lending import Lending
 from perennial.manifests import REVISIONS
-from perennial.manifests.common import RENDERED_ANNOTATION
+from perennial.manifests.common import RENDERED_ANNOTATION, pointer
 from perennial.manifests.jobs import job, ledger_job
 from perennial.manifests.recording import recording
 from perennial.manifests.route import http_route
@@ -253,7 +253,7 @@ class Applier:
 
     async def _remove_annotation(self, meta: Meta, key: str, value: str) -> bool:
         """Only if it is still the one that was carried out."""
-        path = "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
+        path = "/metadata/annotations/" + pointer(key)
         patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
         try:
             self._cache.put(await self._cluster.json_patch(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name, patch))

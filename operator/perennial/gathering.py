@@ -176,7 +176,7 @@ class Gatherer:
             problem = gateway.problem.replace(OWN_PARENTS, f"parentRefs of HTTPRoute {rule.name}")
             gateway = GatewayState(gateway.address, problem)
         others = rivals(route, rule.rule, meta) if route is not None else ()
-        gone = [one.model for one in others if await self._is_gone(meta.namespace, one.model, one.uid)]
+        gone = [one.uid for one in others if await self._is_gone(meta.namespace, one.model, one.uid)]
         named = lent.rule_of(route, meta, rule, gateway, gone)
         return named, *(one for one in held if not named.held or (one.route, one.rule) != (named.route, named.rule))
 

@@ -16,7 +16,7 @@ from perennial.core.actions import AddFinalizer, BorrowRule, RemoveFinalizer, Re
 from perennial.core.observed import Meta
 from perennial.manifests.borrowed import Operations, borrowed, changes, claim_of, returned
 from perennial.manifests.common import FINALIZER
-from perennial.ports import Cluster, Conflict, Invalid, Manifest, NotFound
+from perennial.ports import Cluster, ClusterError, Conflict, Invalid, Manifest, NotFound
 
 TRIES = 3
 """Of one write in one pass, against somebody who writes all the time."""
@@ -63,12 +63,31 @@ class Lending:
 
     async def put_finalizer(self, meta: Meta, wanted: bool) -> bool:
         """Our finalizer on the ModelDeployment, or off it; others stay."""
+        if meta.deleting and not wanted and await self._holds_unseen(meta):
+            return True
 
         def difference(found: Manifest) -> Operations:
             same = found["metadata"]["uid"] == meta.uid
             return _finalizer(found["metadata"], wanted) if same else []
 
         return await self._patch(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name, difference)
+
+    async def _holds_unseen(self, meta: Meta) -> bool:
+        """The route that the spec names has a claim of ours that the cache does not: the answer to its write was lost. An API
+        server that does not tell holds nothing up."""
+        own = self._cache.get(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name)
+        route = ((own or {}).get("spec", {}).get("serving") or {}).get("route") or {}
+        name = (route.get("httpRoute") or {}).get("name")
+        if not name or self._is_seen_to_hold(meta):
+            return False
+        try:
+            self._cache.put(await self._cluster.get(ROUTES, meta.namespace, name))
+        except ClusterError:
+            return False
+        return self._is_seen_to_hold(meta)
+
+    def _is_seen_to_hold(self, meta: Meta) -> bool:
+        return any(claim_of(one, meta) for one in self._cache.claimed((meta.namespace, meta.name)))
 
     async def _patch(self, kind: str, namespace: str, name: str, difference: Difference) -> bool:
         """Nothing is written where the cache shows no difference. What is gone needs no write."""

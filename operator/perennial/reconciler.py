@@ -19,7 +19,7 @@ from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.applying import Applier, Scene
-from perennial.core.actions import Action, CreateVersion, KeepRecording, Plan, WriteVersionStatus
+from perennial.core.actions import Action, CreateVersion, KeepRecording, Plan, RemoveFinalizer, ReturnRule, WriteVersionStatus
 from perennial.core.observed import Observed, ServingPod
 from perennial.core.tape import Recording
 from perennial.gathering import Gatherer
@@ -193,6 +193,8 @@ class Reconciler:
                 current.refused.append((name, str(error)))
             except later as error:
                 current.failed.append(f"{name}: {error}")
+                if isinstance(action, (ReturnRule, RemoveFinalizer)) and current.scene.observed.meta.deleting:
+                    current.refused.append((name, str(error)))  # the ModelDeployment stays by it, which must be told and end
 
     def _count_ending(self, memory: Memory, status: ModelDeploymentStatus) -> None:
         """Once, when the cluster has it: at once, or in the next pass where the answer to the write was lost."""

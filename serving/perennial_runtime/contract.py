@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -32,6 +33,12 @@ MODEL_BYTES_LIMIT = 512 * 1024 * 1024
 
 STEP_VARIABLE = "PERENNIAL_STEP"
 """Environment variable that carries the `*Spec` of a command as JSON."""
+
+REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""What a Secret of a store must have."""
+OPTIONAL_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ALLOW_HTTP")
+ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
+"""What AWS_ENDPOINT_URL must match as a whole; obstore panics on other things, which is no Exception."""
 
 SERVING_PORT = 3000
 MIRROR_PORT = 3001
@@ -360,6 +367,11 @@ class ContractError(ValueError):
 def encode(value: Any) -> str:
     """A dataclass of this module as compact JSON; fields at their defaults are left out."""
     return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+def as_variable(text: str) -> str:
+    """JSON as it stands in a container's environment, where the kubelet would put a variable in the place of a $(NAME)."""
+    return text.replace("$", "\\u0024")
 
 
 def decode(kind: type[T], text: str) -> T:

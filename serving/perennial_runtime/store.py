@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,7 +27,16 @@ from obstore import exceptions
 from obstore.store import LocalStore, S3Store
 
 from perennial_runtime.answers import Refused, Unavailable
-from perennial_runtime.contract import STORE_SECRET_PATH, Answer, ContractError, decode_answer, encode_answer
+from perennial_runtime.contract import (
+    ENDPOINT,
+    OPTIONAL_KEYS,
+    REQUIRED_KEYS,
+    STORE_SECRET_PATH,
+    Answer,
+    ContractError,
+    decode_answer,
+    encode_answer,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -36,11 +44,6 @@ if TYPE_CHECKING:
 CHUNK = 8 * 1024 * 1024
 CONDITIONAL_LIMIT = 64 * 1024 * 1024
 """Up to here a blob is written with `create`, in one request; larger ones in parts, which S3 cannot make conditional."""
-
-REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-OPTIONAL_KEYS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ALLOW_HTTP")
-
-_ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 _NAMED_BY = {
     "store": "secretName of the ConfigMap perennial-store, else the chart's",
@@ -71,7 +74,7 @@ def open_bucket(uri: str, secret_path: str | Path | None, what: str = "store") -
         raise Refused("UriNotSupported", f"{what} {uri!r}: use s3://<bucket>/<prefix>")
     keys = {} if secret_path is None else _read_secret(Path(secret_path), what)
     endpoint = keys.get("AWS_ENDPOINT_URL", "")
-    if endpoint and not _ENDPOINT.fullmatch(endpoint):  # obstore would panic, which is no Exception
+    if endpoint and not ENDPOINT.fullmatch(endpoint):
         fix = "write it like https://s3.example.com:9000"
         raise Refused("EndpointWrong", f"{what} {uri}: AWS_ENDPOINT_URL of its Secret is no URL: {fix}")
     plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"

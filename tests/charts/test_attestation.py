@@ -58,6 +58,16 @@ def test_each_verb_that_the_policy_asks_for_is_the_admins_and_no_editors() -> No
     assert all({"messageExpression", "reason"} <= rule.keys() for rule in spec["validations"])
 
 
+def test_operator_has_what_the_policy_asks_of_who_writes_a_finalizer() -> None:
+    documents = rendered(attestation=ON)
+    expressions = [rule["expression"] for rule in one(documents, POLICY)["spec"]["validations"]]
+    assert sum("subresource('finalizers').check('update')" in expression for expression in expressions) == 1
+    roles = [document for document in documents if document["kind"] in ("Role", "ClusterRole")]
+    needed = (GROUP, "modeldeployments/finalizers", "update")
+    assert needed in granted([document for document in roles if not is_for_people(document)])
+    assert needed not in granted([document for document in roles if is_for_people(document)])
+
+
 def test_people_get_what_their_role_in_the_namespace_says() -> None:
     found = {}
     for document in filter(is_for_people, rendered()):

@@ -227,6 +227,18 @@ def test_whoever_may_patch_and_not_update_may_ask_and_change_nothing(kubectl: Ku
         assert refusal(kubectl, "jane", *words) == "", change
 
 
+def test_operator_writes_its_own_finalizer_and_nothing_else(kubectl: Kubectl, name: str) -> None:
+    account = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
+    words = ("patch", "mdep", name, "--type=merge")
+    for finalizers in ([f"{GROUP}/borrowed-rule"], None):
+        change = json.dumps({"metadata": {"finalizers": finalizers}})
+        assert "pat may make requests and no other change" in refusal(kubectl, "pat", *words, f"--patch={change}")
+        assert refusal(kubectl, account, *words, f"--patch={change}") == ""
+        assert ((kubectl.get("mdep", name) or {})["metadata"].get("finalizers") or None) == finalizers
+    labels = json.dumps({"metadata": {"labels": {f"{GROUP}/operator": None}}})
+    assert "may make requests and no other change" in refusal(kubectl, account, *words, f"--patch={labels}")
+
+
 def test_edits_without_a_request_are_none_of_the_policys_business(kubectl: Kubectl, name: str) -> None:
     assert asks(kubectl, "ann", name, "promote=3", requested_by("ann"), stored=True) == ""
     change = json.dumps({"spec": {"pin": 1, "history": 5}, "metadata": {"annotations": {"example.com/note": "x"}}})

@@ -11,9 +11,12 @@ import pytest
 
 from fakes.shop_route import LEGACY, REWRITE, backend, rule, shop_route
 from fakes.world import NAMESPACE, SPEC, World, model
+from perennial.adapters import observe
+from perennial.adapters.cache import Cache
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, ROUTES, SERVICES
 from perennial.core import storing
-from perennial.ports import Invalid, Manifest
+from perennial.lending import Lending
+from perennial.ports import ClusterError, Conflict, Invalid, Manifest, Unavailable
 from perennial_runtime.store import Store
 
 RETRAIN = {"recipe": {}, "seed": 2}
@@ -274,6 +277,19 @@ async def test_claim_of_one_that_went_by_force_is_taken_over() -> None:
     assert list(route_of(world)["metadata"]["annotations"]) == ["team", "perennial.dev/claim.rides"]
 
 
+async def test_model_that_is_made_again_under_its_name_for_another_rule_loses_nothing_of_the_first() -> None:
+    original = shop_route(rule("pages"), rule())
+    world = await borrowing(original)
+    world.cluster.remove(world.model())  # somebody took its finalizer off
+    world.cluster.add(model(serving={"route": {"httpRoute": {"name": "shop", "rule": "pages"}}}))
+    await world.run(90)
+    assert predict(world)["backendRefs"] == [LEGACY]
+    assert route_of(world)["spec"]["rules"][0]["backendRefs"] == [LEGACY, backend(1, 100)]
+    delete(world)
+    await world.run(5)
+    assert route_of(world)["spec"] == original["spec"]
+
+
 async def test_two_models_borrow_two_rules_of_one_route() -> None:
     world = await borrowing()
     other = second()
@@ -344,6 +360,50 @@ async def test_deletion_that_is_refused_is_told_and_does_not_hang() -> None:
     await world.run(90)
     assert is_gone(world)
     assert "remove the backends delays-v<N> and the annotation perennial.dev/claim.delays" in events(world, "RuleLeft")[0]
+
+
+@pytest.mark.parametrize("error", [Unavailable(503, "the webhook is down"), Conflict(409, "written all the time")])
+async def test_return_that_cannot_be_written_for_a_minute_is_told_and_does_not_hang(error: ClusterError) -> None:
+    world = await borrowing()
+    world.cluster.verdict = lambda verb, manifest: error if manifest["kind"] == "HTTPRoute" and verb == "patch" else None
+    delete(world)
+    await world.run(20)
+    assert condition(world, "Ready")["reason"] == "NotGivenBack"
+    assert str(error) in condition(world, "Ready")["message"]
+    await world.run(120)
+    assert is_gone(world)
+    assert len(events(world, "RuleLeft")) == 1
+
+
+async def test_minute_of_refusals_begins_with_the_first_one_not_with_the_deletion() -> None:
+    original = shop_route()
+    world = await borrowing(original)
+    delete(world)
+    world.clock.seconds += 120  # no operator ran
+    refusals = iter([Invalid(403, "no")])
+    world.cluster.verdict = lambda verb, manifest: next(refusals, None) if manifest["kind"] == "HTTPRoute" else None
+    await world.start()
+    await world.run(30)
+    assert next(refusals, None) is None
+    assert is_gone(world)
+    assert route_of(world)["spec"] == original["spec"]
+    assert events(world, "RuleLeft") == []
+
+
+async def test_finalizer_stays_while_the_route_has_a_claim_whose_answer_was_lost() -> None:
+    world = await borrowing()
+    delete(world)
+    cache, before = Cache(), shop_route()
+    before["metadata"] |= {"uid": route_of(world)["metadata"]["uid"], "resourceVersion": "1"}
+    cache.put(world.model())
+    cache.put(before)  # as before the claim: no event of it has come
+    lending, meta = Lending(world.cluster, cache), observe.meta_of(world.model())
+    assert await lending.put_finalizer(meta, wanted=False)
+    assert world.model()["metadata"]["finalizers"] == [FINALIZER]
+    assert cache.claimed((NAMESPACE, "delays")), "the next pass gives it back"
+    assert await lending.give_back("shop", "predict", meta)
+    await lending.put_finalizer(meta, wanted=False)
+    assert is_gone(world)
 
 
 async def test_deletion_goes_on_when_the_refusal_ends() -> None:

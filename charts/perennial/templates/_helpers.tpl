@@ -37,9 +37,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
-# A rule of somebody else's HTTPRoute is borrowed by a patch of it (httproutes), and the finalizer that gives it back is one too
-# (modeldeployments). Server-side apply is a patch, and a create where nothing is; what goes, goes by owner reference, but the Service or the route of
-# a model that has got or lost its spec.serving.route
+# Server-side apply is a patch, and a create where nothing is; what goes, goes by owner reference, but the Service or the route of
+# a model that has got or lost its spec.serving.route. A rule of somebody else's HTTPRoute is borrowed by a patch, too, and so is
+# the finalizer written that gives it back (modeldeployments, above)
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]

@@ -23,7 +23,7 @@ REWRITE = "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replace
 def rule_of(
     route: Manifest | None, meta: Meta, wish: RuleReference, gateway: GatewayState, gone: Collection[str] = ()
 ) -> Borrowed:
-    """The rule as the route has it, or why it cannot be borrowed. `gone`: names of ModelDeployments that left their claims."""
+    """The rule as the route has it, or why it cannot be borrowed. `gone`: UIDs of ModelDeployments that left their claims."""
     found = Borrowed(wish.name, wish.rule)
     where = f"HTTPRoute {meta.namespace}/{wish.name}"
     if route is None or "deletionTimestamp" in route["metadata"]:
@@ -45,9 +45,9 @@ def rule_of(
         gateway.problem,
     )
     found = replace(found, state=state, address=_address(route, rule, gateway.address))
-    holders = [one.model for one in borrowed.rivals(route, wish.rule, meta)]
-    living = sorted(set(holders) - set(gone))
-    found = replace(found, stale=tuple(sorted(set(holders) & set(gone))))
+    others = borrowed.rivals(route, wish.rule, meta)
+    living = sorted(one.model for one in others if one.uid not in gone)
+    found = replace(found, stale=tuple(sorted(one.uid for one in others if one.uid in gone)))
     if living:
         return replace(found, refused=_claimed(wish, where, living[0]))
     if not any(path is not None for path in _paths(rule)):

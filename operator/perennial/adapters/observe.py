@@ -35,7 +35,6 @@ def meta_of(manifest: Manifest) -> Meta:
         resource_version=str(meta["resourceVersion"]),
         annotations=meta.get("annotations") or {},
         deleting="deletionTimestamp" in meta,
-        deleted_at=time_of(meta.get("deletionTimestamp")),
         finalizer=FINALIZER in (meta.get("finalizers") or ()),
         declared=frozenset(manifest.get(DECLARED, ())),
     )

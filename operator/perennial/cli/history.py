@@ -35,9 +35,16 @@ SHOWN = 12
     metavar="FOLDER",
     help="With --verify: what was downloaded from the store, and nothing else; no cluster is asked.",
 )
+@click.option(
+    "--begins",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="NUMBER",
+    help="With --from: the entry from which on there is to be no gap, as in status.ledger.begins. Default: 1.",
+)
 @cluster_options
 @output_option("wide", "json", "yaml")
-def history(name: str, *, everything: bool, verify: bool, folder: Path | None, where: Where, output: str) -> None:
+def history(name: str, *, everything: bool, verify: bool, folder: Path | None, begins: int, where: Where, output: str) -> None:
     """List the versions that are kept, why each was made and how it ended, what people asked for, and the last decisions.
 
     Decisions are read from the ledger, whose entries are bound to each other by digests. The cluster has the newest of them; for
@@ -53,8 +60,10 @@ def history(name: str, *, everything: bool, verify: bool, folder: Path | None, w
     if folder is not None:
         if not verify:
             raise click.UsageError("--from goes with --verify")
-        _verify_files(name, folder)
+        _verify_files(name, folder, begins)
         return
+    if begins != 1:
+        raise click.UsageError("--begins goes with --from: the status says itself where the ledger begins")
     place = asking.cluster(where)
     if verify:
         _verify(place, name)
@@ -90,8 +99,6 @@ def _show(found: Model, decisions: list[LedgerEntry], output: str, *, everything
 
 def _decisions(place: KubeconfigCluster, found: Model, *, everything: bool) -> list[LedgerEntry]:
     """Those that the cluster has; before them those that only the store has, if everything is asked for."""
-    from perennial.api.ledger import LedgerEntry  # noqa: PLC0415
-
     kept = found.status.ledger.entries
     if not everything:
         return kept
@@ -100,18 +107,33 @@ def _decisions(place: KubeconfigCluster, found: Model, *, everything: bool) -> l
     except Broken as error:
         asking.fail(Exit.BROKEN, f"{found.name}: the ledger does not hold: {error}")
     first = kept[0].number if kept else found.status.ledger.length + 1
-    return [*(LedgerEntry.model_validate_json(one.line) for one in links if one.number < first), *kept]
+    return [*(_stored_entry(found.name, one) for one in links if one.number < first), *kept]
+
+
+def _stored_entry(name: str, one: Link) -> LedgerEntry:
+    """An entry from its line. Ends the program where it holds in the chain and is none all the same."""
+    from pydantic import ValidationError  # noqa: PLC0415 - --help needs none
+
+    from perennial.api.ledger import LedgerEntry  # noqa: PLC0415
+
+    try:
+        return LedgerEntry.model_validate_json(one.line)
+    except ValidationError:
+        asking.fail(Exit.BROKEN, f"{name}: entry {one.number} in the store is none that this release knows")
 
 
 def _links(place: KubeconfigCluster, found: Model) -> list[Link]:
-    """The entries in the store. Raises Broken; ends the program when the store cannot be read."""
+    """The entries in the store. Raises Broken; ends the program when it cannot be read, unless nothing is said to be there."""
     from perennial.cli import stored  # noqa: PLC0415
     from perennial.core import ledger  # noqa: PLC0415 - with the operator's decisions, and --help needs none
 
     try:
         return chained(stored.objects(place, found), ledger.begins_of(found.status.ledger))
     except stored.Unreadable as error:
-        asking.fail(Exit.NO_ANSWER, f"{found.name}: {error}")
+        if found.status.ledger.stored is not None:
+            asking.fail(Exit.NO_ANSWER, f"{found.name}: {error}")
+        click.echo(f"{found.name}: nothing is said to be stored, and the store was not looked at: {error}", err=True)
+        return []
 
 
 def _verify(place: KubeconfigCluster, name: str) -> None:
@@ -131,16 +153,17 @@ def _verify(place: KubeconfigCluster, name: str) -> None:
     click.echo(f"{name}: the ledger holds: {words}")
 
 
-def _verify_files(name: str, folder: Path) -> None:
-    """What there is in a folder: from its first entry on without a gap."""
+def _verify_files(name: str, folder: Path, begins: int) -> None:
+    """What there is in a folder: from entry `begins` on without a gap."""
     from perennial.cli import stored  # noqa: PLC0415
 
     try:
-        links = chained(stored.downloaded(folder))
+        links = chained(stored.downloaded(folder), begins)
     except stored.Unreadable as error:
         asking.fail(Exit.NO_ANSWER, f"{name}: {error}")
     except Broken as error:
-        asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {error}")
+        hint = "; where status.ledger.begins is another number, say it by --begins" if str(error).endswith("is missing") else ""
+        asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {error}{hint}")
     last = links[-1]
     words = f"the files hold entries {links[0].number} to {last.number}; digest of the last one: {last.digest}"
     click.echo(f"{name}: {words}, which status.ledger.stored.digest has to be")

@@ -8,7 +8,6 @@ person may read that. `history` asks; `perennial_runtime.chain` verifies.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from perennial.cli.asking import Model
 from perennial_runtime.chain import FOLDER, SUFFIX
+from perennial_runtime.contract import ENDPOINT, REQUIRED_KEYS
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, LocalStore, RetryConfig, S3Config, S3Store
@@ -28,8 +28,6 @@ MOST_BYTES = 1024 * 1024
 """Of an object: entries of one Job, which has room for a tenth of it."""
 LOG_TAIL_BYTES = 1024 * 1024
 """Of the end of a log, of which the steps leave a sixteenth of it."""
-REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _SETTINGS = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
     "secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -44,13 +42,22 @@ class Unreadable(Exception):
 
 
 def objects(place: KubeconfigCluster, model: Model) -> dict[str, bytes]:
-    """Every object of a model's ledger in the store, by its path there. Raises Unreadable."""
-    stored = model.status.ledger.stored
-    if stored is None:
+    """Every object of a model's ledger in the store, by its path there: what the status says of it, or where it would lie. Of one
+    that is larger than any is made, only its beginning. Raises Unreadable."""
+    stored, newest = model.status.ledger.stored, next(iter(model.versions), None)
+    if stored is None and newest is None:
         return {}
-    with _reading(place, model, stored.uri) as (obstore, store):
-        names = [str(item["path"]) for page in obstore.list(store, FOLDER.rstrip("/")) for item in page]
-        return {name: bytes(obstore.get(store, name).bytes()) for name in names if name.endswith(SUFFIX)}
+    uri = stored.uri if stored else newest.spec.store.uri if newest else ""
+    found = {}
+    with _reading(place, model, uri) as (obstore, store):
+        items = [item for page in obstore.list(store, FOLDER.rstrip("/")) for item in page]
+        for name, size in ((str(item["path"]), int(item["size"])) for item in items):
+            if not name.endswith(SUFFIX) or "/" in name.removeprefix(FOLDER):
+                continue
+            is_huge = size > MOST_BYTES
+            body = obstore.get_range(store, name, start=0, length=MOST_BYTES + 1) if is_huge else obstore.get(store, name).bytes()
+            found[name] = bytes(body)
+    return found
 
 
 def log_tail(place: KubeconfigCluster, model: Model, uri: str, path: str) -> list[str] | None:
@@ -92,14 +99,15 @@ def downloaded(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def _keys(place: KubeconfigCluster, model: Model) -> Mapping[str, str]:
-    """The person's own, or those of the Secret with which serving pods read."""
+def _keys(place: KubeconfigCluster, model: Model, uri: str) -> Mapping[str, str]:
+    """The person's own, or those of the Secret with which serving pods read: of the newest version that lies in this store."""
     if all(os.environ.get(name) for name in REQUIRED_KEYS):
         return dict(os.environ)
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415 - kubernetes
 
     own = f"set {' and '.join(REQUIRED_KEYS)} (and AWS_ENDPOINT_URL, AWS_REGION) to keys of your own that may read it"
-    newest = next(iter(model.versions), None)
+    there = [one for one in model.versions if one.spec.store.uri.rstrip("/") == uri.rstrip("/")]
+    newest = next(iter(there or model.versions), None)
     if newest is None:
         raise Unreadable(f"no version is left that names a Secret of the store: {own}")
     name = newest.spec.store.serving_secret_name
@@ -120,9 +128,9 @@ def _opened(place: KubeconfigCluster, model: Model, uri: str) -> S3Store | Local
         return LocalStore(parts.path)
     if parts.scheme != "s3" or not parts.netloc:
         raise Unreadable(f"the store's URI is {uri!r}, and no s3://<bucket>/<prefix>")
-    keys = _keys(place, model)
+    keys = _keys(place, model, uri)
     endpoint = keys.get("AWS_ENDPOINT_URL", "")
-    if endpoint and not _ENDPOINT.fullmatch(endpoint):  # obstore would panic, which is no Exception
+    if endpoint and not ENDPOINT.fullmatch(endpoint):
         raise Unreadable("AWS_ENDPOINT_URL is no URL: write it like https://s3.example.com:9000")
     config = {name: keys[key] for name, key in _SETTINGS.items() if keys.get(key)}
     plain = endpoint.startswith("http://") or keys.get("AWS_ALLOW_HTTP", "").lower() == "true"

@@ -99,7 +99,8 @@ class BorrowRule:
     weights: tuple[tuple[int, int], ...]
     mirror: Mirror | None = None
     stale: tuple[str, ...] = ()
-    """Claims on it of ModelDeployments that are gone: given back in the same write."""
+    """UIDs of ModelDeployments that are gone, whose claims are given back in the same write: those on it, and one on other rules
+    of the route that stands under our own name."""
 
 
 @dataclass(frozen=True, slots=True)

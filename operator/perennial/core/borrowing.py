@@ -12,10 +12,12 @@ from perennial.api.v1alpha1 import ModelDeploymentSpec
 from perennial.core.actions import AddFinalizer, BorrowRule, Plan, RemoveFinalizer, ReturnRule
 from perennial.core.conditions import with_findings
 from perennial.core.draft import Draft
+from perennial.core.inputs import since
 from perennial.core.observed import Borrowed, Meta, Mirror, Observed
 from perennial_runtime.contract import GROUP
 
 CONDITION = "Borrowed"
+NOT_GIVEN_BACK = "NotGivenBack"
 LOOK_SECONDS = 10.0
 """How soon to look again at a rule that another holds: nobody tells when one goes that left its claim."""
 LEFT_SECONDS = 60.0
@@ -84,27 +86,35 @@ def tell(draft: Draft) -> None:
 def leave(observed: Observed) -> Plan:
     """One pass over a ModelDeployment that is being deleted: its rules are given back, then it may go.
 
-    A refusal is told and tried again; after LEFT_SECONDS of it the ModelDeployment goes, and an event says what is left to do.
+    A refusal is told and tried again; LEFT_SECONDS after the first one the ModelDeployment goes, and an event says what is left.
     """
     draft = Draft(observed)
+    meta = observed.meta
     held = [rule for rule in observed.borrowed if rule.held]
-    words = next((words for name, words in observed.errors if name == ReturnRule.__name__), "")
+    refusals = dict(reversed(observed.errors))  # the first one of each
+    words, stays = refusals.get(ReturnRule.__name__, ""), refusals.get(RemoveFinalizer.__name__, "")
+    late = held != [] and words != "" and _refused_seconds(observed) > LEFT_SECONDS
     if held and words:
-        left = ", ".join(rule.words for rule in held)
-        deleted_at = observed.meta.deleted_at
-        late = deleted_at is not None and (observed.now - deleted_at).total_seconds() > LEFT_SECONDS
-        told = f"{left} cannot be given back: {words}"
+        told = f"{', '.join(rule.words for rule in held)} cannot be given back: {words}"
+        draft.find(CONDITION, False, NOT_GIVEN_BACK, told)
         if late:
-            told += (
-                f"; left as it is: remove the backends {observed.meta.name}-v<N> and the annotation {claim_key(observed.meta)}"
-            )
+            told += f"; left as it is: remove the backends {meta.name}-v<N> and the annotation {claim_key(meta)}"
             draft.tell("Warning", "RuleLeft", told)
-            held = []
-        draft.find("Ready", False, "NotGivenBack", told)
+        draft.find("Ready", False, NOT_GIVEN_BACK, told)
+    elif stays:
+        draft.find("Ready", False, "FinalizerRefused", f"its finalizer cannot be removed: {stays}")
+    if draft.findings:
         draft.wake(LOOK_SECONDS)
-        meta = observed.meta
         draft.set(conditions=with_findings(draft.status.conditions, draft.findings, meta.generation, observed.now))
     draft.after.extend(ReturnRule(rule.route, rule.rule) for rule in held)
-    if not held and observed.meta.finalizer:
+    if meta.finalizer and (late or not held):
         draft.after.append(RemoveFinalizer())
     return draft.plan(persist=True)
+
+
+def _refused_seconds(observed: Observed) -> float:
+    """How long a return has been refused; the status remembers it where the process does not."""
+    before = next((one for one in observed.status.conditions if one.type == CONDITION), None)
+    if before is None or before.status != "False" or before.reason != NOT_GIVEN_BACK:
+        return 0.0
+    return since(observed.now, before.last_transition_time)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from perennial.api.evidence import MetricEvidence
-from perennial.api.ledger import MOST_ENTRIES, MOST_UNSTORED, Ledger, LedgerEntry
+from perennial.api.ledger import MOST_ENTRIES, MOST_UNSTORED, Ledger, LedgerEntry, Unstored
 from perennial.api.version import StepRecord
 from perennial.core.analysis.evidence import short
 from perennial.core.draft import Decision, Draft
@@ -71,7 +71,9 @@ def _bounded(draft: Draft, whole: Ledger) -> Ledger:
         f"entries {dropped[0].number} to {dropped[-1].number} of the ledger were dropped: there are too many that are not stored"
     )
     draft.tell("Warning", "LedgerDropped", f"{words}; condition LedgerStored says why")
-    trouble = whole.unstored and whole.unstored.model_copy(update={"dropped": whole.unstored.dropped + len(dropped)})
+    now = stamp(draft.observed.now)
+    known = whole.unstored or Unstored(since=now, at=now, tries=0, reason="NotTried", message="no Job has come to store them")
+    trouble = known.model_copy(update={"dropped": known.dropped + len(dropped)})
     begins = dropped[-1].number + 1
     return whole.model_copy(update={"entries": [*older, *newest], "begins": begins, "unstored": trouble})
 
@@ -149,20 +151,32 @@ def gap(ledger: Ledger) -> str:
 
 def stored_problem(ledger: Ledger, links: Sequence[chain.Link]) -> str:
     """How the entries in the store, which are a chain, do not fit the status, in words; empty when they do."""
-    if ledger.stored is None:
-        return ""
-    if ledger.stored.number > ledger.length:
-        return f"entry {ledger.stored.number} is stored, and the ModelDeployment has only {ledger.length}"
     lines = {one.number: one.line for one in links}
-    last = next((one for one in links if one.number == ledger.stored.number), None)
-    if last is None or last.digest != ledger.stored.digest:
-        return f"entry {ledger.stored.number} is not in the store, or is another there than when it was stored"
+    wrong = _end_problem(ledger, links)
+    if wrong or not links:
+        return wrong
     other = [one.number for one in ledger.entries if lines.get(one.number, line_of(one)) != line_of(one)]
     if other:
         return f"entry {other[0]} is another in the store than in the status"
     after = next((one for one in ledger.entries if one.number == links[-1].number + 1), None)
     if after is not None and after.previous != links[-1].digest:
         return f"entry {after.number} in the status does not follow entry {links[-1].number} in the store"
+    return ""
+
+
+def _end_problem(ledger: Ledger, links: Sequence[chain.Link]) -> str:
+    """How the end in the store does not fit what the status says of it. One that says nothing is behind the store only by entries
+    that it still has: their Job's answer is not written yet. What is before its own beginning was lost with a status."""
+    end = ledger.stored
+    if end is None:
+        here, begins = {entry.number for entry in ledger.entries}, begins_of(ledger)
+        unknown = [one.number for one in links if one.number >= begins and one.number not in here]
+        return f"entry {unknown[0]} is in the store, and the status neither has it nor says that it is stored" if unknown else ""
+    if end.number > ledger.length:
+        return f"entry {end.number} is stored, and the ModelDeployment has only {ledger.length}"
+    last = next((one for one in links if one.number == end.number), None)
+    if last is None or last.digest != end.digest:
+        return f"entry {end.number} is not in the store, or is another there than when it was stored"
     return ""
 
 

@@ -50,8 +50,6 @@ class Meta:
     resource_version: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     deleting: bool = False
-    deleted_at: datetime | None = None
-    """When it was asked to go."""
     finalizer: bool = False
     """It stays, when it is deleted, until a rule that it borrowed is given back."""
     declared: frozenset[str] = frozenset()
@@ -201,7 +199,7 @@ class Borrowed:
     refused: tuple[str, str] | None = None
     """(reason, message): why it is not borrowed, and what to do."""
     stale: tuple[str, ...] = ()
-    """Names of ModelDeployments that are gone and left their claim on it."""
+    """UIDs of ModelDeployments that are gone and left a claim on it, or one on other rules under our own name."""
 
     @property
     def words(self) -> str:

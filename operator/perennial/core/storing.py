@@ -19,7 +19,7 @@ from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp, store_uri
 from perennial.core.jobs import Reading
 from perennial.core.observed import Job
-from perennial_runtime.contract import LedgerEnd, LedgerResult, LedgerSpec, encode
+from perennial_runtime.contract import LedgerEnd, LedgerResult, LedgerSpec, as_variable, encode
 
 AT_LEAST = 48
 """So many entries are worth a Job at once."""
@@ -32,6 +32,8 @@ RETRY_SECONDS = 60.0
 """After a Job that failed; twice as long after each further one."""
 LONGEST_RETRY_SECONDS = 1800.0
 LOOK_SECONDS = 20.0
+DIGEST_LENGTH = 64
+"""Of sha256 in hex."""
 CONDITION = "LedgerStored"
 ACTION = CreateLedgerJob.__name__
 
@@ -67,7 +69,11 @@ def _take_in(draft: Draft, job: Job) -> Reading | None:
 
 def _stored(draft: Draft, job: Job, answer: LedgerResult) -> None:
     """Nothing is believed to be stored that is not in this ledger, but for what was dropped since the Job began."""
-    whole = draft.status.ledger
+    whole, store = draft.status.ledger, _store(draft)
+    if answer.store != store or not 1 <= answer.first <= answer.number or len(answer.digest) != DIGEST_LENGTH:
+        words = f"Job {job.name} stored entries from {answer.first} to {answer.number} in {answer.store[:200]}, not in {store}"
+        _failed(draft, job, "LedgerDiffers", f"{words}: what it answered is not believed")
+        return
     is_ours = any((entry.number, entry.digest) == (answer.number, answer.digest) for entry in whole.entries)
     if not is_ours and answer.number >= whole.begins:
         words = f"Job {job.name} stored an entry {answer.number} that is not in the status: was status.ledger changed meanwhile?"
@@ -85,7 +91,7 @@ def _failed(draft: Draft, job: Job, reason: str, message: str) -> None:
     before = whole.unstored
     if before is not None and before.job == job.uid:
         return
-    if before is None:
+    if before is None or not before.tries:
         draft.tell("Warning", "LedgerNotStored", f"{reason}: {message}")
     update = {"at": now, "job": job.uid, "reason": reason[:128], "message": message[:1024]}
     known = before or Unstored(since=now, at=now, tries=0, reason=reason[:128])
@@ -97,8 +103,8 @@ def _begin(draft: Draft) -> None:
     """Asks for a Job where one is due, after everything else in this pass; else looks again when the oldest has waited."""
     whole, now = draft.status.ledger, draft.observed.now
     entries = waiting(whole)
-    if not entries or draft.status.returning is not None:
-        return
+    if not entries or (draft.status.returning is not None and len(entries) < 2 * AT_LEAST):
+        return  # a return goes first, but one that cannot be written must not keep everything out of the store
     waited = since(now, entries[0].at)
     left = OLDEST_SECONDS - waited if 0.0 <= waited < OLDEST_SECONDS and len(entries) < AT_LEAST else 0.0
     if len(entries) < AT_LEAST and _is_busy(draft):
@@ -130,16 +136,21 @@ def _pause(draft: Draft, trouble: Unstored | None) -> float:
 
 def _spec(draft: Draft, whole: Ledger, entries: Sequence[LedgerEntry]) -> LedgerSpec:
     """The oldest entries that fit, at least one. A ledger stays in the store in which it began."""
-    meta, stored = draft.observed.meta, whole.stored
-    store = stored.uri if stored else store_uri(draft.observed.defaults.store.uri, meta.namespace, meta.uid)
+    meta, stored, store = draft.observed.meta, whole.stored, _store(draft)
     after = LedgerEnd(stored.number, stored.digest, stored.first) if stored else None
     lines: list[str] = []
     for entry in entries[:MOST_AT_ONCE]:
         spec = LedgerSpec(meta.name, store, (*lines, ledger.line_of(entry)), whole.begins, after)
-        if lines and len(encode(spec)) > MOST_BYTES:
+        if lines and len(as_variable(encode(spec))) > MOST_BYTES:
             break
         lines.append(ledger.line_of(entry))
     return LedgerSpec(meta.name, store, tuple(lines), whole.begins, after)
+
+
+def _store(draft: Draft) -> str:
+    """Where this ledger lies, or is going to."""
+    meta, stored = draft.observed.meta, draft.status.ledger.stored
+    return stored.uri if stored else store_uri(draft.observed.defaults.store.uri, meta.namespace, meta.uid)
 
 
 def _tell(draft: Draft, waits: Iterable[Reading]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from perennial.core.actions import BorrowRule
 from perennial.core.inputs import version_name
 from perennial.core.observed import Meta, Mirror
-from perennial.manifests.common import CLAIM_PREFIX, Manifest
+from perennial.manifests.common import CLAIM_PREFIX, Manifest, pointer
 from perennial_runtime.contract import MIRROR_SERVICE_PORT
 
 PORT = 80
@@ -76,8 +76,10 @@ def claim_of(route: Manifest, meta: Meta) -> Claim | None:
 
 
 def rivals(route: Manifest, rule: str, meta: Meta) -> tuple[Claim, ...]:
-    """Claims of others on a rule; one of an object of the same name that was there before is another's."""
-    return tuple(claim for claim in claims(route) if rule in claim.rules and (claim.model, claim.uid) != (meta.name, meta.uid))
+    """Claims of others that have to go before the rule is claimed: those on it, and that of an object of our name that was there
+    before, on whatever rule, for ours would be written over it."""
+    others = (claim for claim in claims(route) if (claim.model, claim.uid) != (meta.name, meta.uid))
+    return tuple(claim for claim in others if rule in claim.rules or claim.model == meta.name)
 
 
 def places(route: Manifest, rule: str) -> list[int]:
@@ -122,11 +124,11 @@ def borrowed(route: Manifest, meta: Meta, action: BorrowRule, known: Collection[
 
     `known`: (version, weight) that we have given. A backend of ours that has another weight was there before us, and comes back.
     """
-    rest = [claim for claim in rivals(route, action.rule, meta) if claim.model not in action.stale]
-    if rest or len(places(route, action.rule)) != 1:
+    others = rivals(route, action.rule, meta)
+    if any(claim.uid not in action.stale for claim in others) or len(places(route, action.rule)) != 1:
         return route
     wanted = copy.deepcopy(route)
-    for stale in rivals(route, action.rule, meta):
+    for stale in others:
         wanted = returned(wanted, stale, *stale.rules)
     rule = wanted["spec"]["rules"][places(wanted, action.rule)[0]]
     claim = claim_of(wanted, meta) or Claim(meta.name, meta.uid)
@@ -241,7 +243,7 @@ def changes(before: Manifest, after: Manifest) -> Operations:
         tests.append(_test("/metadata/resourceVersion", before["metadata"]["resourceVersion"]))
     annotations = before["metadata"].get("annotations") or {}
     tests += [
-        _test(f"/metadata/annotations/{_escaped(key)}", annotations[key]) for key in annotations if key.startswith(CLAIM_PREFIX)
+        _test(f"/metadata/annotations/{pointer(key)}", annotations[key]) for key in annotations if key.startswith(CLAIM_PREFIX)
     ]
     return [*tests, *moves, *claimed]
 
@@ -266,7 +268,7 @@ def _of_list(path: str, old: list[Manifest] | None, new: list[Manifest] | None) 
         if tag == "equal":
             pairs = zip(range(start, end), range(other, last), strict=True)
             found += [
-                {"op": "replace" if "weight" in old[a] else "add", "path": f"{path}/{a}/weight", "value": new[b]["weight"]}
+                {"op": "replace" if "weight" in old[a] else "add", "path": f"{path}/{a}/weight", "value": new[b].get("weight", 1)}
                 for a, b in pairs
                 if old[a] != new[b]
             ]
@@ -285,12 +287,8 @@ def _of_annotations(before: Manifest, after: Manifest) -> Iterator[dict[str, Any
     if old is None and new:
         yield {"op": "add", "path": "/metadata/annotations", "value": {}}
     for key in sorted({*(old or {}), *new}):
-        path = f"/metadata/annotations/{_escaped(key)}"
+        path = f"/metadata/annotations/{pointer(key)}"
         if key not in new:
             yield {"op": "remove", "path": path}
         elif (old or {}).get(key) != new[key]:
             yield {"op": "add", "path": path, "value": new[key]}
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

@@ -13,7 +13,7 @@ from typing import Any
 
 from perennial.api.pods import PodOptions, ResourceRequirements
 from perennial.core.observed import Meta, Version
-from perennial_runtime.contract import API_VERSION, GROUP, STEP_VARIABLE, Command
+from perennial_runtime.contract import API_VERSION, GROUP, STEP_VARIABLE, Command, as_variable
 
 Manifest = dict[str, Any]
 
@@ -140,8 +140,8 @@ def with_env(rendered: Manifest, values: Mapping[str, str]) -> Manifest:
 
 
 def with_step(rendered: Manifest, step: str) -> Manifest:
-    """The container with its input, JSON of the contract. The kubelet would put a variable in the place of a $(NAME)."""
-    return with_env(rendered, {STEP_VARIABLE: step.replace("$", "\\u0024")})
+    """The container with its input, JSON of the contract."""
+    return with_env(rendered, {STEP_VARIABLE: as_variable(step)})
 
 
 def resources(cpu: str, memory: str, cpu_limit: str, memory_limit: str) -> Manifest:
@@ -168,6 +168,11 @@ def empty_dir(name: str) -> Manifest:
 def secret_volume(name: str, secret: str) -> Manifest:
     """A Secret as files. Optional: with none the container starts and says so, where the kubelet would wait for ever."""
     return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": SECRET_MODE}}
+
+
+def pointer(key: str) -> str:
+    """A key as part of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def digest(value: object) -> str:

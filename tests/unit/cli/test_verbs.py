@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 from perennial.adapters import kubeconfig
 from perennial.adapters.kubeconfig import Forbidden, NoAnswer
 from perennial.api.ledger import MOST_ENTRIES
-from perennial.cli import asking
+from perennial.cli import asking, stored
 from perennial.cli.__main__ import VERBS, main
 from perennial.cli.diff import differences
 from perennial.cli.exits import Exit
@@ -24,6 +25,9 @@ from perennial_runtime import chain
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
+
+if TYPE_CHECKING:
+    from perennial.adapters.kubeconfig import KubeconfigCluster
 
 Ask = Callable[..., Result]
 NOWHERE = {
@@ -302,11 +306,11 @@ def rolled_out(folder: Path) -> World:
     while world.status.ledger.stored is None:
         world.annotations["perennial.dev/resume" if world.status.paused else "perennial.dev/pause"] = ""
         world.live(2)
-    stored = world.status.ledger.stored
-    path = folder / chain.object_name(stored.first)
+    end = world.status.ledger.stored
+    path = folder / chain.object_name(end.first)
     path.parent.mkdir(parents=True)
     path.write_bytes(chain.body_of([chain.link(line) for line in world.stored]))
-    kept = world.status.ledger.model_copy(update={"stored": stored.model_copy(update={"uri": f"file://{folder}"})})
+    kept = world.status.ledger.model_copy(update={"stored": end.model_copy(update={"uri": f"file://{folder}"})})
     world.status = world.status.model_copy(update={"ledger": kept.model_copy(update={"entries": kept.entries[-MOST_ENTRIES:]})})
     return world
 
@@ -379,6 +383,97 @@ def test_downloaded_files_are_verified_without_a_cluster(ask: Ask, tmp_path: Pat
     assert (found.exit_code, "has no file named *.jsonl" in found.stderr) == (Exit.NO_ANSWER, True)
     found = CliRunner().invoke(main, ["history", "delays", "--from", str(folder)])
     assert (found.exit_code, "--from goes with --verify" in found.stderr) == (Exit.USAGE, True)
+
+
+def in_store(world: World, number: int, **pin: str) -> None:
+    """A version's evidence lies there."""
+    version = world.versions[number]
+    store = version.spec.store.model_copy(update=pin)
+    world.versions[number] = replace(version, spec=version.spec.model_copy(update={"store": store}))
+
+
+def untold(world: World) -> World:
+    """The status says nothing of the store."""
+    world.status = world.status.model_copy(update={"ledger": world.status.ledger.model_copy(update={"stored": None})})
+    return world
+
+
+def test_verify_looks_into_the_store_although_the_status_says_nothing_of_it(ask: Ask, tmp_path: Path) -> None:
+    world = untold(rolled_out(tmp_path))
+    in_store(world, max(world.versions), uri=f"file://{tmp_path}")
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert "in the store" in found.stdout, "the Job's answer may be about to be written"
+    path = tmp_path / chain.object_name(1)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_bytes(rewritten(lines, "it was another"))
+    found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, "is another in the store" in found.stderr) == (Exit.BROKEN, True)
+
+
+def test_verify_of_what_was_never_stored_needs_no_store(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    found = ask(untold(rolled_out(tmp_path)), "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, "the ledger holds" in found.stdout) == (Exit.DONE, True), found.output
+    assert "nothing is said to be stored, and the store was not looked at" in found.stderr
+
+
+def rewritten(entries: list[dict[str, Any]], message: str) -> bytes:
+    """A whole new chain that holds."""
+    previous, lines = "", []
+    for entry in entries:
+        told = {**entry, "message": message} | ({"previous": previous} if previous else {})
+        told["digest"] = previous = chain.digest_of(told)
+        lines.append(chain.line_of(told))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def test_entries_in_the_store_that_are_none_are_no_traceback(ask: Ask, tmp_path: Path) -> None:
+    world = dropped(rolled_out(tmp_path), 20)
+    path = tmp_path / chain.object_name(1)
+    path.write_bytes(rewritten([json.loads(line) for line in path.read_text().splitlines()], "x" * 600))
+    found = ask(world, "history", "delays", "--all", is_down=True)
+    assert found.exit_code == Exit.BROKEN
+    assert "entry 1 in the store is none that this release knows" in found.stderr
+
+
+def test_what_others_put_beside_the_ledger_is_neither_read_whole_nor_taken_for_it(tmp_path: Path) -> None:
+    world = rolled_out(tmp_path)
+    (tmp_path / "ledger" / "inner").mkdir()
+    (tmp_path / "ledger" / "inner" / "0000000001.jsonl").write_text("no entry")
+    (tmp_path / chain.object_name(900)).write_bytes(b"x" * (stored.MOST_BYTES + 9))
+    cluster = WorldCluster(world, is_down=True)
+    found = stored.objects(cast("KubeconfigCluster", cluster), asking.read(cluster.model("delays"), cluster.versions("delays")))
+    assert {name: len(body) > stored.MOST_BYTES for name, body in found.items()} == {
+        chain.object_name(1): False,
+        chain.object_name(900): True,
+    }
+    assert max(map(len, found.values())) == stored.MOST_BYTES + 1
+
+
+def test_a_store_is_read_with_the_secret_of_a_version_that_lies_in_it(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    world = rolled_out(tmp_path)
+    kept = world.status.ledger
+    assert kept.stored is not None
+    old = kept.model_copy(update={"stored": kept.stored.model_copy(update={"uri": "s3://old/shop/uid"})})
+    world.status = world.status.model_copy(update={"ledger": old})
+    in_store(world, 1, uri="s3://old/shop/uid", serving_secret_name="old-read")
+    assert 'secrets "old-read" is forbidden' in ask(world, "history", "delays", "--verify", is_down=True).stderr
+
+
+def test_files_of_a_ledger_that_begins_later_hold_from_there_on(tmp_path: Path) -> None:
+    rolled_out(tmp_path)
+    path = tmp_path / chain.object_name(1)
+    (tmp_path / chain.object_name(4)).write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[3:]))
+    path.unlink()
+    words = ["history", "delays", "--verify", "--from", str(tmp_path / "ledger")]
+    found = CliRunner().invoke(main, words)
+    assert (found.exit_code, "entry 1 is missing; where status.ledger.begins is another" in found.stderr) == (Exit.BROKEN, True)
+    assert "the files hold entries 4 to" in CliRunner().invoke(main, [*words, "--begins", "4"]).stdout
+    found = CliRunner().invoke(main, ["history", "delays", "--verify", "--begins", "4"])
+    assert (found.exit_code, "--begins goes with --from" in found.stderr) == (Exit.USAGE, True)
 
 
 def test_a_store_that_a_person_may_not_read_says_what_to_do(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

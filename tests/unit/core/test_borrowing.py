@@ -125,10 +125,11 @@ def test_from_a_rule_to_another_router_and_back_no_request_is_lost(there: str, r
     world.until(lambda w: w.status.stable == (2 if rolling_out else 1), rate=100, limit=120)
 
 
-def leaving(world: RuleWorld, seconds: float = 1.0, errors: tuple[tuple[str, str], ...] = ()) -> actions.Plan:
+def leaving(world: RuleWorld, errors: tuple[tuple[str, str], ...] = ()) -> actions.Plan:
     observed = world.observed()
-    meta = replace(observed.meta, deleting=True, deleted_at=observed.now - timedelta(seconds=seconds))
-    return plan(replace(observed, meta=meta, errors=errors))
+    decided = plan(replace(observed, meta=replace(observed.meta, deleting=True), errors=errors))
+    world.status = decided.status
+    return decided
 
 
 def test_deletion_gives_back_and_then_lets_go() -> None:
@@ -140,15 +141,30 @@ def test_deletion_gives_back_and_then_lets_go() -> None:
     assert leaving(world) == actions.Plan(world.status)
 
 
-def test_deletion_that_is_refused_is_told_tried_again_and_ends_within_a_minute() -> None:
+def test_deletion_that_is_refused_is_told_tried_again_and_ends_after_a_minute_of_refusals() -> None:
     world = first()
-    refused = (("ReturnRule", "httproutes is forbidden"),)
-    early, late = leaving(world, 5, refused), leaving(world, 61, refused)
+    refused = (("ReturnRule", "httproutes is forbidden"), ("ReturnRule", "the same again"))
+    world.now += timedelta(minutes=5)  # no operator ran
+    early = leaving(world, refused)
     assert early.after == (actions.ReturnRule("shop", "predict"),)
-    (told,) = early.status.conditions
-    assert (told.type, told.status, told.reason) == ("Ready", "False", "NotGivenBack")
-    assert late.after == (actions.RemoveFinalizer(),)
+    found = {one.type: (one.status, one.reason) for one in early.status.conditions}
+    assert found == {"Ready": ("False", "NotGivenBack"), "Borrowed": ("False", "NotGivenBack")}
+    assert all("httproutes is forbidden" in one.message for one in early.status.conditions)
+    world.now += timedelta(seconds=59)
+    assert leaving(world, refused).after == (actions.ReturnRule("shop", "predict"),)
+    world.now += timedelta(seconds=2)
+    late = leaving(world, refused)
+    assert late.after == (actions.ReturnRule("shop", "predict"), actions.RemoveFinalizer())
     assert [one.reason for one in late.events] == ["RuleLeft"]
+
+
+def test_deletion_tells_that_its_finalizer_cannot_be_removed() -> None:
+    world = first()
+    world.apply(actions.ReturnRule("shop", "predict"))
+    told = leaving(world, (("RemoveFinalizer", "denied by a policy"),))
+    assert told.after == (actions.RemoveFinalizer(),)
+    (ready,) = told.status.conditions
+    assert (ready.reason, ready.message) == ("FinalizerRefused", "its finalizer cannot be removed: denied by a policy")
 
 
 def test_what_is_borrowed_is_told_once() -> None:
@@ -193,7 +209,7 @@ def test_whatever_happens_the_plan_comes_to_rest_with_one_router(sequence: list[
         world.live(2, rate=50)
     do(world, "freeze", False)
     do(world, "claimed", False)
-    world.live(300)
+    world.live(330)  # longer than the five minutes that a version has to become ready
     status, writes = world.status, len(world.writes)
     world.live(3)
     assert (world.status, len(world.writes)) == (status, writes)

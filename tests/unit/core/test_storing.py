@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from perennial.core.draft import Draft
 from perennial.core.inputs import since, stamp
 from perennial.core.observed import Job
 from perennial_runtime import chain
-from perennial_runtime.contract import Fault, LedgerResult, Refusal, encode
+from perennial_runtime.contract import Fault, LedgerResult, Refusal, as_variable, encode
 from unit.core.test_watch import canary
 from unit.core.world import World, served
 
@@ -204,6 +205,66 @@ def test_a_job_whose_entries_were_dropped_meanwhile_is_believed() -> None:
     assert draft.status.ledger.unstored.reason == "LedgerDiffers"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"store": "s3://other/p/ns/uid-m"}, {"store": "s3://" + "x" * 4000}, {"first": 0}, {"first": 9}, {"digest": "f" * 500}],
+)
+def test_an_answer_that_cannot_be_true_is_not_believed(change: dict[str, Any]) -> None:
+    world = served()
+    decide(world, 20)
+    begun = world.status.ledger.model_copy(update={"begins": 11, "entries": world.status.ledger.entries[10:]})
+    draft = Draft(replace(world.observed(), status=world.status.model_copy(update={"ledger": begun})))
+    said = {"number": 8, "digest": "f" * 64, "first": 1, "store": "s3://store/p/ns/uid-m", **change}
+    storing._stored(draft, Job("delays-ledger-8", "u", 0, "ledger", 8, world.now), LedgerResult(**said))
+    assert draft.status.ledger.stored is None
+    assert draft.status.ledger.unstored is not None
+    assert draft.status.ledger.unstored.reason == "LedgerDiffers"
+
+
+def test_a_return_that_cannot_be_written_does_not_keep_everything_out_of_the_store() -> None:
+    world = served()
+    world.store_says = DOWN
+    decide(world, 2 * storing.AT_LEAST)
+    returning = ReturnStatus(version=1, reason="Breach", since=stamp(world.now))
+    whole = world.status.ledger.model_copy(update={"unstored": None})
+    status = world.status.model_copy(update={"returning": returning, "ledger": whole})
+    draft = Draft(replace(world.observed(), status=status, ledger_jobs=()))
+    storing.settle(draft)
+    assert [type(one) for one in draft.after] == [actions.CreateLedgerJob]
+    few = whole.model_copy(update={"entries": whole.entries[: 2 * storing.AT_LEAST - 1]})
+    draft = Draft(replace(world.observed(), status=status.model_copy(update={"ledger": few}), ledger_jobs=()))
+    storing.settle(draft)
+    assert draft.after == []
+
+
+def test_what_is_dropped_before_any_job_came_is_told_in_the_condition() -> None:
+    world = served()
+    world.store_says = DOWN
+    decide(world, MOST_ENTRIES)
+    whole = world.status.ledger.model_copy(update={"unstored": None})
+    last = whole.entries[-1]
+    more = [last.model_copy(update={"number": last.number + n}) for n in range(1, MOST_UNSTORED + 2 - len(whole.entries))]
+    bounded = ledger._bounded(Draft(world.observed()), whole.model_copy(update={"entries": [*whole.entries, *more]}))
+    assert bounded.unstored is not None
+    assert (bounded.unstored.reason, bounded.unstored.dropped) == ("NotTried", ledger.DROPPED_AT_ONCE)
+
+
+def test_a_store_that_has_more_than_a_status_that_says_nothing_of_it_is_a_problem() -> None:
+    world = served()
+    decide(world, storing.AT_LEAST)
+    links = [chain.link(line) for line in world.stored]
+    untold = world.status.ledger.model_copy(update={"stored": None})
+    assert ledger.stored_problem(untold, links) == "", "the Job's answer is not written yet"
+    assert ledger.stored_problem(untold, []) == ""
+    cut = untold.model_copy(update={"entries": untold.entries[:10], "length": 10})
+    assert ledger.stored_problem(cut, links).startswith("entry 11 is in the store, and the status neither has it")
+    other = untold.entries[4].model_copy(update={"message": "another"})
+    changed = untold.model_copy(update={"entries": [*untold.entries[:4], other, *untold.entries[5:]]})
+    assert "entry 5 is another in the store" in ledger.stored_problem(changed, links)
+    begun_anew = untold.model_copy(update={"entries": [], "length": links[-1].number, "begins": links[-1].number + 1})
+    assert ledger.stored_problem(begun_anew, links) == ""
+
+
 def test_a_job_that_the_cluster_refuses_is_told_and_is_no_matter_of_the_spec() -> None:
     world = served()
     world.errors = ((storing.ACTION, 'exceeded quota: "jobs"'),)
@@ -224,6 +285,10 @@ def test_long_entries_go_in_several_jobs_none_larger_than_a_variable() -> None:
     spec = storing._spec(Draft(world.observed()), whole, long)
     assert 1 <= len(spec.entries) < len(long)
     assert len(encode(spec)) <= storing.MOST_BYTES
+    dear = [one.model_copy(update={"message": "$" * 512, "facts": {}}) for one in long]
+    spec = storing._spec(Draft(world.observed()), whole, dear)
+    assert 1 <= len(spec.entries) < len(dear)
+    assert len(as_variable(encode(spec))) <= storing.MOST_BYTES
     huge = [one.model_copy(update={"facts": {f"{n}": "\x00" * 256 for n in range(16)}}) for one in long]
     assert len(encode(storing._spec(Draft(world.observed()), whole, huge[:1]))) < 128 * 1024
 

@@ -170,7 +170,7 @@ def test_second_claimant_changes_nothing_on_a_held_rule_and_has_its_own_on_anoth
 
 def test_claim_of_one_that_is_gone_is_given_back_in_the_same_write() -> None:
     before = stored(shop_route())
-    route = borrow(borrow(before, (1, 100)), (4, 100), meta=OTHER, stale=("delays",))
+    route = borrow(borrow(before, (1, 100)), (4, 100), meta=OTHER, stale=("u1",))
     assert refs(route) == [LEGACY, backend(4, 100, "rides")]
     assert give_back(route, meta=OTHER) == before
 
@@ -180,9 +180,33 @@ def test_claim_of_an_earlier_object_of_the_same_name_is_another_ones() -> None:
     again = Meta("shop", "delays", "u9", 1, "1")
     route = borrow(before, (7, 100))
     assert borrow(route, (1, 100), meta=again) == route
-    route = borrow(route, (1, 100), meta=again, stale=("delays",))
+    route = borrow(route, (1, 100), meta=again, stale=("u1",))
     assert refs(route) == [LEGACY, backend(1, 100)]
     assert give_back(route, meta=again) == before
+
+
+def test_claim_of_an_earlier_object_of_the_same_name_on_another_rule_is_not_written_over() -> None:
+    before = stored(shop_route(rule("pages"), rule()))
+    again = Meta("shop", "delays", "u9", 1, "1")
+    route = borrow(before, (7, 100))
+    assert borrow(route, (1, 100), meta=again, at="pages") == route
+    route = borrow(route, (1, 100), meta=again, at="pages", stale=("u1",))
+    assert (refs(route), refs(route, "pages")) == ([LEGACY], [LEGACY, backend(1, 100)])
+    assert give_back(route, "pages", again) == before
+
+
+def test_claim_is_known_to_be_left_by_its_uid_not_by_the_name_of_its_model() -> None:
+    route = borrow(stored(shop_route()), (1, 100))
+    assert borrow(route, (4, 100), meta=OTHER, stale=("u0", "delays")) == route
+
+
+def test_claim_that_lost_a_weight_by_hand_is_given_back_all_the_same() -> None:
+    route = borrow(stored(shop_route(rule(backendRefs=[backend(1, 5)]))), (1, 100))
+    (key,) = (name for name in route["metadata"]["annotations"] if "claim" in name)
+    said = json.loads(route["metadata"]["annotations"][key])
+    del said["rules"]["predict"]["backendRefs"][0]["weight"]
+    route["metadata"]["annotations"][key] = json.dumps(said)
+    assert refs(give_back(route)) == [backend(1, 1)]
 
 
 def test_two_rules_of_one_route_are_held_in_one_claim() -> None:

@@ -28,6 +28,15 @@ def look(route: Manifest, **changes: Any) -> Borrowed:
     return lent.rule_of(route, META, WISH, GATEWAY)
 
 
+def test_claim_is_stale_by_the_uid_of_who_left_it() -> None:
+    route = shop_route(annotations={"perennial.dev/claim.rides": '{"uid": "u2", "rules": {"predict": {}}}'})
+    route["metadata"] |= {"uid": "r", "resourceVersion": "7", "generation": 1}
+    gone, there = (lent.rule_of(route, META, WISH, GATEWAY, uids) for uids in (["u2"], ["rides", "u0"]))
+    assert (gone.refused, gone.stale) == (None, ("u2",))
+    assert there.refused is not None
+    assert (there.refused[0], there.stale) == ("RouteClaimed", ())
+
+
 def path(kind: str, value: str, **more: Any) -> list[Manifest]:
     return [{"path": {"type": kind, "value": value}, **more}]
 
