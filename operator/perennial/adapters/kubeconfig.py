@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import urllib3
@@ -71,10 +72,17 @@ class KubeconfigCluster:
         settings.retries = False
         self.server = str(settings.host)
         self.namespace = namespace or str(current["context"].get("namespace") or "default")
-        connection = client.ApiClient(settings)
-        self._objects = client.CustomObjectsApi(connection)
-        self._core = client.CoreV1Api(connection)
-        self._authentication = client.AuthenticationV1Api(connection)
+        self._connection = client.ApiClient(settings)
+        self._objects = client.CustomObjectsApi(self._connection)
+
+    @cached_property
+    def _core(self) -> client.CoreV1Api:
+        """Made when it is asked for: the classes of its objects take seconds to load, and most verbs need none of them."""
+        return client.CoreV1Api(self._connection)
+
+    @cached_property
+    def _authentication(self) -> client.AuthenticationV1Api:
+        return client.AuthenticationV1Api(self._connection)
 
     def model(self, name: str) -> Manifest:
         """A ModelDeployment. Raises NoAnswer."""
