@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from perennial.adapters import lent, observe
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
@@ -48,13 +46,6 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
         if not rolling_out:
             raise
         return nothing
-
-
-def _readable_status(manifest: Manifest) -> ModelDeploymentStatus:
-    try:
-        return observe.deployment_status(manifest)
-    except ValidationError:
-        return observe.salvaged_status(manifest)
 
 
 class Gatherer:
@@ -114,14 +105,16 @@ class Gatherer:
             remembered=invalid != "" and not broken and known is not None,
         )
 
-    async def leaving(self, key: Key, manifest: Manifest, errors: tuple[tuple[str, str], ...]) -> Observed:
+    def leaving(
+        self, key: Key, manifest: Manifest, status: ModelDeploymentStatus, errors: tuple[tuple[str, str], ...]
+    ) -> Observed:
         """Of one that is being deleted, what has to be given back first: from the cache alone, nothing else is to hold it up."""
         meta = observe.meta_of(manifest)
         return Observed(
             now=self._clock.now(),
             meta=meta,
             spec=ModelDeploymentSpec.model_validate(_PLACEHOLDER),
-            status=_readable_status(manifest),
+            status=status,
             defaults=self._surroundings.installed,
             borrowed=self._held(key, meta),
             errors=errors,

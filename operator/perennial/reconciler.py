@@ -157,7 +157,7 @@ class Reconciler:
 
     async def _observe(self, key: Key, manifest: Manifest, written: ModelDeploymentStatus, memory: Memory) -> Observed:
         if "deletionTimestamp" in manifest["metadata"]:
-            return await self._gatherer.leaving(key, manifest, memory.errors)
+            return self._gatherer.leaving(key, manifest, written, memory.errors)
         observed = await self._gatherer.observe(key, manifest, memory.status or written, memory.errors, memory.spec)
         return await self._gatherer.with_counters(observed, self._wanted(observed))
 

@@ -8,16 +8,18 @@ import asyncio
 import copy
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from fakes.cluster import FakeCluster
+from fakes.cluster import Crash, FakeCluster
 from fakes.time import FakeClock
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
 from perennial.asking import Asking
+from perennial.core import storing
 from perennial.core.observed import (
     Defaults,
     MetricProblem,
@@ -176,6 +178,24 @@ class World:
         at = float(manifest["metadata"]["resourceVersion"])
         for key in self.cache.remove(manifest, at) if event == "DELETED" else self.cache.put(manifest):
             self.queue.wake(key)
+
+    async def outlive(self, seconds: float) -> None:
+        """As `run`; an operator that is killed in it is started again."""
+        try:
+            await self.run(seconds)
+        except Crash:
+            await self.start()
+            await self.run(seconds)
+
+    async def rests(self, folder: Path) -> bool:
+        """Whether nothing is written in an hour, nor after a restart, once the ledger is in a store in this folder."""
+        self.store = Store(f"file://{folder}")
+        await self.run(storing.OLDEST_SECONDS + 60)
+        before = len(self.cluster.writes)
+        await self.run(3600)
+        await self.start()
+        await self.run(600)
+        return len(self.cluster.writes) == before
 
     async def run(self, seconds: float) -> None:
         """So much time passes, with everything that is due in it."""

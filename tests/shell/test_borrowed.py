@@ -14,10 +14,8 @@ from fakes.world import NAMESPACE, SPEC, World, model
 from perennial.adapters import observe
 from perennial.adapters.cache import Cache
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, EVENTS, ROUTES, SERVICES
-from perennial.core import storing
 from perennial.lending import Lending
 from perennial.ports import ClusterError, Conflict, Invalid, Manifest, Unavailable
-from perennial_runtime.store import Store
 
 RETRAIN = {"recipe": {}, "seed": 2}
 BORROWED = {"route": {"httpRoute": {"name": "shop", "rule": "predict"}}}
@@ -137,13 +135,7 @@ async def test_spec_of_the_model_is_never_written() -> None:
 
 async def test_nothing_is_written_when_converged_nor_after_a_restart(tmp_path: Path) -> None:
     world = await borrowing()
-    world.store = Store(f"file://{tmp_path}")
-    await world.run(storing.OLDEST_SECONDS + 60)
-    before = len(world.cluster.writes)
-    await world.run(3600)
-    await world.start()
-    await world.run(600)
-    assert len(world.cluster.writes) == before
+    assert await world.rests(tmp_path)
 
 
 async def test_what_is_changed_by_hand_in_our_part_is_put_back_and_foreign_parts_are_kept() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from fakes.cluster import Crash
 from fakes.shop_route import backend, shop_route
 from fakes.world import World, model
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, ROUTES
@@ -21,14 +20,6 @@ BORROWED = {"route": {"httpRoute": {"name": "shop", "rule": "predict"}}}
 OWN = {"route": {"parentRefs": [{"name": "gw"}], "path": "/delays"}}
 
 
-async def run(world: World, seconds: float) -> None:
-    try:
-        await world.run(seconds)
-    except Crash:
-        await world.start()
-        await world.run(seconds)
-
-
 async def story(crash_after: int | None) -> tuple[World, list[Manifest]]:
     """v1 serves by a rule, v2 is rolled out in it; the rule is left for a route of its own and taken again; the model is deleted.
 
@@ -39,15 +30,15 @@ async def story(crash_after: int | None) -> tuple[World, list[Manifest]]:
     world.cluster.add(model(serving=BORROWED))
     world.cluster.crash_after = crash_after
     await world.start()
-    await run(world, 30)
+    await world.outlive(30)
     world.change(training={"recipe": {}, "seed": 2})
-    await run(world, 60)
+    await world.outlive(60)
     for serving in (OWN, BORROWED):
         world.change(serving=serving)
-        await run(world, 10)
+        await world.outlive(10)
         seen.append(shop(world))
     world.cluster.tell_to_go(world.model())
-    await run(world, 10)
+    await world.outlive(10)
     seen.append(shop(world))
     return world, seen
 

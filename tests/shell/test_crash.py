@@ -30,20 +30,12 @@ async def story(crash_after: int | None, *, bad: bool, shadow: bool) -> World:
     world.cluster.add(model(rollout={**SPEC["rollout"], "shadow": {"hold": "2s"}}) if shadow else model())
     world.cluster.crash_after = crash_after
     await world.start()
-    await run(world, 60)
+    await world.outlive(60)
     if bad:
         world.pods.bad_versions.add(2)
     world.change(training=RETRAIN)
-    await run(world, 180)
+    await world.outlive(180)
     return world
-
-
-async def run(world: World, seconds: float) -> None:
-    try:
-        await world.run(seconds)
-    except Crash:
-        await world.start()
-        await world.run(seconds)
 
 
 def end(world: World, *, written: bool = True) -> tuple[Any, ...]:
@@ -102,7 +94,7 @@ async def test_two_kills_in_a_row_make_no_second_job() -> None:
             await world.run(60)
         world.cluster.crash_after = number + 1
         await world.start()
-        await run(world, 120)
+        await world.outlive(120)
         created = Counter(name for verb, kind, name in world.cluster.log if verb == "created" and kind == JOBS)
         assert set(created.values()) == {1}
         assert world.model()["status"]["stable"] == 1

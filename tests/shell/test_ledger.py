@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from fakes.cluster import Crash
 from fakes.world import World, model
 from perennial.adapters.kinds import JOBS
 from perennial.api.ledger import Ledger
@@ -28,24 +27,16 @@ def world_with(folder: Path) -> World:
     return world
 
 
-async def live(world: World, seconds: float) -> None:
-    try:
-        await world.run(seconds)
-    except Crash:
-        await world.start()
-        await world.run(seconds)
-
-
 async def story(folder: Path, crash_after: int | None = None) -> World:
     """A model is rolled out again and again, until its ledger is due in the store, with one kill on the way; then it rests."""
     world = world_with(folder)
     world.cluster.crash_after = crash_after
     await world.start()
-    await live(world, 60)
+    await world.outlive(60)
     for number in range(2, ROLLOUTS):
         world.change(training={"recipe": {}, "seed": number})
-        await live(world, 120)
-    await live(world, storing.OLDEST_SECONDS + 60)
+        await world.outlive(120)
+    await world.outlive(storing.OLDEST_SECONDS + 60)
     return world
 
 

@@ -9,9 +9,7 @@ import pytest
 
 from fakes.world import World, model
 from perennial.adapters.kinds import ROUTES, SERVICES, WORKLOADS
-from perennial.core import storing
 from perennial.ports import Invalid, Manifest
-from perennial_runtime.store import Store
 
 RETRAIN = {"recipe": {}, "seed": 2}
 ROUTE = {"parentRefs": [{"name": "gw"}], "path": "/delays"}
@@ -80,13 +78,7 @@ async def test_a_service_or_a_number_of_pods_changed_by_hand_is_put_back() -> No
 
 async def test_nothing_is_written_when_converged_nor_after_a_restart(tmp_path: Path) -> None:
     world = await serving_world()
-    world.store = Store(f"file://{tmp_path}")
-    await world.run(storing.OLDEST_SECONDS + 60)
-    before = len(world.cluster.writes)
-    await world.run(3600)
-    await world.start()
-    await world.run(600)
-    assert len(world.cluster.writes) == before
+    assert await world.rests(tmp_path)
 
 
 async def test_a_service_of_that_name_that_is_somebody_elses_is_left_alone_and_told() -> None:

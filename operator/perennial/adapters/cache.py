@@ -126,27 +126,25 @@ class Cache:
             del self._objects[_place(route)]
 
     def _link(self, kept: Manifest) -> None:
-        place = _place(kept)
-        for index, name in self._entries(kept):
-            index.setdefault(name, set()).add(place if index is not self._naming else _key(kept))
+        for index, name, entry in self._entries(kept):
+            index.setdefault(name, set()).add(entry)
 
     def _unlink(self, old: Manifest) -> None:
-        place = _place(old)
-        for index, name in self._entries(old):
+        for index, name, entry in self._entries(old):
             entries = index.get(name, set())
-            entries.discard(place if index is not self._naming else _key(old))
+            entries.discard(entry)
             if not entries:
                 index.pop(name, None)
 
-    def _entries(self, kept: Manifest) -> Iterator[tuple[dict[Any, set[Any]], Any]]:
-        """(index, name in it) of an object."""
-        key = key_of(kept)
+    def _entries(self, kept: Manifest) -> Iterator[tuple[dict[Any, set[Any]], Any, Any]]:
+        """(index, name in it, what stands there) of an object."""
+        key, place = key_of(kept), _place(kept)
         if key is not None:
-            yield self._by_key, key
+            yield self._by_key, key, place
         if route := named_route(kept):
-            yield self._naming, (ROUTES, _key(kept)[0], route)
+            yield self._naming, (ROUTES, _key(kept)[0], route), _key(kept)
         for claimant in claimants(kept):
-            yield self._claimed, claimant
+            yield self._claimed, claimant, place
 
     def _bury(self, uid: str, at: float) -> None:
         self._buried[uid] = at
