@@ -6,13 +6,16 @@ import ast
 import re
 import shutil
 import subprocess
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster_support import bad_inputs
+from perennial import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSALS = list(range(1, 21))
@@ -121,3 +124,11 @@ def test_make_help_lists_every_target_that_is_promised() -> None:
     listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for target in ("demo", "test", "check", "cluster", "cluster-down", "faults", "images", "bench", "crds", "venv"):
         assert f"make {target} " in listed
+
+
+def test_one_version_of_package_program_and_charts() -> None:
+    said = {"pyproject.toml": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]}
+    for file in sorted(ROOT.glob("charts/*/Chart.yaml")):
+        chart = yaml.safe_load(file.read_text())
+        said |= {f"{file.parent.name}: {key}": chart[key] for key in ("version", "appVersion")}
+    assert said == dict.fromkeys(said, __version__)

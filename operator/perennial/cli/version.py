@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version as version_of
 
 import click
 
+from perennial import __version__
 from perennial_runtime.contract import API_VERSION
 
 
@@ -20,5 +20,5 @@ def version(output: str) -> None:
       kubectl perennial version
       kubectl perennial version -o json
     """
-    found = {"client": version_of("perennial"), "api": API_VERSION}
+    found = {"client": __version__, "api": API_VERSION}
     click.echo(json.dumps(found) if output == "json" else f"kubectl perennial {found['client']}, for {found['api']}")
