@@ -28,6 +28,7 @@ PASSING: tuple[VersionState, ...] = tuple(state for state in get_args(VersionSta
 TROUBLES: Mapping[str, str] = {
     "Ready": "False",
     "Accepted": "False",
+    "Approved": "False",
     "UpToDate": "False",
     "Pinned": "False",
     "Quarantined": "True",

@@ -18,7 +18,7 @@ ON = {"enabled": True}
 POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
 READ = {(GROUP, kind, verb) for kind in ("modeldeployments", "modelversions") for verb in ("get", "list", "watch")}
 WRITE = {(GROUP, "modeldeployments", verb) for verb in ("create", "update", "patch", "delete")}
-DECIDE = {(GROUP, "modeldeployments", verb) for verb in ("promote", "rollback", "quarantine-lift")}
+DECIDE = {(GROUP, "modeldeployments", verb) for verb in ("approve", "promote", "rollback", "quarantine-lift")}
 
 
 def told(documents: list[dict[str, Any]]) -> bool:

@@ -31,8 +31,8 @@ from perennial.cli.exits import Exit
 from perennial_runtime.contract import GROUP
 
 RELEASE = NAMESPACE = "t-attestation"
-REQUESTS = ("rollback-to", "retrain", "retry", "promote", "abort", "pause", "resume", "lift")
-DECIDES = {"promote": "promote", "rollback-to": "rollback", "abort": "rollback", "lift": "quarantine-lift"}
+REQUESTS = ("rollback-to", "retrain", "retry", "promote", "abort", "approve", "pause", "resume", "lift")
+DECIDES = {"approve": "approve", "promote": "promote", "rollback-to": "rollback", "abort": "rollback", "lift": "quarantine-lift"}
 """The verb of RBAC that a request needs."""
 PATCHER = ("patcher", ["get", "patch", "promote"])
 """May promote and change nothing: no role of the cluster's own."""

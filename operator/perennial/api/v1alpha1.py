@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from perennial.api.approval import Approval, ApprovalStatus
 from perennial.api.base import (
     LIST_BY_TYPE,
     UNATTESTED,
@@ -52,6 +53,8 @@ class ModelDeploymentSpec(SpecModel):
     data: Data
     training: Training
     evaluation: Evaluation = Evaluation()
+    approval: Approval | None = None
+    """Roll a version out only when a person has approved it."""
     serving: Serving
     rollout: Rollout = Rollout()
     history: Annotated[int, Field(ge=1, le=100)] = 10
@@ -86,7 +89,7 @@ class Quarantine(StatusModel):
 class RequestRecord(StatusModel):
     """A request annotation, carried out once: the last one of its verb, or one with an id, which is not forgotten so soon."""
 
-    verb: Literal["rollback-to", "retrain", "retry", "promote", "abort", "pause", "resume", "lift"]
+    verb: Literal["rollback-to", "retrain", "retry", "promote", "abort", "approve", "pause", "resume", "lift"]
     argument: Annotated[str, Field(max_length=256)]
     id: Annotated[str, Field(max_length=128)] = ""
     requested_by: Annotated[str, Field(max_length=256)] = UNATTESTED
@@ -124,6 +127,8 @@ class ModelDeploymentStatus(StatusModel):
     weights: Annotated[list[RouteWeight], Field(max_length=8)] = []
     rollout: RolloutStatus | None = None
     returning: ReturnStatus | None = None
+    approval: ApprovalStatus | None = None
+    """Where spec.approval asks for it."""
     ended: int = 0
     """The newest version that a person or a policy ended: it is not taken up again."""
     held: bool = False

@@ -20,6 +20,7 @@ VERBS: Final = {
     "history": ("history", "List the versions, why each was made and how it ended."),
     "diff": ("diff", "Show what differs between two versions."),
     "promote": ("requesting", "Give a candidate all requests now."),
+    "approve": ("requesting", "Say yes to a version that waits for approval."),
     "abort": ("requesting", "Take a candidate back."),
     "rollback": ("requesting", "Return all requests to an older version."),
     "retrain": ("requesting", "Make a new version of the spec as it is."),

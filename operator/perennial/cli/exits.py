@@ -73,11 +73,11 @@ def of_version(
         return Ended(Exit.DONE, f"v{number} is Retired{said}")
     if status.rollout is not None and status.rollout.candidate == number and status.rollout.breach:
         return Ended(Exit.WAITING, f"v{number} waits for promote or abort: {status.rollout.breach}")
-    why = _why_held(spec, status, version) if version.state in WAITING else ""
+    why = _why_held(spec, status, number, version) if version.state in WAITING else ""
     return Ended(Exit.WAITING, f"v{number} is {version.state} and waits: {why}") if why else None
 
 
-def _why_held(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, version: ModelVersionStatus) -> str:
+def _why_held(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, number: int, version: ModelVersionStatus) -> str:
     """Why a version does not go on before a person does something; empty when it does."""
     if spec.paused or status.paused:
         return "it is paused"
@@ -85,4 +85,8 @@ def _why_held(spec: ModelDeploymentSpec, status: ModelDeploymentStatus, version:
         return ""
     if spec.pin is not None:
         return f"spec.pin is {spec.pin}"
-    return "a person returned to an older version; resume rolls new ones out again" if status.held else ""
+    if status.held:
+        return "a person returned to an older version; resume rolls new ones out again"
+    asked = status.approval if spec.approval is not None else None
+    waits = asked is not None and asked.version == number and asked.approved_at is None
+    return "nobody has approved it yet: approve or abort it" if waits else ""

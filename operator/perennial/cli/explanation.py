@@ -42,6 +42,7 @@ def explained(model: Model, version: Version) -> list[Section]:
         Section("Its steps", [_step(record) for record in status.steps]),
         Section("What it was judged on", _data(version)),
         Section("Gates, on data that its trainer never saw", [line for gate in status.gates for line in _gate(gate)]),
+        Section("Approval", list(_approval(model, version))),
         Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
         Section("With live requests, beside the version before", _evidence(status.evidence)),
         Section("What was decided", [decided(entry) for entry in status.ledger]),
@@ -94,6 +95,13 @@ def _gate(gate: GateVerdict) -> Iterator[str]:
         yield f"  it would not have passed with {name}: {stops}"
     else:
         yield f"  it would have passed with {name}: {passes}"
+
+
+def _approval(model: Model, version: Version) -> Iterator[str]:
+    found = model.status.approval
+    if found is not None and found.version == version.number:
+        yield f"asked for at {found.asked_at}"
+        yield f"approved at {found.approved_at} by {found.approved_by}" if found.approved_at else "not given"
 
 
 def _evidence(found: Sequence[MetricEvidence]) -> list[str]:

@@ -217,6 +217,28 @@ def abort(options: Options, name: str, number: int | None) -> None:
 @click.command()
 @request_options
 @click.argument("name")
+@click.argument("number", type=VersionNumber(), required=False)
+def approve(options: Options, name: str, number: int | None) -> None:
+    """Say yes to a version that has passed its gates, where spec.approval asks for it.
+
+    Its rollout begins then. See its numbers before: `kubectl perennial explain NAME`. NUMBER makes sure that it is the version
+    that is meant; with --wait until it serves or has ended.
+
+    \b
+    The same by hand:
+      kubectl annotate mdep delays perennial.dev/approve=3
+
+    \b
+    Examples:
+      kubectl perennial approve delays v3
+      kubectl perennial approve delays v3 --wait
+    """
+    ask(options, name, "approve", _argument(number), lambda before, found: _ended(number or found.status.latest))
+
+
+@click.command()
+@request_options
+@click.argument("name")
 @click.option("--to", "number", type=VersionNumber(), help="Default: the last version that served and was not taken back.")
 def rollback(options: Options, name: str, number: int | None) -> None:
     """Return all requests to an older version, now.

@@ -10,6 +10,7 @@ from perennial.api.base import seconds
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.v1alpha1 import Quarantine
 from perennial.core import (
+    approval,
     arms,
     elsewhere,
     measuring,
@@ -175,7 +176,7 @@ def _accepted(draft: Draft, version: Version) -> None:
         draft.set(candidate=None)
         draft.finish(number, "Retired", f"it is the model that v{stable.number} serves already: nothing to roll out")
         draft.event("Normal", "Identical", draft.versions[number].status.message, number)
-    elif not why_not_begun(draft):
+    elif approval.settle(draft, number) and not why_not_begun(draft):
         draft.set_version(number, state="Deploying", deployed_at=stamp(draft.observed.now))
         draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}", number)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from perennial.core import approval
 from perennial.core.candidate import HELD, why_paused
 from perennial.core.conditions import Finding
 from perennial.core.draft import FINAL, Draft
@@ -92,6 +93,8 @@ def _under_way(draft: Draft) -> Finding | None:
         return paused
     if draft.status.held and draft.state(number) == "Accepted":
         return _stalled("Held", f"v{number} waits, a person returned to an older version: {HELD}")
+    if words := approval.why_waiting(draft):
+        return _stalled("ApprovalNeeded", words)
     if late := _found(draft, (("Inconclusive", True),)):
         return _stalled(late.reason, late.message)
     return _reconciling(draft.state(number) or "Pending", f"v{number}: {_message(draft, number)}")

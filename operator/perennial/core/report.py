@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import borrowing, kstatus, providers, requests, returns, routers, shadow, storing
+from perennial.core import approval, borrowing, kstatus, providers, requests, returns, routers, shadow, storing
 from perennial.core.actions import KeepRecording
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
@@ -29,6 +29,7 @@ def conditions(draft: Draft) -> None:
     _refused_writes(draft)
     _misspelled(draft)
     _accepted(draft)
+    approval.tell(draft)
     borrowing.tell(draft)
     kstatus.find(draft)
     draft.set(
@@ -54,7 +55,7 @@ def summary(draft: Draft) -> str:
         return _rolling_out(draft, status.rollout)
     state = draft.state(status.candidate)
     if status.candidate is not None:
-        return state if state else "Pending"
+        return f"Awaiting approval of v{status.candidate}" if approval.why_waiting(draft) else state or "Pending"
     if draft.observed.spec.paused:
         return "Paused"
     last = draft.state(status.latest)
@@ -137,9 +138,13 @@ def _up_to_date(draft: Draft) -> None:
     elif kstatus.is_same_model(draft, latest):
         draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
     else:
-        waits = why_not_begun(draft) if latest.status.state in ("Accepted", "Retired") else ""
+        waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
         words = f"v{latest.number}: {waits or latest.status.message}"
         draft.find("UpToDate", False, latest.status.state, words)
+
+
+def _why_not_begun(draft: Draft, latest: Version) -> str:
+    return why_not_begun(draft) if latest.status.state in ("Accepted", "Retired") else ""
 
 
 def _is_reverted(draft: Draft, latest: Version) -> bool:

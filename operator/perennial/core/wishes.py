@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from perennial.api.base import UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
-from perennial.core import arms, candidate, requests, returns, triggers, watch
+from perennial.core import approval, arms, candidate, requests, returns, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import stamp
@@ -51,11 +51,11 @@ def _record(draft: Draft, request: Request, outcome: str) -> None:
 
 
 def _tell(draft: Draft, request: Request, words: str, facts: Mapping[str, str], *, refused: bool) -> None:
-    """An event, and an entry in the ledger: of the version that is made or tried again by it."""
+    """An event, and an entry in the ledger: of the version that is made, approved or tried again by it."""
     if refused:
         draft.event("Warning", "RequestRefused", words, facts=facts)
     else:
-        of = draft.status.latest if request.verb in ("retry", "retrain") else None
+        of = draft.status.latest if request.verb in ("approve", "retry", "retrain") else None
         draft.event("Normal", "Request", words, of, facts)
 
 
@@ -116,7 +116,7 @@ def _retry(draft: Draft, request: Request) -> str:
     state = draft.state(number)
     if state not in ("Failed", "Superseded"):
         return f"refused: v{number} is {state}; {_instead(draft, number)}"
-    draft.set(candidate=number, ended=0)  # `candidate.advance` takes up a candidate that has ended
+    draft.set(candidate=number, ended=0, approval=None)  # `candidate.advance` takes up a candidate that has ended
     return f"v{number} is tried again"
 
 
@@ -177,7 +177,7 @@ def _promote(draft: Draft, request: Request) -> str:
         watch.end(draft, "a person ended the watch")
         return f"the watch of v{watched} is over"
     number = draft.status.candidate
-    problem = _no_rollout(draft, request)
+    problem = approval.why_waiting(draft) or _no_rollout(draft, request)
     if problem or number is None:
         return f"refused: {problem}"
     waiting = candidate.why_waiting(draft)
@@ -222,6 +222,14 @@ def _abort(draft: Draft, request: Request) -> str:
     return f"v{number} is ended"
 
 
+def _approve(draft: Draft, request: Request) -> str:
+    number = _version_number(request.argument)
+    if request.argument and number is None:
+        return f'refused: approve wants the number of the version that waits, such as "3", or nothing; found {request.argument!r}'
+    by = requests.requested_by(draft.observed.meta.annotations, draft.observed.defaults.attested)
+    return approval.approve(draft, number, by)
+
+
 def _no_rollout(draft: Draft, request: Request) -> str:
     number = draft.status.candidate
     if number is None or draft.status.rollout is None or draft.status.rollout.candidate != number:
@@ -244,6 +252,7 @@ _DO: dict[str, Callable[[Draft, Request], str]] = {
     "retrain": _retrain,
     "promote": _promote,
     "abort": _abort,
+    "approve": _approve,
     "retry": _retry,
     "pause": _pause,
     "resume": _resume,

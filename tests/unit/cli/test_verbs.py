@@ -144,6 +144,20 @@ def test_retrain_while_it_is_held_ends_with_3_and_says_what_it_waits_for(ask: As
     assert "v3 is Accepted and waits: a person returned to an older version" in found.stdout
 
 
+def test_version_that_waits_for_approval_ends_a_wait_with_3_and_goes_on_when_it_is_approved(ask: Ask) -> None:
+    world = served()
+    world.wish = spec(approval={})
+    found = ask(world, "retrain", "delays", "--wait", rate=100)
+    assert found.exit_code == Exit.WAITING
+    assert "v2 is Accepted and waits: nobody has approved it yet" in found.stdout
+    assert re.search(r"Approved +ApprovalNeeded|Approved=False +ApprovalNeeded", ask(world, "describe", "delays").stdout)
+    assert ask(world, "approve", "delays", "v3").exit_code == Exit.REFUSED
+    approved = ask(world, "approve", "delays", "v2", "--wait", rate=100)
+    assert (approved.exit_code, world.status.stable) == (0, 2)
+    assert "v2 serves" in approved.stdout
+    assert re.search(r"Approval\n  asked for at .*\n  approved at .* by unattested", ask(world, "explain", "delays", "v2").stdout)
+
+
 def test_pause_and_retry_are_carried_out_or_refused(ask: Ask) -> None:
     world = served()
     assert "perennial.dev/resume" in ask(world, "pause", "delays").stdout

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+from perennial.api.approval import Approval
 from perennial.core.observed import ContainerState, Job, RouteState
 from unit.cli.worldcluster import WorldCluster
 from unit.core import test_window as windows
@@ -242,6 +243,13 @@ def accepted() -> World:
     return world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Accepted", rate=RATE)
 
 
+@once
+def unapproved() -> World:
+    """v2 is fit to serve, and waits for a person."""
+    world = other_data(commit(serving(), approval=Approval()))
+    return world.until(lambda w: w.status.summary == "Awaiting approval of v2", rate=RATE)
+
+
 def pin(world: World, number: int) -> World:
     commit(world, pin=number)
     world.live(5, rate=RATE)
@@ -269,6 +277,8 @@ STATES = (
     State("a commit is not seen yet", lambda: other_data(serving()), "InProgress", "Progressing"),
     State("a commit was just seen", lambda: passed(other_data(serving())), "InProgress", "Progressing", "Pending"),
     State("a commit is being trained", training, "InProgress", "Progressing", "Training"),
+    State("waits for approval", unapproved, "Failed", "Suspended", "ApprovalNeeded"),
+    State("approved", lambda: ask(unapproved(), "approve"), "InProgress", "Progressing", "Deploying"),
     State("in its shadow", shadow, "InProgress", "Progressing", "Canary"),
     State("in its canary", canary, "InProgress", "Progressing", "Canary"),
     State("promoted", promoted, "Current", "Healthy"),

@@ -120,6 +120,7 @@ def test_health_of_a_version_has_its_state_and_its_words() -> None:
         (states.being_made, {"abort", "retrain", "pause"}),
         (states.serving, {"retrain", "pause"}),
         (states.training, {"abort", "retrain", "pause"}),
+        (states.unapproved, {"approve", "abort", "retrain", "pause"}),
         (states.shadow, {"promote", "abort", "retrain", "pause"}),
         (states.canary, {"promote", "abort", "retrain", "pause"}),
         (states.breached, {"promote", "abort", "retrain", "pause"}),

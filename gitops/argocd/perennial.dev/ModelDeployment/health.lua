@@ -1,6 +1,6 @@
 -- How a ModelDeployment is, by its conditions; docs/gitops.md has the table.
 -- Suspended: a person, or more traffic, has to end it. Degraded: what is in Git does not serve and will not, or nothing answers.
-local WAITING = {Paused = true, Held = true, StepDeadline = true, ShadowDeadline = true}
+local WAITING = {Paused = true, Held = true, ApprovalNeeded = true, StepDeadline = true, ShadowDeadline = true}
 local NOBODY_ANSWERS = {PodsNotReady = true, VersionLost = true}
 
 local status = obj.status or {}

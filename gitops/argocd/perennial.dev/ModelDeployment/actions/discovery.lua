@@ -6,10 +6,13 @@ local watched = rollout ~= nil and rollout.phase == "Watch"
 local paused = spec.paused == true or status.paused == true
 local kept = spec.pin ~= nil or status.held == true
 
-local ended, readable = "", true
+local ended, readable, waits = "", true, false
 for _, condition in ipairs(status.conditions or {}) do
   if condition.type == "UpToDate" and condition.status == "False" then
     ended = condition.reason
+  end
+  if condition.type == "Approved" and condition.status == "False" then
+    waits = true
   end
   if condition.reason == "SpecUnreadable" then
     readable = false
@@ -29,6 +32,7 @@ end
 local arm = rollout ~= nil and rollout.candidate or candidate
 return {
   promote = action(rollout ~= nil and (watched or (starts and not kept)), "fa-forward", of("Promote", rollout ~= nil and rollout.candidate or nil)),
+  approve = action(waits, "fa-check", of("Approve", waits and candidate or nil)),
   abort = action(arm ~= nil, "fa-stop", of("Abort", arm)),
   rollback = action((status.stable or 0) > 1 and spec.pin == nil, "fa-undo", "Roll back to the version before"),
   retrain = action(starts, "fa-redo", "Retrain"),

@@ -1,0 +1,5 @@
+-- Say yes to the version that waits for approval. The operator carries the annotation out once and removes it.
+local annotations = obj.metadata.annotations or {}
+annotations["perennial.dev/approve"] = tostring(obj.status.candidate)
+obj.metadata.annotations = annotations
+return obj
