@@ -116,6 +116,8 @@ class Watch:
                 headers={"Authorization": f"Bearer {token}"} if token else {},
             )
             response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise OSError(f"watch of {plural}: {response.status}")  # a kind whose CRD was just changed, say: tried again
             while not self._ended.is_set() and (line := response.readline()):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
