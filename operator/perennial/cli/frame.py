@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -57,9 +58,23 @@ def level(one: MetricEvidence) -> float:
     return min(1.0, math.log(one.e) / math.log(one.threshold))
 
 
-def sparkline(levels: list[float]) -> str:
+def sparkline(levels: list[float], width: int = WIDTH) -> str:
     """The newest levels, one character each."""
-    return "".join(BARS[min(len(BARS) - 1, int(one * len(BARS)))] for one in levels[-WIDTH:])
+    return "".join(BARS[min(len(BARS) - 1, int(one * len(BARS)))] for one in levels[-width:])
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """As many of the newest levels as there is room for."""
+
+    levels: list[float]
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(sparkline(self.levels, min(WIDTH, options.max_width)), style=self.style)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, min(WIDTH, len(self.levels)))
 
 
 def evidence(model: Model) -> list[MetricEvidence]:
@@ -91,11 +106,17 @@ def line(model: Model, now: datetime) -> str:
     parts = [model.status.summary or "not seen by the operator yet"]
     if model.status.rollout is None:
         return ": ".join(part for part in (*parts, newest) if part)
-    parts.append(stage(model, model.status.rollout, now).partition(":")[0])
-    for one in evidence(model):
-        counts = f"{one.candidate_bad} bad of {one.candidate_total}, {one.stable_bad} of {one.stable_total} before it"
-        parts.append(f"{one.name}: E {figures(one.e)} of {figures(one.threshold)}, {counts}" if one.threshold else one.message)
+    rollout = model.status.rollout
+    parts.append(stage(model, rollout, now).partition(":")[0])
+    parts += [f"{one.name}: {_counted(rollout, one) if one.threshold else one.message}" for one in evidence(model)]
     return "; ".join(parts)
+
+
+def _counted(rollout: RolloutStatus, one: MetricEvidence) -> str:
+    """The counts of a test, and how far its evidence is."""
+    candidate = f"v{rollout.candidate} {one.candidate_bad:,} bad of {one.candidate_total:,}"
+    stable = f"v{rollout.stable} {one.stable_bad:,} of {one.stable_total:,}"
+    return f"{candidate}, {stable}, evidence {figures(one.e)} (taken back at {figures(one.threshold)})"
 
 
 def stage(model: Model, rollout: RolloutStatus, now: datetime) -> str:
@@ -138,14 +159,18 @@ def _shares(model: Model) -> Table:
     return made
 
 
-def _metrics(found: list[MetricEvidence], track: Track) -> Table:
+def _metrics(found: list[MetricEvidence], track: Track) -> RenderableType:
+    """The tests in a table; below it what is measured without one, in its own words."""
+    tested = [one for one in found if one.threshold]
+    told = [Text(f"{one.name}: {one.message or 'nothing was counted'}") for one in found if not one.threshold]
+    return Group(*([_tests(tested, track)] if tested else []), *told)
+
+
+def _tests(found: list[MetricEvidence], track: Track) -> Table:
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("metric", "candidate bad", "stable bad", "odds ratio", "E", "taken back at", "evidence so far"):
-        made.add_column(name)
+        made.add_column(name, no_wrap=name == "metric")
     for one in found:
-        if not one.threshold:
-            made.add_row(one.name, Text(one.message, overflow="ellipsis", no_wrap=True))
-            continue
         style = "red" if level(one) >= 1 else "yellow" if level(one) >= 0.5 else "green"
         made.add_row(
             one.name,
@@ -154,7 +179,7 @@ def _metrics(found: list[MetricEvidence], track: Track) -> Table:
             one.odds_ratio or "-",
             figures(one.e),
             figures(one.threshold),
-            Text(sparkline(track.levels.get(one.name, [level(one)])), style=style),
+            Sparkline(track.levels.get(one.name, [level(one)]), style),
         )
     return made
 

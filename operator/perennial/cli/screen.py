@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
 from perennial.core.inputs import moment
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 240
 """Columns of a line where nobody looks: programs cut by words, not at a terminal's edge."""
+INDENT = "  "
+GAP = 3
+"""Blanks between two columns."""
+NARROW = 20
+"""Characters that a cell has without being folded."""
 
 
 def console() -> Console:
@@ -30,34 +36,101 @@ def console() -> Console:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under a head, as kubectl does."""
-    console().print(_table(head, rows, "bold"))
+    """Prints rows under a head, as kubectl does. Where nobody looks, a row stays one line."""
+    _print(Columns(head, rows))
 
 
 def sections(found: Sequence[Section]) -> None:
     """Prints sections one below the other. Where nobody looks, a line stays one line."""
+    _print(rendered(found))
+
+
+def _print(what: RenderableType) -> None:
+    """What is wider than a terminal is not cut: the terminal goes on in its next line, and what is copied from it is whole."""
     out = console()
-    out.print(rendered(found, wraps=out.is_terminal), soft_wrap=not out.is_terminal)
+    out.print(what, crop=False, no_wrap=not out.is_terminal)
 
 
-def rendered(found: Sequence[Section], *, wraps: bool = True) -> RenderableType:
-    """Sections as rich draws them: what is under a head is indented, and long lines stay so where they are wrapped."""
+def rendered(found: Sequence[Section]) -> RenderableType:
+    """Sections as rich draws them: what is under a head is indented, and long lines stay so where they are folded."""
     parts: list[RenderableType] = []
     for section in found:
         parts += [*([Text()] if parts else []), Text(section.head, style="bold")]
-        parts += [Padding(Text(line), (0, 0, 0, 2), expand=False) if wraps else Text(f"  {line}") for line in section.lines]
+        parts += [Folded(line, INDENT) for line in section.lines]
         if section.rows:
-            parts.append(Padding(_table(section.columns, section.rows, "dim"), (0, 0, 0, 2), expand=False))
+            parts.append(Columns(section.columns, section.rows, "dim", INDENT))
     return Group(*parts)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> Table:
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style=style)
-    for name in head:
-        made.add_column(name, overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    return made
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A line, folded between its words where it is too long; a word that is longer than the screen stays whole."""
+
+    words: str
+    indent: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        inner = self.indent + self.words[: len(self.words) - len(self.words.lstrip())]
+        width = None if options.no_wrap else options.max_width
+        yield from (_uncut(line) for line in folded(self.words.strip(), width, inner))
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Rows under a head. Cells are folded between their words, so that rows fit the screen; where they cannot, none is folded:
+    names, times, addresses and digests stay whole."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    style: str = "bold"
+    indent: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths = self._widths(None if options.no_wrap else options.max_width)
+        yield from self._lines(self.head, widths, self.style)
+        for row in self.rows:
+            yield from self._lines(row, widths, "")
+
+    def _widths(self, screen: int | None) -> list[int]:
+        """Of each column. The widest is made narrower first, and none narrower than a word of it."""
+        cells = list(zip(self.head, *self.rows, strict=True))
+        wide = [max(map(cell_len, column)) for column in cells]
+        if screen is None:
+            return wide
+        least = [min(most, max(NARROW, *(_longest(cell) for cell in column))) for most, column in zip(wide, cells, strict=True)]
+        room = screen - cell_len(self.indent) - GAP * (len(wide) - 1)
+        if sum(least) > room:
+            return wide
+        found = list(wide)
+        while sum(found) > room:
+            index = max((one for one in range(len(found)) if found[one] > least[one]), key=lambda one: found[one])
+            found[index] -= 1
+        return found
+
+    def _lines(self, row: Sequence[str], widths: Sequence[int], style: str) -> Iterator[Text]:
+        cells = [folded(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for index in range(max(map(len, cells))):
+            parts = [cell[index] if index < len(cell) else "" for cell in cells]
+            padded = [part + " " * (width + GAP - cell_len(part)) for part, width in zip(parts, widths, strict=True)]
+            yield _uncut(f"{self.indent}{''.join(padded).rstrip()}", style)
+
+
+def folded(words: str, width: int | None, indent: str = "") -> list[str]:
+    """The lines of a text, folded between its words only; None: it stays one line."""
+    words = " ".join(words.splitlines())
+    if width is None or cell_len(indent) + cell_len(words) <= width:
+        return [f"{indent}{words}"]
+    return textwrap.wrap(
+        words, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _longest(words: str) -> int:
+    return max(map(cell_len, words.split()), default=0)
+
+
+def _uncut(line: str, style: str = "") -> Text:
+    return Text(line, style=style, no_wrap=True, overflow="ignore")
 
 
 def document(value: Any, output: str) -> None:

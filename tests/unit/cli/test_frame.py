@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from perennial.api.evidence import MetricEvidence
 from perennial.cli import asking
 from perennial.cli.explanation import Section
-from perennial.cli.frame import BARS, Track, frame, level, sparkline
-from perennial.cli.screen import figures, rendered, span
+from perennial.cli.frame import BARS, Track, _metrics, frame, level, line, sparkline
+from perennial.cli.screen import Columns, figures, rendered, span
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
@@ -80,6 +82,63 @@ def test_a_narrow_terminal_is_enough() -> None:
     world = canary()
     world.live(2, rate=100)
     assert max(map(len, picture(world, Track(), width=80).splitlines())) <= 80
+
+
+def rows(what: RenderableType, width: int) -> list[str]:
+    """The lines of it on a screen, of which no end is cut."""
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(what, crop=False)
+    return captured.get().splitlines()
+
+
+TESTED = MetricEvidence(
+    name="errors",
+    candidate_bad=12,
+    candidate_total=12345,
+    stable_bad=44,
+    stable_total=112233,
+    odds_ratio="9.8 (6.1 to 16.2)",
+    e=437,
+    threshold=1000,
+)
+ADDRESS = "http://perennial-gateway.perennial-system.svc.cluster.local/flights/delays"
+DIGEST = f"sha256:{'0a' * 32}"
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_name_a_time_an_address_and_a_digest_are_whole_on_every_screen(width: int) -> None:
+    cells = ["flights-production", "delays", "2026-01-01T00:00:00Z", ADDRESS, DIGEST]
+    found = rows(Columns(["NAMESPACE", "NAME", "SINCE", "ADDRESS", "MODEL"], [cells]), width)
+    assert [one.split() for one in found] == [["NAMESPACE", "NAME", "SINCE", "ADDRESS", "MODEL"], cells]
+    said = rows(rendered([Section("What serves", [f"it answers at {ADDRESS}, and it is model {DIGEST}"])]), width)
+    assert f"{ADDRESS}," in "\n".join(said)
+    assert DIGEST in "\n".join(said)
+
+
+def test_a_cell_of_words_is_folded_between_them_to_fit_the_screen() -> None:
+    found = rows(Columns(["STEP", "BEGAN", "WHY"], [["train", "2026-01-01T00:00:00Z", "out of memory " * 9]], "", "  "), 80)
+    assert found[0].split() == ["STEP", "BEGAN", "WHY"]
+    assert len(found) > 3
+    assert all(len(one) <= 80 for one in found)
+    assert len({len(one) - len(one.lstrip()) for one in found[2:]}) == 1, "under the first words"
+    assert " ".join(" ".join(found[1:]).split()[2:]) == ("out of memory " * 9).strip()
+
+
+def test_a_metric_without_a_test_is_told_whole_on_a_narrow_screen() -> None:
+    told = "distance of the scores 0.12 (95 % between 0.10 and 0.14), from 1234 and 5678 answers; reported, never a reason"
+    found = rows(_metrics([TESTED, MetricEvidence(name="scores", message=told)], Track(levels={"errors": 60 * [0.0] + [0.9]})), 80)
+    assert f"scores: {told}" in " ".join(" ".join(found).split())
+    assert all(len(one) <= 80 for one in found)
+    assert found[2].rstrip().endswith(BARS[7]), "the newest evidence is what is seen"
+
+
+def test_a_line_says_whose_answers_were_bad_and_at_which_evidence_it_is_taken_back() -> None:
+    world = canary(steps=[{"weight": 10, "hold": "60s"}])
+    world.live(15, rate=1000)
+    cluster = WorldCluster(world, is_down=True)
+    words = line(asking.read(cluster.model("delays"), cluster.versions("delays")), world.now)
+    assert re.search(r"errors: v2 0 bad of [\d,]+, v1 0 of \d,\d{3}, evidence \S+ \(taken back at 1,?\d+\)", words), words
 
 
 def test_a_long_line_of_a_section_stays_under_its_head() -> None:

@@ -532,7 +532,7 @@ def test_watch_tells_each_change_and_ends_by_the_verdict(ask: Ask) -> None:
     found = ask(canary(), "watch", "delays", rate=100, bad={2: 0.1})
     assert found.exit_code == Exit.ROLLED_BACK
     lines = found.stdout.splitlines()
-    assert re.search(r"^\d\d:\d\d:\d\d Canary 10 %; step 1 of 2, 10 %; errors: E ", lines[0])
+    assert re.search(r"^\d\d:\d\d:\d\d Canary 10 %; step 1 of 2, 10 %; errors: v2 ", lines[0])
     assert lines[-1].startswith("delays: v2 is RolledBack: CanaryWorse")
     assert len(set(lines)) == len(lines)
 
