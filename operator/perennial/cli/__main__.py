@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ import click
 from perennial.cli.exits import Exit
 
 PROGRAM: Final = "kubectl perennial"
+COMPLETE: Final = "_KUBECTL_PERENNIAL_COMPLETE"
+"""Set by a shell that asks for completions."""
 VERBS: Final = {
     "get": ("get", "Show every model in a line, or the versions of one."),
     "describe": ("describe", "Tell how a model stands, on one screen."),
@@ -54,9 +57,10 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, words) for verb, (_, words) in VERBS.items()])
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """As click's, but for the code of a wrong command line."""
+        """As click's, but for the code of a wrong command line, and for the name, which is what kubectl's users type."""
+        named = {} if COMPLETE in os.environ else {"prog_name": PROGRAM}
         try:
-            return super().main(*arguments, **{**options, "standalone_mode": False})
+            return super().main(*arguments, **{**named, **options, "standalone_mode": False})
         except click.UsageError as error:
             error.show()
             raise SystemExit(int(Exit.USAGE)) from None

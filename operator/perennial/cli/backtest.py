@@ -72,10 +72,10 @@ def backtest(  # noqa: PLR0917 - click gives them by name
     \b
     Ends with 0: promoted, under the policy given or else the recorded one
               1: rolled back
-              3: undecided at the end of the recording, or it would wait for a person
+              3: undecided at its end, or it would wait for a person
               4: aborted for too little data
               6: the cluster could not be asked, or there is no recording
-              7: the recorded verdict was not reproduced: nothing else that is told holds
+              7: the recorded verdict was not reproduced: nothing else holds
              64: the command line, the file or the policy is wrong
 
     \b
@@ -83,7 +83,7 @@ def backtest(  # noqa: PLR0917 - click gives them by name
       kubectl perennial backtest delays
       kubectl perennial backtest delays v3 --false-rollback-rate 0.001
       kubectl perennial backtest delays v3 --policy deploy/delays.yaml --no-sweep
-      kubectl perennial backtest --file v3.jsonl.gz --minimum-requests 2000 -o json
+      kubectl perennial backtest --file v3.jsonl.gz --minimum-requests 2000
     """
     if bool(name) is bool(file):
         raise click.UsageError("give the NAME of a model, or a recording by --file, and not both")

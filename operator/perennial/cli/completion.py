@@ -19,7 +19,8 @@ def completion(context: click.Context, shell: str) -> None:
     Examples:
       source <(kubectl perennial completion bash)
       kubectl perennial completion zsh > "${fpath[1]}/_kubectl-perennial"
-      kubectl perennial completion fish > ~/.config/fish/completions/kubectl-perennial.fish
+      kubectl perennial completion fish \\
+        > ~/.config/fish/completions/kubectl-perennial.fish
     """
     found = get_completion_class(shell)
     if found is None:

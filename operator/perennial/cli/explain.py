@@ -18,6 +18,9 @@ def explain(name: str, number: int | None, where: Where, output: str) -> None:
 
     Without NUMBER: the newest version.
 
+    As JSON or YAML these are the same sections, in words: a list of {head, lines}. What programs want of a version is in
+    `get NAME -o json`: the objects themselves, with gates and evidence as numbers.
+
     \b
     Examples:
       kubectl perennial explain delays

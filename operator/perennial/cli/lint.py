@@ -58,7 +58,8 @@ def lint(files: tuple[str, ...], output: str) -> None:
 
     \b
     Ends with 0: nothing is wrong
-              1: problems were found, one line for each: file:line: object: field: what, and what to do
+              1: problems were found, one line for each:
+                 file:line: object: field: what, and what to do
              64: a file cannot be read, or the command line is wrong
 
     \b

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from perennial.cli.__main__ import PROGRAM, VERBS, main
+from perennial.cli.exits import Exit
 
 PAGE = Path("docs/cli.md")
 PICTURES = Path("docs/img")
@@ -20,15 +21,33 @@ Written from the program by `make crds`; change it there.
 In a clone, `pip install '.[cli]'` puts `kubectl-perennial` on the path, and kubectl knows it as `kubectl perennial`. Everything
 that it does can be done without it, by the manifests and annotations that the other pages name.
 """
+PROGRAMS = """## For programs
+
+How a verb ended is its exit code, which its help lists. With `-o json` (or `yaml`) a verb prints one document on standard output, and
+what it has to say beside it on standard error:
+
+| verb | document |
+|---|---|
+| `get` | A list of ModelDeployments; with NAME: that one, then its ModelVersions, the newest first. All fields are in [api.md](api.md): times, numbers and states are read here. |
+| `describe`, `explain` | A list of sections `{head, lines, rows}`: the words that a terminal shows, which change between releases. `rows` are `status.conditions`, and `status.steps` of a version. |
+| `history` | `{versions, requests, ledger}`: of each version `version`, `made`, `trigger`, `state`, `servedAt`, `finishedAt`, `score`, `message`; the others are `status.requests` and `status.ledger`, with `--all` also the entries that only the store has. |
+| `diff` | A list of `{field, from, to}`; null: it is not there. |
+| `quarantine list` | `status.quarantined`. |
+| `promote`, `abort` and all that ask for something | `name`, `namespace`, `verb`, `argument`, `id` and `requestedBy` of the request, `outcome` (the operator's answer), `message` (how it ended), and `end`: the exit code in a word, %s. |
+| `lint` | A list of `{file, line, kind, name, path, message}`; line 0: the file as a whole. |
+| `version` | `{client, api}`. |
+"""
+"""%s: the words of the exit codes with which a request ends."""
 
 
 def page() -> str:
     """The whole page."""
-    context = click.Context(main, info_name=PROGRAM)
+    context = click.Context(main, info_name=PROGRAM, **main.context_settings)
     parts = [
         HEAD,
         "| verb | |\n|---|---|\n" + "".join(f"| [{verb}](#{verb}) | {words} |\n" for verb, (_, words) in VERBS.items()),
     ]
+    parts.append(PROGRAMS % ", ".join(f"{one.name} ({one.value})" for one in Exit if one <= Exit.REFUSED))
     for verb in VERBS:
         command = main.get_command(context, verb)
         if command is not None:
