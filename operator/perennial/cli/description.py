@@ -12,9 +12,9 @@ from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import StepRecord
 from perennial.cli.asking import Model, Version
 from perennial.cli.exits import of_version
-from perennial.cli.explanation import Section, decided, stands
+from perennial.cli.explanation import Section, because, decided, stands
 from perennial.cli.frame import is_trouble, stage
-from perennial.cli.screen import age, span
+from perennial.cli.screen import age, second, span
 from perennial.core import requests
 from perennial.core.inputs import moment, since
 
@@ -30,8 +30,8 @@ def described(model: Model, version: Version | None, now: datetime) -> list[Sect
         Section("What is under way", list(_under_way(model, now)) or ["nothing"]),
         _conditions(model, now),
         *(_of_version(model, version, now) if version else ()),
-        Section("What people asked for", [_request(one) for one in model.status.requests[-SHOWN:]]),
-        Section("What was decided", [decided(one, of=True) for one in model.status.ledger.entries[-SHOWN:]]),
+        Section("What people asked for", list(_asked(model))),
+        Section("What was decided", list(_decided(model))),
     ]
     return [one for one in found if one.lines or one.rows]
 
@@ -44,7 +44,7 @@ def _serves(model: Model, now: datetime) -> Iterator[str]:
         yield f"no version serves{f': {ready.message}' if ready else ''}"
         return
     when = stable.status.served_at
-    yield f"v{stable.number}{f' since {when[:19]}Z ({age(when, now)})' if when else ''}: {stable.status.message}"
+    yield f"v{stable.number}{f' since {second(when)} ({age(when, now)})' if when else ''}: {stable.status.message}"
     shares = [one for one in status.weights if one.weight]
     if len(shares) > 1:
         yield "requests: " + ", ".join(f"v{one.version} {one.weight} %" for one in shares)
@@ -71,7 +71,7 @@ def _under_way(model: Model, now: datetime) -> Iterator[str]:
             and one.status == "True"
             and one.reason != (candidate and candidate.status.state)
         ):
-            yield f"{one.type}, {one.reason}: {one.message}"
+            yield f"{one.type}, {one.reason}: {one.message.removeprefix(f'{one.reason}: ')}"
     for request in requests.found(model.manifest["metadata"].get("annotations") or {}):
         yield f"the request {request.key}={request.value!r} waits for the operator"
 
@@ -80,18 +80,18 @@ def _conditions(model: Model, now: datetime) -> Section:
     """Those that are trouble first."""
     ordered = sorted(model.status.conditions, key=lambda one: (not is_trouble(one), one.type))
     rows = [[f"{one.type}={one.status}", one.reason, age(one.last_transition_time, now), one.message] for one in ordered]
-    return Section("Conditions", [], ("CONDITION", "REASON", "SINCE", "MESSAGE"), rows)
+    return Section("Conditions", [], ("CONDITION", "REASON", "SINCE", "MESSAGE"), rows, ordered)
 
 
 def _of_version(model: Model, version: Version, now: datetime) -> Iterator[Section]:
     status = version.status
-    because = f"{version.spec.trigger.reason}{f': {version.spec.trigger.message}' if version.spec.trigger.message else ''}"
     made = version.manifest["metadata"].get("creationTimestamp")
     yield Section(
         f"v{version.number}: {status.state}",
-        [*([status.message] if status.message else []), f"made {_ago(made, now)}, {because}", *stands(model, version)],
+        [*([status.message] if status.message else []), f"made {_ago(made, now)}, {because(version)}", *stands(model, version)],
         ("STEP", "ATTEMPT", "STATE", "BEGAN", "TOOK", "WHY"),
         [_step(record, now) for record in status.steps],
+        status.steps,
     )
     yield Section(f"Gates of v{version.number}", [f"{gate.verdict}: {gate.message}" for gate in status.gates])
     rollout = model.status.rollout
@@ -105,14 +105,29 @@ def _step(record: StepRecord, now: datetime) -> list[str]:
     end = moment(record.finished_at) if record.finished_at else now
     took = span((end - moment(record.started_at)).total_seconds()) if record.started_at else "-"
     words = ": ".join(part for part in (record.reason, record.message) if part)
-    why = f"{words}{' (no failed attempt any more: a person asked for another)' if record.forgiven else ''}"
-    begun = f"{record.started_at[:19]}Z" if record.started_at else "-"
-    return [record.step, str(record.attempt), record.state, begun, took, why or "-"]
+    why = f"{words}{' (not counted any more: a person asked for another try)' if record.forgiven else ''}"
+    return [record.step, str(record.attempt), record.state, second(record.started_at), took, why or "-"]
+
+
+def _asked(model: Model) -> Iterator[str]:
+    found = model.status.requests
+    if len(found) > SHOWN:
+        yield f"the last {SHOWN} of {len(found)} that are remembered: kubectl perennial history {model.name} -n {model.namespace}"
+    yield from map(_request, found[-SHOWN:])
+
+
+def _decided(model: Model) -> Iterator[str]:
+    ledger = model.status.ledger
+    shown = ledger.entries[-SHOWN:]
+    if ledger.length > len(shown):
+        every = f"kubectl perennial history {model.name} -n {model.namespace} --all"
+        yield f"the last {len(shown)} of {ledger.length:,}: {every}"
+    yield from (decided(one, of=True) for one in shown)
 
 
 def _request(record: RequestRecord) -> str:
     asked = f"{record.verb} {record.argument}".rstrip()
-    return f"{record.handled_at[:19]}Z {asked} (by {record.requested_by}): {record.outcome}"
+    return f"{second(record.handled_at)} {asked} (by {record.requested_by}): {record.outcome}"
 
 
 def _ago(stamp: str | None, now: datetime) -> str:

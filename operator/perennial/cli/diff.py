@@ -71,5 +71,5 @@ def _shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_shown(part)}" for key, part in value.items()) or "{}"
-    return ", ".join(_shown(part) for part in value) if isinstance(value, list) else str(value)
+        return f"{{{', '.join(f'{key}: {_shown(part)}' for key, part in value.items())}}}"
+    return f"[{', '.join(_shown(part) for part in value)}]" if isinstance(value, list) else str(value)

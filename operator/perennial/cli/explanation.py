@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel
+
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import LedgerEntry
 from perennial.api.version import GateVerdict, StepRecord
 from perennial.cli.asking import Model, Version
-from perennial.cli.screen import figures, span
+from perennial.cli.screen import figures, second, span
 from perennial.core.inputs import moment
 
 LARGEST_RATE = 0.2
@@ -24,12 +26,14 @@ class Section:
     lines: list[str] = field(default_factory=list)
     columns: tuple[str, ...] = ()
     rows: list[list[str]] = field(default_factory=list)
+    records: Sequence[BaseModel] = ()
+    """What the rows were made of."""
 
     def document(self) -> dict[str, object]:
-        """The same for programs; a row by its columns."""
+        """The same for programs: instead of the rows, the records as the object's status has them."""
         told: dict[str, object] = {"head": self.head, "lines": self.lines}
         if self.columns:
-            told["rows"] = [dict(zip(map(str.lower, self.columns), row, strict=True)) for row in self.rows]
+            told["rows"] = [one.model_dump(mode="json", by_alias=True) for one in self.records]
         return told
 
 
@@ -54,13 +58,19 @@ def explained(model: Model, version: Version) -> list[Section]:
 def decided(entry: LedgerEntry, *, of: bool = False) -> str:
     """An entry of the ledger in a line; `of`: with its version."""
     version = f" v{entry.version}" if of and entry.version else ""
-    return f"{entry.at[:19]}Z {entry.what}{version}: {entry.message}"
+    return f"{second(entry.at)} {entry.what}{version}: {entry.message}"
 
 
 def _made(version: Version) -> list[str]:
-    trigger, parent = version.spec.trigger, version.spec.parent
-    lines = [f"{trigger.reason}{f': {trigger.message}' if trigger.message else ''}"]
+    parent = version.spec.parent
+    lines = [because(version)]
     return [*lines, *([f"it goes on with the data split of {parent.name}"] if parent else [])]
+
+
+def because(version: Version) -> str:
+    """Why it was made."""
+    trigger = version.spec.trigger
+    return ": ".join(part for part in (trigger.reason, trigger.message.strip()) if part)
 
 
 def _step(record: StepRecord) -> str:
@@ -100,8 +110,8 @@ def _gate(gate: GateVerdict) -> Iterator[str]:
 def _approval(model: Model, version: Version) -> Iterator[str]:
     found = model.status.approval
     if found is not None and found.version == version.number:
-        yield f"asked for at {found.asked_at}"
-        yield f"approved at {found.approved_at} by {found.approved_by}" if found.approved_at else "not given"
+        yield f"asked for at {second(found.asked_at)}"
+        yield f"approved at {second(found.approved_at)} by {found.approved_by}" if found.approved_at else "not given"
 
 
 def _evidence(found: Sequence[MetricEvidence]) -> list[str]:
@@ -113,7 +123,7 @@ def _metric(one: MetricEvidence) -> Iterator[str]:
     if not one.threshold:
         return  # a Job's, or a predictionShift: no test of ours
     guarantee = f", {one.guarantee}" if one.guarantee else ""
-    yield f"  alpha {one.alpha * 100:.3g} % of falseRollbackRate{guarantee}; used up to {one.alpha_used * 100:.3g} %"
+    yield f"  alpha {one.alpha:.3g}, its share of falseRollbackRate{guarantee}; {one.alpha_used * 100:.3g} % of it is used up"
     yield f"  {_changed(one)}"
 
 
@@ -123,10 +133,10 @@ def _changed(one: MetricEvidence) -> str:
         return "nothing speaks against it: no alpha would have taken it back by this evidence"
     alpha = 1.0 / one.e
     if one.e >= one.threshold:
-        return f"the same answers would not have been enough with an alpha under {alpha * 100:.2g} %"
+        return f"the same answers would not have been enough with an alpha under {alpha:.2g}"
     if alpha > LARGEST_RATE:
-        return f"no falseRollbackRate that may be given (at most {LARGEST_RATE:.0%}) would have taken it back by this evidence"
-    return f"the same answers would have taken it back with an alpha from {alpha * 100:.2g} % on (E {figures(one.e)})"
+        return f"no falseRollbackRate that may be given (at most {LARGEST_RATE}) would have taken it back by this evidence"
+    return f"the same answers would have taken it back with an alpha from {alpha:.2g} on (E {figures(one.e)})"
 
 
 def stands(model: Model, version: Version) -> list[str]:
@@ -137,7 +147,8 @@ def stands(model: Model, version: Version) -> list[str]:
         lines.append(f"it has {share} % of the requests")
     entry = next((one for one in status.quarantined if one.version == number), None)
     if entry is not None:
-        lines.append(f"quarantined since {entry.since} ({entry.reason}): kubectl perennial quarantine lift {model.name} {number}")
+        out = f"kubectl perennial quarantine lift {model.name} {number} -n {model.namespace}"
+        lines.append(f"quarantined since {second(entry.since)} ({entry.reason}): {out}")
     if version.status.identity:
         lines.append(f"model {version.status.identity}")
     return lines

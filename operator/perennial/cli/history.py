@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from perennial.adapters.kubeconfig import KubeconfigCluster
     from perennial.api.ledger import LedgerEntry
 
+ASKED = ("Request", "RequestRefused")
+"""Decisions that tell of a request."""
 SHOWN = 12
 """Newest decisions that are listed; all that the cluster has with -o wide."""
 
@@ -74,6 +76,7 @@ def history(name: str, *, everything: bool, verify: bool, folder: Path | None, b
 
 def _show(found: Model, decisions: list[LedgerEntry], output: str, *, everything: bool) -> None:
     from perennial.cli import screen  # noqa: PLC0415 - rich, and --help needs none
+    from perennial.core.requests import REMEMBERED  # noqa: PLC0415 - with the API's models
 
     if output in ("json", "yaml"):
         whole = found.status.ledger.model_dump(mode="json", by_alias=True)
@@ -91,10 +94,16 @@ def _show(found: Model, decisions: list[LedgerEntry], output: str, *, everything
         screen.table(
             ["REQUEST", "WHEN", "BY", "OUTCOME"], [_request(found, index) for index in range(len(found.status.requests))]
         )
+    if len(found.status.requests) >= REMEMBERED or len(found.status.requests) < sum(one.what in ASKED for one in decisions):
+        click.echo("older requests are not remembered here, but are among the decisions: --all", err=True)
     shown = decisions[None if wide or everything else -SHOWN :]
     if shown:
         click.echo()
         screen.table(["DECISION", "WHEN", "OF", "WHY"], [_decision(one, wide=wide) for one in shown])
+    length = found.status.ledger.length
+    if len(shown) < length:
+        more = "" if wide or len(shown) == len(decisions) else "-o wide lists those that the cluster has, "
+        click.echo(f"these are the last {len(shown)} of {length:,} decisions: {more}--all every one", err=True)
 
 
 def _decisions(place: KubeconfigCluster, found: Model, *, everything: bool) -> list[LedgerEntry]:

@@ -21,7 +21,7 @@ def quarantine() -> None:
     """
 
 
-@quarantine.command("list")
+@quarantine.command("list", short_help="List what may not be shipped again.")
 @click.argument("name")
 @cluster_options
 @output_option("json", "yaml")
@@ -41,11 +41,11 @@ def listing(name: str, where: Where, output: str) -> None:
     elif not entries:
         click.echo(f"{name}: nothing is quarantined")
     else:
-        rows = [[f"v{one.version}", one.reason, one.since, one.identity[:19], one.inputs_digest[:12]] for one in entries]
+        rows = [[f"v{one.version}", one.reason, screen.second(one.since), one.identity[:19], one.inputs_digest[:12]] for one in entries]
         screen.table(["VERSION", "REASON", "SINCE", "MODEL", "INPUTS"], rows)
 
 
-@quarantine.command()
+@quarantine.command(short_help="Let a version out.")
 @request_options
 @click.argument("name")
 @click.argument("number", type=VersionNumber())

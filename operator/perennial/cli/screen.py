@@ -158,6 +158,11 @@ def span(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
+def second(stamp: str | None) -> str:
+    """A time to the second, as Kubernetes' own; - when there is none."""
+    return f"{stamp[:19]}Z" if stamp else "-"
+
+
 def figures(value: float) -> str:
     """A number to three figures, without an exponent where it is short."""
     if value and not 0.001 <= abs(value) < 1e6:

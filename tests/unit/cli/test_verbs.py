@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,9 @@ from click.testing import CliRunner, Result
 from perennial.adapters import kubeconfig
 from perennial.adapters.kubeconfig import Forbidden, NoAnswer
 from perennial.api.ledger import MOST_ENTRIES
-from perennial.cli import asking, stored
+from perennial.cli import asking, reference, stored
 from perennial.cli.__main__ import VERBS, main
-from perennial.cli.diff import differences
+from perennial.cli.diff import _shown, differences
 from perennial.cli.exits import Exit
 from perennial.core import ledger
 from perennial_runtime import chain
@@ -168,7 +170,7 @@ def test_pause_and_retry_are_carried_out_or_refused(ask: Ask) -> None:
 
 def test_quarantine_is_listed_and_lifted(ask: Ask) -> None:
     world = broken()
-    assert re.search(r"v2 +CanaryWorse", ask(world, "quarantine", "list", "delays").stdout)
+    assert re.search(r"v2 +CanaryWorse +2026-01-01T[\d:]{8}Z ", ask(world, "quarantine", "list", "delays").stdout)
     assert ask(world, "quarantine", "lift", "delays", "v2").stdout == "delays: v2 is out of quarantine\n"
     assert ask(world, "quarantine", "list", "delays").stdout == "delays: nothing is quarantined\n"
     assert json.loads(ask(world, "quarantine", "list", "delays", "-o", "json").stdout) == []
@@ -215,8 +217,9 @@ def test_explain_tells_of_a_version_that_was_taken_back_what_would_not_have_been
     found = ask(broken(), "explain", "delays").stdout
     assert found.startswith("delays v2: RolledBack\n  CanaryWorse: errors: candidate ")
     assert "Requested: retrain now" in found
-    assert re.search(r"the same answers would not have been enough with an alpha under 0\.\d+ %", found)
-    assert "kubectl perennial quarantine lift delays 2" in found
+    assert re.search(r"alpha 0\.01, its share of falseRollbackRate, exact; 100 % of it is used up", found), found
+    assert re.search(r"the same answers would not have been enough with an alpha under [\d.e-]+$", found, re.M)
+    assert "kubectl perennial quarantine lift delays 2 -n ns" in found
 
 
 def test_explain_tells_of_a_gate_which_limit_it_would_have_failed(ask: Ask) -> None:
@@ -269,12 +272,50 @@ def test_describe_of_a_model_that_nobody_saw_yet_says_so(ask: Ask) -> None:
     assert "no version serves" in found.stdout
 
 
+def test_describe_and_history_say_how_much_more_there_is(ask: Ask) -> None:
+    world = broken()
+    for index in range(36):
+        world.annotations[f"perennial.dev/{'resume' if index % 2 else 'pause'}"] = f";id={index}"
+        world.live(2)
+    told, length = world.status.requests, world.status.ledger.length
+    assert len(told) == 32
+    found = ask(world, "describe", "delays", is_down=True).stdout
+    assert "the last 8 of 32 that are remembered: kubectl perennial history delays -n ns" in found
+    assert f"the last 8 of {length}: kubectl perennial history delays -n ns --all" in found
+    words = ask(world, "history", "delays", is_down=True).stderr
+    assert "older requests are not remembered here, but are among the decisions: --all" in words
+    assert f"these are the last 12 of {length} decisions: -o wide lists those that the cluster has, --all every one" in words
+    few = served()
+    assert not ask(few, "history", "delays", "-o", "wide", is_down=True).stderr
+    for verb in ("pause", "resume", "pause"):
+        few.annotations[f"perennial.dev/{verb}"] = ""
+        few.live(2)
+    assert "older requests are not remembered here" in ask(few, "history", "delays", "-o", "wide", is_down=True).stderr
+
+
+def test_describe_says_a_reason_once(ask: Ask) -> None:
+    world = canary(onBreach="pause")
+    world.versions[1] = replace(world.versions[1], spec=world.versions[1].spec.model_copy(update={"inputs_digest": "others"}))
+    world.until(lambda w: bool(w.status.rollout and w.status.rollout.breach), rate=100, bad={2: 0.2})
+    world.live(2, rate=100)
+    found = ask(world, "describe", "delays", is_down=True).stdout
+    assert re.search("^  Stalled, CanaryWorse: (?!CanaryWorse)", found, re.M), found
+
+
+def test_a_retrain_without_a_reason_leaves_no_blank(ask: Ask) -> None:
+    world = served()
+    ask(world, "retrain", "delays", rate=100)
+    assert re.search(r"^Why it was made\n  Requested: retrain$", ask(world, "explain", "delays", "2").stdout, re.M)
+
+
 def test_describe_as_a_document_is_what_the_screen_shows(ask: Ask) -> None:
     world = broken()
     told = json.loads(ask(world, "describe", "delays", "-o", "json").stdout)
     assert told == yaml.safe_load(ask(world, "describe", "delays", "-o", "yaml", is_down=True).stdout)
     version = next(one for one in told if one["head"] == "v2: RolledBack")
-    assert version["rows"][0]["step"] == "prepare"
+    assert version["rows"][0] == world.versions[2].status.steps[0].model_dump(mode="json", by_alias=True)
+    conditions = next(one["rows"] for one in told if one["head"] == "Conditions")
+    assert all(re.fullmatch(r"2026-\S+Z", one["lastTransitionTime"]) for one in conditions)
     assert any("kubectl perennial quarantine lift delays 2" in line for line in version["lines"])
 
 
@@ -515,6 +556,11 @@ def test_diff_shows_inputs_and_results_that_differ(ask: Ask) -> None:
     assert ask(broken(), "diff", "delays", "1", "1").stdout == "delays: v1 and v1 do not differ\n"
 
 
+def test_lists_of_objects_are_told_apart() -> None:
+    gates = [{"metric": "roc_auc", "minimum": 0.7}, {"metric": "pr_auc", "minimum": 0.2}]
+    assert _shown(gates) == "[{metric: roc_auc, minimum: 0.7}, {metric: pr_auc, minimum: 0.2}]"
+
+
 def test_differences_are_told_by_the_names_of_a_list_s_objects() -> None:
     before = {"columns": [{"name": "a", "role": "feature"}, {"name": "b", "role": "id"}], "seed": 1}
     after = {"columns": [{"name": "b", "role": "label"}], "seed": 1, "more": [1]}
@@ -743,7 +789,27 @@ def test_an_object_of_another_release_is_told(ask: Ask, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb: str) -> None:
-    found = CliRunner().invoke(main, [verb, "--help"])
+    found = CliRunner().invoke(main, [verb, "--help"], terminal_width=80)
     assert found.exit_code == 0
     assert "Usage:" in found.stdout
     assert "Examples:" in found.stdout
+    assert [line for line in found.stdout.splitlines() if len(line) > 80] == []
+    assert not re.search(r"^  [a-z].*\.\.\.$", found.stdout, re.M), "a verb's words are cut"
+
+
+def test_the_program_calls_itself_as_kubectl_s_users_do() -> None:
+    words = "import sys; sys.argv[0] = '/usr/bin/kubectl-perennial'; from perennial.cli.__main__ import main; main()"
+    found = subprocess.run([sys.executable, "-c", words, "get", "--help"], capture_output=True, text=True, check=True)
+    page = reference.page()
+    assert found.stdout.splitlines()[0] == "Usage: kubectl perennial get [OPTIONS] [NAME]"
+    assert "Usage: kubectl perennial get [OPTIONS] [NAME]" in page
+    assert "  -h, --help  " in found.stdout
+    assert "  -h, --help  " in page
+    assert "\n  --help" not in page
+
+
+def test_the_ends_of_a_request_are_documented_as_they_are(ask: Ask) -> None:
+    told = json.loads(ask(canary(), "promote", "delays", "-o", "json", rate=100).stdout)
+    documented = next(line for line in reference.page().splitlines() if line.startswith("| `promote`"))
+    assert all(f"`{field}`" in documented for field in told)
+    assert "DONE (0), ROLLED_BACK (1), REJECTED (2), WAITING (3), FAILED (4), REFUSED (5)" in documented
