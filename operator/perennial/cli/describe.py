@@ -22,8 +22,8 @@ def describe(name: str, number: int | None, option: int | None, where: Where, ou
 
     Steps, gates and evidence are those of version NUMBER, else of the candidate, else of the newest version.
 
-    As JSON or YAML these are the same sections, in words: a list of {head, lines, rows}, where rows are the conditions and the steps
-    as the status has them. What programs want of a model is in `get NAME -o json`: the objects themselves.
+    As JSON or YAML these are the same sections, in words: a list of {head, lines, rows}, where rows are the conditions and the
+    steps as the status has them. What programs want of a model is in `get NAME -o json`: the objects themselves.
 
     \b
     Examples:

@@ -41,7 +41,10 @@ def listing(name: str, where: Where, output: str) -> None:
     elif not entries:
         click.echo(f"{name}: nothing is quarantined")
     else:
-        rows = [[f"v{one.version}", one.reason, screen.second(one.since), one.identity[:19], one.inputs_digest[:12]] for one in entries]
+        rows = [
+            [f"v{one.version}", one.reason, screen.second(one.since), one.identity[:19], one.inputs_digest[:12]]
+            for one in entries
+        ]
         screen.table(["VERSION", "REASON", "SINCE", "MODEL", "INPUTS"], rows)
 
 

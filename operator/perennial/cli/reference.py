@@ -23,21 +23,29 @@ that it does can be done without it, by the manifests and annotations that the o
 """
 PROGRAMS = """## For programs
 
-How a verb ended is its exit code, which its help lists. With `-o json` (or `yaml`) a verb prints one document on standard output, and
-what it has to say beside it on standard error:
+How a verb ended is its exit code, which its help lists. With `-o json` (or `yaml`) a verb prints one document on standard output,
+and what it has to say beside it on standard error:
 
 | verb | document |
 |---|---|
-| `get` | A list of ModelDeployments; with NAME: that one, then its ModelVersions, the newest first. All fields are in [api.md](api.md): times, numbers and states are read here. |
-| `describe`, `explain` | A list of sections `{head, lines, rows}`: the words that a terminal shows, which change between releases. `rows` are `status.conditions`, and `status.steps` of a version. |
-| `history` | `{versions, requests, ledger}`: of each version `version`, `made`, `trigger`, `state`, `servedAt`, `finishedAt`, `score`, `message`; the others are `status.requests` and `status.ledger`, with `--all` also the entries that only the store has. |
-| `diff` | A list of `{field, from, to}`; null: it is not there. |
-| `quarantine list` | `status.quarantined`. |
-| `promote`, `abort` and all that ask for something | `name`, `namespace`, `verb`, `argument`, `id` and `requestedBy` of the request, `outcome` (the operator's answer), `message` (how it ended), and `end`: the exit code in a word, %s. |
-| `lint` | A list of `{file, line, kind, name, path, message}`; line 0: the file as a whole. |
-| `version` | `{client, api}`. |
 """
-"""%s: the words of the exit codes with which a request ends."""
+DOCUMENTS = {
+    "`get`": "A list of ModelDeployments; with NAME: that one, then its ModelVersions, the newest first. All fields are in "
+    "[api.md](api.md): times, numbers and states are read here.",
+    "`describe`, `explain`": "A list of sections `{head, lines, rows}`: the words that a terminal shows, which change between "
+    "releases. `rows` are `status.conditions`, and `status.steps` of a version.",
+    "`history`": "`{versions, requests, ledger}`: of each version `version`, `made`, `trigger`, `state`, `servedAt`, `finishedAt`, "
+    "`score`, `message`; the others are `status.requests` and `status.ledger`, with `--all` also the entries that only the store has.",
+    "`diff`": "A list of `{field, from, to}`; null: it is not there.",
+    "`quarantine list`": "`status.quarantined`.",
+    "`promote`, `abort` and all that ask for something": "`name`, `namespace`, `verb`, `argument`, `id` and `requestedBy` of the "
+    "request, `outcome` (the operator's answer), `message` (how it ended), and `end`, the exit code in a word: "
+    + ", ".join(f"{one.name} ({one.value})" for one in Exit if one <= Exit.REFUSED)
+    + ".",
+    "`lint`": "A list of `{file, line, kind, name, path, message}`; line 0: the file as a whole.",
+    "`version`": "`{client, api}`.",
+}
+"""What `-o json` prints."""
 
 
 def page() -> str:
@@ -47,7 +55,7 @@ def page() -> str:
         HEAD,
         "| verb | |\n|---|---|\n" + "".join(f"| [{verb}](#{verb}) | {words} |\n" for verb, (_, words) in VERBS.items()),
     ]
-    parts.append(PROGRAMS % ", ".join(f"{one.name} ({one.value})" for one in Exit if one <= Exit.REFUSED))
+    parts.append(PROGRAMS + "".join(f"| {verb} | {words} |\n" for verb, words in DOCUMENTS.items()))
     for verb in VERBS:
         command = main.get_command(context, verb)
         if command is not None:

@@ -65,7 +65,15 @@ def summary(draft: Draft) -> str:
         return "Serving (pinned)" if draft.observed.spec.pin == status.stable else "Serving (pin refused)"
     if status.held:
         return "Serving (held)"
-    return f"Serving (v{status.latest} {last})" if last in ("Failed", "Rejected", "RolledBack") else "Serving"
+    told = last in ("Failed", "Rejected", "RolledBack") and not _is_wanted_no_more(draft)
+    return f"Serving (v{status.latest} {last})" if told else "Serving"
+
+
+def _is_wanted_no_more(draft: Draft) -> bool:
+    """The spec asks for what serves, and no more for what the newest version was made of."""
+    stable, latest = draft.versions.get(draft.status.stable or 0), draft.versions.get(draft.status.latest)
+    wanted = draft.wanted_inputs()
+    return stable is not None and latest is not None and stable.spec.inputs_digest == wanted != latest.spec.inputs_digest
 
 
 def _rolling_out(draft: Draft, current: RolloutStatus) -> str:

@@ -38,13 +38,16 @@ def lacks(observed: Observed, rollout: RolloutStatus) -> tuple[Lack, ...]:
 
 
 def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_last: float) -> Finding:
-    """A hold that is over and still no next step: what is missing (most often nobody asks). Else the finding as it is."""
+    """So long in a step as its hold and still no next one: what is missing (most often nobody asks, and the hold has not begun).
+    Else the finding as it is."""
     steps = observed.spec.rollout.steps
     hold = seconds(steps[min(rollout.step, len(steps) - 1)].hold)
     missing = lacks(observed, rollout)
     if finding.status is not True or not missing or since(observed.now, rollout.step_entered_at) <= hold:
         return finding
-    words = f"the hold of step {rollout.step + 1} is over; {said(missing)}"
+    over = rollout.step_started_at is not None and since(observed.now, rollout.step_started_at) > hold
+    held = "is over" if over else "has begun" if rollout.step_started_at else "begins with the candidate's first request"
+    words = f"the hold of step {rollout.step + 1} {held}; {said(missing)}"
     return told(observed, rollout, Finding("Measured", True, missing[0].reason, words), words_last)
 
 

@@ -127,7 +127,8 @@ def test_a_cell_of_words_is_folded_between_them_to_fit_the_screen() -> None:
 
 def test_a_metric_without_a_test_is_told_whole_on_a_narrow_screen() -> None:
     told = "distance of the scores 0.12 (95 % between 0.10 and 0.14), from 1234 and 5678 answers; reported, never a reason"
-    found = rows(_metrics([TESTED, MetricEvidence(name="scores", message=told)], Track(levels={"errors": 60 * [0.0] + [0.9]})), 80)
+    track = Track(levels={"errors": 60 * [0.0] + [0.9]})
+    found = rows(_metrics([TESTED, MetricEvidence(name="scores", message=told)], track), 80)
     assert f"scores: {told}" in " ".join(" ".join(found).split())
     assert all(len(one) <= 80 for one in found)
     assert found[2].rstrip().endswith(BARS[7]), "the newest evidence is what is seen"

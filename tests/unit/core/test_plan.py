@@ -245,6 +245,14 @@ def test_step_that_waits_for_requests_says_so() -> None:
     world = v2_with_traffic()
     world.live(30)
     assert condition(world, "Measured")[:2] == ("True", "TooFewRequests")
+    assert world.status.rollout is not None
+    assert world.status.rollout.step_started_at is None
+    assert condition(world, "Measured")[2].startswith(
+        "the hold of step 1 begins with the candidate's first request; the candidate"
+    )
+    world.live(1, rate=20)
+    world.live(40)
+    assert condition(world, "Measured")[2].startswith("the hold of step 1 is over; the candidate has to answer")
 
 
 def test_retired_version_that_a_person_deletes_leaves_the_route() -> None:

@@ -60,13 +60,17 @@ def test_version_that_was_taken_back_is_never_gone_back_to() -> None:
     world = promoted()
     ask(world, OLD | {"seed": 9})
     world.until(lambda w: w.status.quarantined != [], rate=100, bad={3: 0.3})
+    world.live(2, rate=100)
+    assert world.status.summary == "Serving (v3 RolledBack)"
     ask(world, NEW)
     world.live(5, rate=100)
     assert world.status.stable == 2
     assert sorted(world.versions) == [1, 2, 3]
+    assert (condition(world, "UpToDate")[0], world.status.summary) == ("True", "Serving"), "what was taken back is wanted no more"
     ask(world, OLD | {"seed": 9})
     world.live(5, rate=100)
     assert world.status.stable == 2
+    assert world.status.summary == "Serving (v3 RolledBack)"
     assert sorted(world.versions) == [1, 2, 3]
 
 
