@@ -34,8 +34,9 @@ DOCUMENTS = {
     "[api.md](api.md): times, numbers and states are read here.",
     "`describe`, `explain`": "A list of sections `{head, lines, rows}`: the words that a terminal shows, which change between "
     "releases. `rows` are `status.conditions`, and `status.steps` of a version.",
-    "`history`": "`{versions, requests, ledger}`: of each version `version`, `made`, `trigger`, `state`, `servedAt`, `finishedAt`, "
-    "`score`, `message`; the others are `status.requests` and `status.ledger`, with `--all` also the entries that only the store has.",
+    "`history`": "`{versions, requests, ledger}`: of each version `version`, `made`, `trigger`, `state`, `servedAt`, "
+    "`finishedAt`, `score`, `message`; the others are `status.requests` and `status.ledger`, with `--all` also the entries that "
+    "only the store has.",
     "`diff`": "A list of `{field, from, to}`; null: it is not there.",
     "`quarantine list`": "`status.quarantined`.",
     "`promote`, `abort` and all that ask for something": "`name`, `namespace`, `verb`, `argument`, `id` and `requestedBy` of the "
