@@ -26,6 +26,8 @@ MODELS: Final = "modeldeployments"
 VERSIONS: Final = "modelversions"
 SECONDS: Final = (5.0, 30.0)
 """To connect, and to be answered."""
+FOLLOWED_SECONDS: Final = 7 * 24 * 3600.0
+"""Between two lines of a log that is followed. The client takes no request without a limit, and Python none of 25 days."""
 CHUNK: Final = 64 * 1024
 DENIED: Final = ("denied request:", "denied the request:")
 """How a ValidatingAdmissionPolicy and a webhook say no, whatever code they choose."""
@@ -158,7 +160,7 @@ class KubeconfigCluster:
         read: Any = self._core.read_namespaced_pod_log
         options = {"container": container, "previous": previous, "follow": follow}
         options |= {} if lines is None else {"tail_lines": lines}
-        seconds = (SECONDS[0], None if follow else SECONDS[1])
+        seconds = (SECONDS[0], FOLLOWED_SECONDS if follow else SECONDS[1])
         words = f"the pod {pod} in namespace {self.namespace} is gone"
         answer = self._ask(lambda: read(pod, self.namespace, _preload_content=False, _request_timeout=seconds, **options), words)
         try:

@@ -27,6 +27,8 @@ KEPT: Final = {
     Step.EVALUATE: (Container.EVALUATE,),
 }
 """Containers whose end of text our steps leave in the store."""
+HAS_PODS: Final = ("Deploying", "Canary", "Serving")
+"""States in which a version's serving pods are there, or are being made."""
 STEPS: Final = (*map(str, KEPT), SERVE, METRIC)
 
 MOST_WAITING = 1000
@@ -89,7 +91,9 @@ class Source:
 @click.option("-p", "--previous", is_flag=True, help="Of the container's instance before its last restart.")
 @cluster_options
 def logs(name: str, number: int | None, where: Where, step: str | None, attempt: int | None, **how: Any) -> None:
-    """Print what the containers of a step of a version wrote. Without NUMBER: the newest version.
+    """Print what the containers of a step of a version wrote.
+
+    Without NUMBER: where it is of serving pods, the newest version that serves or is being tried, else the newest version.
 
     Pods of a version's last Jobs stay, so this reads them too when they have ended. When a pod is gone, what the operator
     recorded of its end is told, and the last lines that the store keeps of its containers, without credentials. It needs to
@@ -106,7 +110,7 @@ def logs(name: str, number: int | None, where: Where, step: str | None, attempt:
         raise click.UsageError("what --previous shows has ended: leave out --follow")
     place = asking.cluster(where)
     found = asking.model(place, name)
-    wanted = _wanted(found, asking.number_or_newest(found, number), step, attempt)
+    wanted = _wanted(found, asking.number_or_newest(found, _meant(found, step) if number is None else number), step, attempt)
     sources = _sources(asking.pods(place, _selector(wanted)), wanted, options.container)
     if not sources:
         _gone(place, wanted, options)
@@ -114,12 +118,19 @@ def logs(name: str, number: int | None, where: Where, step: str | None, attempt:
     raise SystemExit(int(Exit.DONE if printed else Exit.NO_ANSWER))
 
 
+def _meant(model: Model, step: str | None) -> int | None:
+    """The version that a person means who names none; None: the newest."""
+    if step not in (None, SERVE):
+        return None
+    return next((one.number for one in model.versions if one.status.state in HAS_PODS), None)
+
+
 def _wanted(model: Model, version: Version, step: str | None, attempt: int | None) -> Wanted:
     """Which step and attempt are meant. Ends the program when there is no such one."""
     status = version.status
     if step is None:
         newest = status.steps[-1].step if status.steps else None
-        step = SERVE if status.state in ("Deploying", "Canary", "Serving") else newest
+        step = SERVE if status.state in HAS_PODS else newest
     if step is None:
         asking.fail(Exit.NO_ANSWER, f"{model.name}: v{version.number} has begun no step yet: {status.message or status.state}")
     if step == SERVE:
@@ -184,13 +195,13 @@ def _followed(place: KubeconfigCluster, sources: Sequence[Source], how: How) -> 
     """Prints all containers at once as their lines come, until the last one ends; whether any had a log."""
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
 
-    came: queue.Queue[tuple[Source, str | NoAnswer | None]] = queue.Queue(MOST_WAITING)
+    came: queue.Queue[tuple[Source, str | Exception | None]] = queue.Queue(MOST_WAITING)
 
     def read(source: Source) -> None:
         try:
             for line in _lines(place, source, how):
                 came.put((source, line))
-        except NoAnswer as error:
+        except Exception as error:  # noqa: BLE001 - of a thread, and a fault must not look like the log's end
             came.put((source, error))
         finally:
             came.put((source, None))
@@ -205,9 +216,11 @@ def _followed(place: KubeconfigCluster, sources: Sequence[Source], how: How) -> 
                 left -= 1
             case str():
                 _print(source, what, alone=len(sources) == 1)
-            case _:
+            case NoAnswer():
                 failed += 1
                 click.echo(f"{source.prefix}{what}", err=True)
+            case Exception():
+                raise what
     return failed < len(sources)
 
 

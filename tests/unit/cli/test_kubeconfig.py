@@ -103,6 +103,13 @@ def test_a_log_comes_line_by_line_also_with_bytes_that_are_no_text(tmp_path: Pat
     assert set(path.partition("?")[2].split("&")) == {"container=train", "previous=true", "follow=false", "tailLines=7"}
 
 
+def test_a_log_is_followed_without_an_end_of_time_that_a_person_would_meet(tmp_path: Path) -> None:
+    with api_server(200, b"one\ntwo\n", asked := []) as server:
+        found = cluster(server, tmp_path).log("d-x", "server", previous=False, follow=True, lines=None)
+        assert list(found) == ["one", "two"]
+    assert "follow=true" in asked[0][0]
+
+
 @pytest.mark.parametrize(
     ("code", "message", "kind", "words"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,27 @@ def test_a_container_that_never_wrote_is_told_beside_those_that_did(ask: Ask, fo
     assert "fetched" in found.stdout
     assert '[pod/d-train-x/train] container "train" in pod "d-train-x" is waiting to start' in found.stderr
     assert ask(cluster, "--step", "train", "-c", "train", *follow).exit_code == Exit.NO_ANSWER
+
+
+def test_a_fault_while_a_log_is_followed_is_no_end_of_the_log(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: WorldCluster, *names: str, **how: Any) -> Iterator[str]:
+        yield "ready"
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WorldCluster, "log", broken)
+    found = ask(trained(), "--step", "serve", "--follow")
+    assert found.exit_code == Exit.FAULT
+    assert "a fault of this program: ZeroDivisionError" in found.stderr
+
+
+def test_without_a_number_the_pods_that_serve_are_meant_whatever_became_of_newer_versions(ask: Ask) -> None:
+    world = canary().until(lambda w: w.versions[2].status.state == "RolledBack", rate=100, bad={2: 0.2})
+    old = trained()
+    cluster = WorldCluster(world, running=[*old.running, pod("d-evaluate-y", 2, "evaluate", 1, "evaluate")], texts=old.texts)
+    for arguments in ((), ("--step", "serve")):
+        found = ask(cluster, *arguments, "-c", "server")
+        assert (found.exit_code, found.stdout) == (0, "ready\n"), found.stderr
+    assert "d-evaluate-y" in ask(cluster, "--step", "evaluate", "-c", "evaluate").stderr
 
 
 def test_of_a_pod_that_is_gone_its_recorded_end_and_the_place_of_its_tail_are_told(ask: Ask) -> None:
