@@ -69,8 +69,9 @@ class KubeconfigCluster:
             merged = merger(kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config
             current = loader(config_dict=merged, active_context=context).current_context
         except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            words = "name one by --kubeconfig or KUBECONFIG, and its context by --context"
-            raise NoAnswer(f"no kubeconfig that can be used: {error}; {words}") from None
+            file, said = kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION, str(error).rstrip(".")
+            words = "name another by --kubeconfig or KUBECONFIG, and its context by --context"
+            raise NoAnswer(f"{file} is no kubeconfig that can be used: {said}; {words}") from None
         settings.retries = False
         self.server = str(settings.host)
         self.namespace = namespace or str(current["context"].get("namespace") or "default")
@@ -88,7 +89,8 @@ class KubeconfigCluster:
 
     def model(self, name: str) -> Manifest:
         """A ModelDeployment. Raises NoAnswer."""
-        words = f"there is no ModelDeployment {name!r} in namespace {self.namespace}: kubectl perennial get lists them"
+        listed = f"kubectl perennial get -n {self.namespace} lists them"
+        words = f"there is no ModelDeployment {name!r} in namespace {self.namespace}: {listed}"
         place = self._place(MODELS)
         return dict(self._ask(lambda: self._objects.get_namespaced_custom_object(*place, name, _request_timeout=SECONDS), words))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 
 Manifest = dict[str, Any]
+
+_ADVICE = re.compile(
+    r"(?:kubectl annotate mdep \S+ )?perennial\.dev/"
+    r"(?P<verb>promote|approve|abort|rollback-to|retrain|retry|pause|resume|lift)\b(?:=(?P<argument>[^\s,;:()]*))?"
+)
 
 LOOK_SECONDS = 0.5
 """How often a verb that waits looks."""
@@ -51,6 +57,17 @@ class Model:
     @property
     def namespace(self) -> str:
         return str(self.manifest["metadata"]["namespace"])
+
+    @property
+    def progress(self) -> str:
+        """What goes on: the summary, and of a version that is not the one that serves, its own words under its number."""
+        summary, newest = self.status.summary or "not seen by the operator yet", next(iter(self.versions), None)
+        if self.status.returning is not None and self.status.returning.version != self.status.stable:
+            return f"{summary} ({self.status.returning.reason})"
+        if newest is None or newest.number == self.status.stable or not newest.status.message:
+            return summary
+        state = "" if newest.status.state in summary else f" is {newest.status.state}"
+        return f"{summary}; v{newest.number}{state}: {newest.status.message}"
 
     def version(self, number: int | None) -> Version | None:
         return next((one for one in self.versions if one.number == number), None)
@@ -218,6 +235,21 @@ def looks(place: KubeconfigCluster, name: str, seconds: float) -> Iterator[Model
             if time.monotonic() + LOOK_SECONDS > deadline:
                 return
         time.sleep(LOOK_SECONDS)
+
+
+def as_verbs(words: str, found: Model) -> str:
+    """The operator's words, with the annotations that they advise as verbs of this program."""
+    place = f"{found.name}{{}} -n {found.namespace}"
+
+    def verb(match: re.Match[str]) -> str:
+        name, argument = match["verb"], match["argument"]
+        if name == "retrain":
+            return f"kubectl perennial retrain {place.format(f' --because {argument}' if argument else '')}"
+        named = {"rollback-to": "rollback", "lift": "quarantine lift"}.get(name, name)
+        given = f" --to {argument}" if name == "rollback-to" and argument else f" {argument}" if argument else ""
+        return f"kubectl perennial {named} {place.format(given)}"
+
+    return _ADVICE.sub(verb, words)
 
 
 def number_or_newest(found: Model, number: int | None) -> Version:

@@ -25,7 +25,10 @@ SHOWN = 8
 def described(model: Model, version: Version | None, now: datetime) -> list[Section]:
     """All sections that have something to say; `version` is the one whose steps and gates are shown."""
     found = [
-        Section(f"{model.name}: {model.status.summary or 'not seen by the operator yet'}", [f"namespace {model.namespace}"]),
+        Section(
+            f"{model.name}: {model.status.summary or 'not seen by the operator yet'}",
+            [f"namespace {model.namespace}", *_not_ready(model)],
+        ),
         Section("What serves", list(_serves(model, now))),
         Section("What is under way", list(_under_way(model, now)) or ["nothing"]),
         _conditions(model, now),
@@ -34,6 +37,13 @@ def described(model: Model, version: Version | None, now: datetime) -> list[Sect
         Section("What was decided", list(_decided(model))),
     ]
     return [one for one in found if one.lines or one.rows]
+
+
+def _not_ready(model: Model) -> Iterator[str]:
+    """Why what serves is not reached; where nothing serves, that is told as what serves."""
+    for one in model.status.conditions:
+        if model.status.stable is not None and (one.type, one.status) == ("Ready", "False"):
+            yield f"not Ready, {one.reason}: {one.message}"
 
 
 def _serves(model: Model, now: datetime) -> Iterator[str]:

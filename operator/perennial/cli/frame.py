@@ -102,12 +102,10 @@ def frame(model: Model, track: Track, now: datetime) -> RenderableType:
 
 def line(model: Model, now: datetime) -> str:
     """The same in one line, for what is no terminal."""
-    newest = model.versions[0].status.message if model.versions else ""
-    parts = [model.status.summary or "not seen by the operator yet"]
-    if model.status.rollout is None:
-        return ": ".join(part for part in (*parts, newest) if part)
     rollout = model.status.rollout
-    parts.append(stage(model, rollout, now).partition(":")[0])
+    if rollout is None:
+        return model.progress
+    parts = [model.status.summary, stage(model, rollout, now).partition(":")[0]]
     parts += [f"{one.name}: {_counted(rollout, one) if one.threshold else one.message}" for one in evidence(model)]
     return "; ".join(parts)
 

@@ -30,13 +30,13 @@ def get(name: str | None, everywhere: bool, where: Where, output: str) -> None:
     if name:
         found = asking.model(place, name)
         if output in ("json", "yaml"):
-            screen.document([found.manifest, *(one.manifest for one in found.versions)], output)
+            screen.document([_shown(one) for one in (found.manifest, *(one.manifest for one in found.versions))], output)
             return
         screen.table(*_versions(found, wide=output == "wide"))
         return
     manifests = asking.models(place, everywhere)
     if output in ("json", "yaml"):
-        screen.document(manifests, output)
+        screen.document([_shown(one) for one in manifests], output)
         return
     if not manifests:
         click.echo(f"no ModelDeployment{'' if everywhere else f' in namespace {place.namespace}'}", err=True)
@@ -44,6 +44,11 @@ def get(name: str | None, everywhere: bool, where: Where, output: str) -> None:
     rows = [_row(one, everywhere, wide=output == "wide") for one in manifests]
     head = ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE", *(["ADDRESS", "SHARES"] if output == "wide" else [])]
     screen.table(["NAMESPACE", *head] if everywhere else head, rows)
+
+
+def _shown(manifest: Manifest) -> Manifest:
+    """Without managedFields, as kubectl shows it."""
+    return {**manifest, "metadata": {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}}
 
 
 def _row(manifest: Manifest, everywhere: bool, *, wide: bool) -> list[str]:

@@ -35,7 +35,7 @@ SHOWN = 12
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="With --verify: what was downloaded from the store, and nothing else; no cluster is asked.",
+    help="With --verify: what was downloaded from the store, and nothing else; no cluster is asked, nor whether it is NAME's.",
 )
 @click.option(
     "--begins",
@@ -62,7 +62,7 @@ def history(name: str, *, everything: bool, verify: bool, folder: Path | None, b
     if folder is not None:
         if not verify:
             raise click.UsageError("--from goes with --verify")
-        _verify_files(name, folder, begins)
+        _verify_files(folder, begins)
         return
     if begins != 1:
         raise click.UsageError("--begins goes with --from: the status says itself where the ledger begins")
@@ -162,20 +162,20 @@ def _verify(place: KubeconfigCluster, name: str) -> None:
     click.echo(f"{name}: the ledger holds: {words}")
 
 
-def _verify_files(name: str, folder: Path, begins: int) -> None:
-    """What there is in a folder: from entry `begins` on without a gap."""
+def _verify_files(folder: Path, begins: int) -> None:
+    """What there is in a folder: from entry `begins` on without a gap. Entries do not say whose they are."""
     from perennial.cli import stored  # noqa: PLC0415
 
     try:
         links = chained(stored.downloaded(folder), begins)
     except stored.Unreadable as error:
-        asking.fail(Exit.NO_ANSWER, f"{name}: {error}")
+        asking.fail(Exit.NO_ANSWER, str(error))
     except Broken as error:
         hint = "; where status.ledger.begins is another number, say it by --begins" if str(error).endswith("is missing") else ""
-        asking.fail(Exit.BROKEN, f"{name}: the ledger does not hold: {error}{hint}")
+        asking.fail(Exit.BROKEN, f"{folder}: the ledger does not hold: {error}{hint}")
     last = links[-1]
     words = f"the files hold entries {links[0].number} to {last.number}; digest of the last one: {last.digest}"
-    click.echo(f"{name}: {words}, which status.ledger.stored.digest has to be")
+    click.echo(f"{folder}: {words}; it is a model's own where its status.ledger.stored.digest is the same")
 
 
 def _broken(place: KubeconfigCluster, model: Model) -> tuple[str, list[Link]]:

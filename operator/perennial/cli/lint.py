@@ -60,7 +60,8 @@ def lint(files: tuple[str, ...], output: str) -> None:
     Ends with 0: nothing is wrong
               1: problems were found, one line for each:
                  file:line: object: field: what, and what to do
-             64: a file cannot be read, or the command line is wrong
+             64: a file cannot be read, there is no manifest at all, or the
+                 command line is wrong
 
     \b
     Examples:
@@ -75,12 +76,16 @@ def lint(files: tuple[str, ...], output: str) -> None:
         raise click.UsageError(str(error)) from None
     if not tally.files:
         raise click.UsageError(f"no .yaml, .yml or .json file in {', '.join(files)}: nothing was looked at")
+    if not (found or tally.ours or tally.others):
+        there = ", ".join("standard input" if one == STANDARD_INPUT else one for one in files)
+        raise click.UsageError(f"no manifest in {there}: nothing was looked at")
     if output == "json":
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
     else:
         for one in found:
             click.echo(str(one))
-        click.echo(f"{tally}: {_counted(len(found), 'problem') if found else 'nothing is wrong'}", err=True)
+        right = "nothing is wrong" if tally.ours else "none is Perennial's, so nothing was checked"
+        click.echo(f"{tally}: {_counted(len(found), 'problem') if found else right}", err=True)
     raise SystemExit(1 if found else 0)
 
 

@@ -80,6 +80,9 @@ class Source:
         return f"[pod/{self.pod}/{self.container}] "
 
 
+Came = queue.Queue[tuple[Source, str | Exception | None]]
+
+
 @click.command()
 @click.argument("name")
 @click.argument("number", type=VersionNumber(), required=False)
@@ -195,19 +198,9 @@ def _followed(place: KubeconfigCluster, sources: Sequence[Source], how: How) -> 
     """Prints all containers at once as their lines come, until the last one ends; whether any had a log."""
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415
 
-    came: queue.Queue[tuple[Source, str | Exception | None]] = queue.Queue(MOST_WAITING)
-
-    def read(source: Source) -> None:
-        try:
-            for line in _lines(place, source, how):
-                came.put((source, line))
-        except Exception as error:  # noqa: BLE001 - of a thread, and a fault must not look like the log's end
-            came.put((source, error))
-        finally:
-            came.put((source, None))
-
+    came: Came = queue.Queue(MOST_WAITING)
     for source in sources:
-        threading.Thread(target=read, args=(source,), daemon=True).start()
+        threading.Thread(target=_read, args=(place, source, how, came), daemon=True).start()
     left, failed = len(sources), 0
     while left:
         source, what = came.get()
@@ -222,6 +215,17 @@ def _followed(place: KubeconfigCluster, sources: Sequence[Source], how: How) -> 
             case Exception():
                 raise what
     return failed < len(sources)
+
+
+def _read(place: KubeconfigCluster, source: Source, how: How, came: Came) -> None:
+    """Puts the lines of a container into the queue as they come, what went wrong, and None at its end."""
+    try:
+        for line in _lines(place, source, how):
+            came.put((source, line))
+    except Exception as error:  # noqa: BLE001 - of a thread, and a fault must not look like the log's end
+        came.put((source, error))
+    finally:
+        came.put((source, None))
 
 
 def _lines(place: KubeconfigCluster, source: Source, how: How) -> Iterator[str]:

@@ -108,15 +108,14 @@ def _answered(place: KubeconfigCluster, name: str, verb: str, token: str, second
 
 def _tell(found: Model, last: str, seconds: float) -> str:
     """What goes on, once each time that it becomes something else."""
-    newest = found.versions[0].status.message if found.versions else ""
-    words = f"{found.status.summary}{f': {newest}' if newest else ''}"
-    if words != last:
-        click.echo(f"[{seconds:4.0f}s] {words}", err=True)
-    return words
+    if found.progress != last:
+        click.echo(f"[{seconds:4.0f}s] {found.progress}", err=True)
+    return found.progress
 
 
 def _end(options: Options, found: Model, record: RequestRecord, ended: Ended) -> None:
     """The last word, and the program's end."""
+    words = asking.as_verbs(ended.words, found)
     if options.output == "json":
         told = {
             "name": found.name,
@@ -126,9 +125,9 @@ def _end(options: Options, found: Model, record: RequestRecord, ended: Ended) ->
             "id": record.id,
             "requestedBy": record.requested_by,
         }
-        click.echo(json.dumps({**told, "outcome": record.outcome, "end": ended.exit.name, "message": ended.words}, indent=2))
+        click.echo(json.dumps({**told, "outcome": record.outcome, "end": ended.exit.name, "message": words}, indent=2))
     else:
-        click.echo(f"{found.name}: {ended.words}", err=ended.exit is Exit.REFUSED)
+        click.echo(f"{found.name}: {words}", err=ended.exit is Exit.REFUSED)
     raise SystemExit(int(ended.exit))
 
 

@@ -2,7 +2,8 @@
 has downloaded it.
 
 The keys are the person's own (AWS_* in the environment), or those of the Secret that serving pods read the store with, where the
-person may read that. `history` asks; `perennial_runtime.chain` verifies.
+person may read that; AWS_ENDPOINT_URL alone says where that store is reached from here. `history` asks;
+`perennial_runtime.chain` verifies.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def log_tail(place: KubeconfigCluster, model: Model, uri: str, path: str) -> lis
     with _reading(place, model, uri) as (obstore, store):
         try:
             found = obstore.get_range(store, path, start=0, length=LOG_TAIL_BYTES)
-        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+        except (FileNotFoundError, obstore.exceptions.NotFoundError) as error:
+            if "NoSuchBucket" in str(error):
+                raise
             return None
         return bytes(found).decode(errors="replace").splitlines()
 
@@ -73,15 +76,34 @@ def log_tail(place: KubeconfigCluster, model: Model, uri: str, path: str) -> lis
 @contextmanager
 def _reading(place: KubeconfigCluster, model: Model, uri: str) -> Iterator[tuple[Any, S3Store | LocalStore]]:
     """The module obstore, and the store at this URI. Raises Unreadable, also for what goes wrong in the block."""
+    keys: Mapping[str, str] = {}
     try:
         import obstore  # noqa: PLC0415 - of the extra `store`, which most people need not have
     except ImportError:
-        raise Unreadable("the package obstore is missing: pip install 'perennial[store]'") from None
+        raise Unreadable("the package obstore is missing: pip install '.[cli,store]' in a clone of Perennial") from None
     try:
-        yield obstore, _opened(place, model, uri)
+        keys = _keys(place, model, uri) if uri.startswith("s3:") else {}
+        yield obstore, _opened(uri, keys)
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise Unreadable(f"the store {uri} cannot be read: {first}; it takes the right to list and get there") from None
+        at = keys.get("AWS_ENDPOINT_URL", "")
+        raise Unreadable(f"the store {uri}{f' at {at}' if at else ''} {_why(str(error))}") from None
+
+
+def _why(said: str) -> str:
+    """What is wrong, and what to do, from obstore's words: their first line has the answer, and the request before it."""
+    first = (said.strip().splitlines() or ["no details"])[0].rpartition(" - ")[2]
+    if "error sending request" in first:
+        return (
+            "cannot be reached from here. A name inside the cluster leads nowhere outside: reach it by kubectl port-forward, and "
+            "set AWS_ENDPOINT_URL to that, like http://localhost:9000"
+        )
+    if any(word in first for word in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "401 Unauthorized")):
+        return f"does not take the access key or the secret key: set {' and '.join(REQUIRED_KEYS)} to others"
+    if "403 Forbidden" in first:
+        return "refuses these keys: they need the right to list and get there"
+    if "NoSuchBucket" in first:
+        return "cannot be read: there is no such bucket there"
+    return f"cannot be read: {first.partition('<')[0].rstrip(': ')[:200]}"
 
 
 def downloaded(folder: Path) -> dict[str, bytes]:
@@ -103,6 +125,7 @@ def _keys(place: KubeconfigCluster, model: Model, uri: str) -> Mapping[str, str]
     """The person's own, or those of the Secret with which serving pods read: of the newest version that lies in this store."""
     if all(os.environ.get(name) for name in REQUIRED_KEYS):
         return dict(os.environ)
+    elsewhere = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL",) if os.environ.get(name)}
     from perennial.adapters.kubeconfig import NoAnswer  # noqa: PLC0415 - kubernetes
 
     own = f"set {' and '.join(REQUIRED_KEYS)} (and AWS_ENDPOINT_URL, AWS_REGION) to keys of your own that may read it"
@@ -117,10 +140,10 @@ def _keys(place: KubeconfigCluster, model: Model, uri: str) -> Mapping[str, str]
         raise Unreadable(f"{error}: {own}") from None
     if missing := [key for key in REQUIRED_KEYS if not keys.get(key)]:
         raise Unreadable(f"Secret {name} has no key {missing[0]}: {own}")
-    return keys
+    return {**keys, **elsewhere}
 
 
-def _opened(place: KubeconfigCluster, model: Model, uri: str) -> S3Store | LocalStore:
+def _opened(uri: str, keys: Mapping[str, str]) -> S3Store | LocalStore:
     from obstore.store import LocalStore, S3Store  # noqa: PLC0415
 
     parts = urlsplit(uri)
@@ -128,7 +151,6 @@ def _opened(place: KubeconfigCluster, model: Model, uri: str) -> S3Store | Local
         return LocalStore(parts.path)
     if parts.scheme != "s3" or not parts.netloc:
         raise Unreadable(f"the store's URI is {uri!r}, and no s3://<bucket>/<prefix>")
-    keys = _keys(place, model, uri)
     endpoint = keys.get("AWS_ENDPOINT_URL", "")
     if endpoint and not ENDPOINT.fullmatch(endpoint):
         raise Unreadable("AWS_ENDPOINT_URL is no URL: write it like https://s3.example.com:9000")

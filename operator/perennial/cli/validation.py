@@ -66,7 +66,7 @@ def is_ours(manifest: Any) -> bool:
 
 
 def problems(manifest: Mapping[str, Any]) -> list[Problem]:
-    """Everything that is wrong with an object of ours; its rules are looked at only where all else is right."""
+    """Everything that is wrong with an object of ours; its rules only where its metadata and schema are right."""
     schemas, kind, version = _schemas(), str(manifest.get("kind", "")), str(manifest.get("apiVersion", ""))
     if version != f"{GROUP}/{VERSION}":
         return [Problem(("apiVersion",), f"{version} is unknown: write {GROUP}/{VERSION}")]
@@ -75,8 +75,9 @@ def problems(manifest: Mapping[str, Any]) -> list[Problem]:
     schema = schemas[kind]
     wish = {name: value for name, value in manifest.items() if name != "status"}  # which a create drops
     whole = _defaulted(schema, wish)
-    found = [*_metadata(wish.get("metadata")), *_unknown(schema, wish, ()), *_schema_problems(schema, whole)]
-    return found or list(_rule_problems(schema, whole, ()))
+    named, broken = list(_metadata(wish.get("metadata"))), list(_schema_problems(schema, whole))
+    rules = [] if named or broken else list(_rule_problems(schema, whole, ()))
+    return [*named, *_unknown(schema, wish, ()), *broken, *rules]
 
 
 @cache

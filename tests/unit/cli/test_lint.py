@@ -139,6 +139,21 @@ def test_an_unknown_field_hides_nothing_else() -> None:
     assert {one.path for one in found} == {"spec.shadow", "spec.serving.replicas", "metadata.lables"}
 
 
+def test_what_has_nothing_of_ours_is_not_called_right(tmp_path: Path) -> None:
+    for given in ("", "---\n# nothing\n---\n"):
+        empty = lint("-", given=given)
+        assert (empty.exit_code, "no manifest in standard input: nothing was looked at" in empty.stderr) == (64, True)
+    others = lint(file(tmp_path, "kind: Service\napiVersion: v1\n"))
+    assert (others.exit_code, "nothing is wrong" in others.stderr) == (0, False)
+    assert "none is Perennial's, so nothing was checked" in others.stderr
+
+
+def test_an_unknown_field_hides_no_rule() -> None:
+    steps = [{"weight": 50, "hold": "10s"}, {"weight": 10, "hold": "10s"}]
+    found = validation.problems(edited(deployment(), {"spec.shadow": {}, "spec.rollout.steps": steps}))
+    assert {one.path for one in found} == {"spec.shadow", "spec.rollout"}
+
+
 def test_a_file_that_is_not_there_is_a_wrong_call() -> None:
     done = lint("nothing.yaml")
     assert done.exit_code == 64

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,15 @@ from click.testing import CliRunner, Result
 from perennial.adapters import kubeconfig
 from perennial.adapters.kubeconfig import Forbidden, NoAnswer
 from perennial.api.ledger import MOST_ENTRIES
-from perennial.cli import asking, reference, stored
+from perennial.api.v1alpha1 import ReturnStatus
+from perennial.cli import asking, reference, stored, watch
 from perennial.cli.__main__ import VERBS, main
+from perennial.cli.completion import complete
 from perennial.cli.diff import _shown, differences
 from perennial.cli.exits import Exit
 from perennial.core import ledger
 from perennial_runtime import chain
+from unit.cli.test_kubeconfig import api_server
 from unit.cli.worldcluster import WorldCluster
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
@@ -162,8 +166,9 @@ def test_version_that_waits_for_approval_ends_a_wait_with_3_and_goes_on_when_it_
 
 def test_pause_and_retry_are_carried_out_or_refused(ask: Ask) -> None:
     world = served()
-    assert "perennial.dev/resume" in ask(world, "pause", "delays").stdout
-    assert ask(world, "retrain", "delays").exit_code == Exit.REFUSED
+    assert "until a person types kubectl perennial resume delays -n ns\n" in ask(world, "pause", "delays").stdout
+    refused = ask(world, "retrain", "delays")
+    assert (refused.exit_code, "kubectl perennial resume delays -n ns" in refused.stderr) == (Exit.REFUSED, True)
     assert ask(world, "resume", "delays").exit_code == 0
     assert "v1 is Serving; there is nothing to try again" in ask(world, "retry", "delays").stderr
 
@@ -202,13 +207,17 @@ def test_the_answer_as_json_is_for_programs(ask: Ask) -> None:
 # ---- reading ----
 
 
-def test_get_shows_what_serves_and_what_is_happening(ask: Ask) -> None:
+def test_get_shows_what_serves_and_what_is_happening(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     found = ask(canary(), "get", rate=100).stdout.splitlines()
     assert found[0].split() == ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE"]
     assert found[1].split()[:6] == ["delays", "v1", "Canary", "10", "%", "True"]
     wide = ask(canary(), "get", "delays", "-o", "wide", rate=100).stdout
     assert re.search(r"v2 +Canary +10 %", wide)
     assert re.search(r"v1 +Serving +90 %", wide)
+    known = WorldCluster.model
+    managed = lambda self, name: {**(one := known(self, name)), "metadata": {**one["metadata"], "managedFields": [{}]}}  # noqa: E731
+    monkeypatch.setattr(WorldCluster, "model", managed)
+    assert "managedFields" not in ask(canary(), "get", "delays", "-o", "json").stdout + ask(canary(), "get", "-o", "yaml").stdout
     kinds = [one["kind"] for one in yaml.safe_load(ask(canary(), "get", "delays", "-o", "yaml").stdout)]
     assert kinds == ["ModelDeployment", "ModelVersion", "ModelVersion"]
 
@@ -431,6 +440,7 @@ def test_downloaded_files_are_verified_without_a_cluster(ask: Ask, tmp_path: Pat
         f"entries 1 to {world.status.ledger.stored.number}; digest of the last one: {world.status.ledger.stored.digest}"
         in found.stdout
     )
+    assert found.stdout.startswith(f"{folder}: the files hold entries 1 to "), "nothing says whose they are"
     (folder / "0000000001.jsonl").write_bytes((folder / "0000000001.jsonl").read_bytes().replace(b"2026", b"2027", 1))
     found = CliRunner().invoke(main, ["history", "delays", "--verify", "--from", str(folder)])
     assert (found.exit_code, "line 1: entry 1 (VersionCreated) was changed" in found.stderr) == (Exit.BROKEN, True)
@@ -549,6 +559,54 @@ def test_a_store_that_a_person_may_not_read_says_what_to_do(ask: Ask, tmp_path: 
     assert (found.exit_code, "AWS_ENDPOINT_URL is no URL" in found.stderr) == (Exit.NO_ANSWER, True)
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((403, "InvalidAccessKeyId"), "does not take the access key or the secret key: set AWS_ACCESS_KEY_ID and"),
+        ((403, "AccessDenied"), "refuses these keys: they need the right to list and get there"),
+        ((404, "NoSuchBucket"), "cannot be read: there is no such bucket there"),
+        ((400, "InvalidRequest"), "cannot be read: Server returned non-2xx status code: 400 Bad Request\n"),
+        (None, "cannot be reached from here. A name inside the cluster leads nowhere outside"),
+    ],
+)
+def test_what_is_wrong_with_a_store_is_told_in_plain_words(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str] | None, words: str
+) -> None:
+    code, said = answer or (200, "")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL": "http://minio.store.svc:9000"}
+    monkeypatch.setattr(WorldCluster, "secret", lambda self, name: keys)
+    world = rolled_out(tmp_path)
+    kept = world.status.ledger
+    assert kept.stored is not None
+    elsewhere = kept.model_copy(update={"stored": kept.stored.model_copy(update={"uri": "s3://bucket/shop/uid"})})
+    world.status = world.status.model_copy(update={"ledger": elsewhere})
+    asked: list[tuple[str, Any]] = []
+    with api_server(code, f"<?xml version='1.0'?><Error><Code>{said}</Code></Error>".encode(), asked) as server:
+        at = server if answer else "http://127.0.0.1:9"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", at)  # alone: the keys stay the Secret's
+        found = ask(world, "history", "delays", "--verify", is_down=True)
+    assert (found.exit_code, bool(asked)) == (Exit.NO_ANSWER, answer is not None)
+    assert f"Error: delays: the store s3://bucket/shop/uid at {at} {words}" in found.stderr
+    assert "<" not in found.stderr
+
+
+def test_a_bucket_that_is_not_there_is_no_log_that_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "a")
+    cluster = WorldCluster(served(), is_down=True)
+    found = asking.read(cluster.model("delays"), cluster.versions("delays"))
+    for said in ("NoSuchBucket", "NoSuchKey"):
+        with api_server(404, f"<Error><Code>{said}</Code></Error>".encode(), []) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+            if said == "NoSuchKey":
+                assert stored.log_tail(cast("KubeconfigCluster", cluster), found, "s3://bucket/shop", "logs/x") is None
+                continue
+            with pytest.raises(stored.Unreadable, match="there is no such bucket there"):
+                stored.log_tail(cast("KubeconfigCluster", cluster), found, "s3://bucket/shop", "logs/x")
+
+
 def test_diff_shows_inputs_and_results_that_differ(ask: Ask) -> None:
     found = ask(broken(), "diff", "delays", "1", "2").stdout
     assert re.search(r"result\.state +Serving +RolledBack", found)
@@ -581,6 +639,93 @@ def test_watch_tells_each_change_and_ends_by_the_verdict(ask: Ask) -> None:
     assert re.search(r"^\d\d:\d\d:\d\d Canary 10 %; step 1 of 2, 10 %; errors: v2 ", lines[0])
     assert lines[-1].startswith("delays: v2 is RolledBack: CanaryWorse")
     assert len(set(lines)) == len(lines)
+
+
+def test_watch_tells_a_condition_that_appears_and_why_it_still_waits(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.3)
+    world = canary()
+    world.unreachable = True
+    found = ask(world, "watch", "delays", "--timeout", "1s", rate=100)
+    assert found.exit_code == Exit.WAITING
+    assert len(re.findall(r"^\d\d:\d\d:\d\d Measured=False PodsUnreachable: pod x: timed out", found.stdout, re.M)) == 1
+    assert re.search(r"^delays: still under way: (.*; )?PodsUnreachable: pod x: timed out", found.stdout, re.M)
+
+
+def test_watch_tells_a_deadline_that_passes_and_a_condition_that_is_over() -> None:
+    world, told = canary(deadline="30s"), watch._Told()
+
+    def news() -> list[str]:
+        cluster = WorldCluster(world, is_down=True)
+        return list(told.news(asking.read(cluster.model("delays"), cluster.versions("delays")), world.now))
+
+    world.unreachable = True
+    world.live(2, rate=100)
+    assert any(one.startswith("Measured=False PodsUnreachable: pod x: timed out") for one in news())
+    assert news() == []
+    world.unreachable = False
+    world.live(2)
+    assert "Measured PodsUnreachable is over" in news()
+    world.live(90)
+    assert any(one.startswith("Inconclusive=True StepDeadline: ") for one in news())
+    world, told = served(), watch._Told()
+    world.annotations["perennial.dev/pause"] = ""
+    world.live(2)
+    changed(world)
+    world.live(2)
+    assert any(one.startswith("Stalled=True Paused: ") and "resume delays -n ns" in one for one in news())
+
+
+def test_watch_of_a_version_that_serves_and_is_not_reached_ends_with_3(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "READY_SECONDS", 0.05)
+    world = served()
+    conditions = [
+        one.model_copy(update={"status": "False", "reason": "RouteNotAccepted", "message": "no such gateway"})
+        if one.type == "Ready"
+        else one
+        for one in world.status.conditions
+    ]
+    world.status = world.status.model_copy(update={"conditions": conditions})
+    found = ask(world, "watch", "delays", is_down=True)
+    assert found.exit_code == Exit.WAITING
+    assert "delays: v1 serves" in found.stdout
+    assert "; but it is not Ready: RouteNotAccepted: no such gateway\n" in found.stdout
+    assert "\n  not Ready, RouteNotAccepted: no such gateway\n" in ask(world, "describe", "delays", is_down=True).stdout
+
+
+def test_what_goes_on_is_told_with_the_version_whose_words_they_are(ask: Ask) -> None:
+    world = broken()
+
+    def progress() -> str:
+        cluster = WorldCluster(world, is_down=True)
+        return asking.read(cluster.model("delays"), cluster.versions("delays")).progress
+
+    assert progress().startswith("Serving (v2 RolledBack); v2: CanaryWorse: errors: candidate ")
+    world = served()
+    assert progress() == "Serving"
+    world.annotations["perennial.dev/retrain"] = "now"
+    world.until(lambda w: w.status.summary == "Training")
+    assert progress() == "Training; v2: train 1 started"
+    world = canary().until(lambda w: w.status.stable == 2, rate=100)
+    returning = ReturnStatus.model_validate({"version": 1, "reason": "Requested", "since": "2026-01-01T00:00:00Z"})
+    world.status = world.status.model_copy(update={"returning": returning, "summary": "Returning to v1"})
+    assert progress() == "Returning to v1 (Requested)"
+
+
+def test_advice_of_the_operator_is_told_in_verbs() -> None:
+    cluster = WorldCluster(served(), is_down=True)
+    found = asking.read(cluster.model("delays"), cluster.versions("delays"))
+    for words, expected in (
+        ("kubectl annotate mdep delays perennial.dev/resume=", "kubectl perennial resume delays -n ns"),
+        (
+            "waits: kubectl annotate mdep delays perennial.dev/approve=3 (or perennial.dev/abort=3); it",
+            "waits: kubectl perennial approve delays 3 -n ns (or kubectl perennial abort delays 3 -n ns); it",
+        ),
+        ("type perennial.dev/lift=2, then retrain", "type kubectl perennial quarantine lift delays 2 -n ns, then retrain"),
+        ("perennial.dev/rollback-to=1", "kubectl perennial rollback delays --to 1 -n ns"),
+        ("perennial.dev/retrain=<why> to", "kubectl perennial retrain delays --because <why> -n ns to"),
+        ("the annotation perennial.dev/requested-by", "the annotation perennial.dev/requested-by"),
+    ):
+        assert asking.as_verbs(words, found) == expected
 
 
 def test_watch_goes_on_until_the_watch_after_the_promotion_is_over(ask: Ask) -> None:
@@ -714,6 +859,21 @@ def test_a_context_is_enough_where_the_kubeconfig_has_no_current_one(tmp_path: P
     assert cluster.namespace == "flights"
 
 
+def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    monkeypatch.setattr("sys.argv", ["kubectl_complete-perennial", *words])
+    complete()
+    return capsys.readouterr().out.splitlines()
+
+
+def test_kubectl_completes_verbs_and_options(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "re")] == ["retrain", "retry", "resume", ":4"]
+    assert [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "quarantine", "")] == ["lift", "list", ":4"]
+    assert "--verify" in [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "history", "delays", "--v")]
+    assert completed(capsys, monkeypatch, "history", "delays", "--verify", "--from", "")[-1] == ":0"
+    script = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert script["kubectl_complete-perennial"] == f"{complete.__module__}:{complete.__name__}"
+
+
 # ---- what is wrong ----
 
 
@@ -768,7 +928,8 @@ def test_a_kubeconfig_that_cannot_be_used_is_told(tmp_path: Path, text: str | No
         file.write_text(text)
     found = CliRunner().invoke(main, ["get", "--kubeconfig", str(file)])
     assert found.exit_code == Exit.NO_ANSWER
-    assert "no kubeconfig that can be used" in found.stderr
+    assert f"Error: {file} is no kubeconfig that can be used: " in found.stderr
+    assert ".;" not in found.stderr
     unknown = CliRunner().invoke(main, ["get", "--kubeconfig", str(file), "--context", "there"])
     assert unknown.exit_code == Exit.NO_ANSWER
 
