@@ -268,7 +268,8 @@ _PROBLEMS = {
 
 
 def _mistyped(feature: Feature) -> str:
-    return "null or not a number" if feature.kind == "numeric" else "null or not a string"
+    what = "not a number" if feature.kind == "numeric" else "not a string"
+    return what if feature.nullable else f"null or {what}"
 
 
 def _wanted(feature: Feature) -> str:
