@@ -189,7 +189,9 @@ class ModelVersionStatus(StatusModel):
     deployed_at: Timestamp | None = None
     """When the serving Deployment was asked for: the progress deadline runs from here."""
     served_at: Timestamp | None = None
-    """When it first got all requests: only such a version can be returned to."""
+    """When it last began to get all requests: only a version that did can be returned to."""
+    first_served_at: Timestamp | None = None
+    """When it first got them, if it was returned to since."""
     finished_at: Timestamp | None = None
     ledger: Annotated[list[LedgerEntry], Field(max_length=MOST_ENTRIES)] = []
     """Decisions on this version, from the ledger of its ModelDeployment."""

@@ -34,6 +34,13 @@ def wanted(observed: Observed) -> Borrowed | None:
     return observed.borrowed[0] if borrows(observed.spec) and observed.borrowed else None
 
 
+def standing_in(observed: Observed) -> Borrowed | None:
+    """While the rule that the spec names cannot be borrowed: the one that is held still, whose weights stay as they are."""
+    if refused(observed) is None:
+        return None
+    return next((rule for rule in observed.borrowed if rule.held and rule != wanted(observed)), None)
+
+
 def refused(observed: Observed) -> tuple[str, str] | None:
     """(reason, message): why the rule that the spec names cannot be borrowed."""
     rule = wanted(observed)

@@ -120,6 +120,21 @@ def roll_back(draft: Draft, number: int, reason: str, message: str) -> None:
         start_return(draft, stable, "Breach")
 
 
+def end(draft: Draft, number: int, reason: str, message: str) -> None:
+    """The candidate's rollout ends without harm: nothing is quarantined, and it may be tried again."""
+    draft.set(candidate=None, rollout=None, ended=number)
+    draft.finish(number, "Superseded", f"{reason}: {message}")
+    draft.urgent = True
+    draft.event("Warning", "Aborted", f"v{number} is taken back: {message}", number)
+
+
+def has_answered(draft: Draft, number: int) -> bool:
+    """Whether a candidate in its rollout has answered any request, mirrored ones of its shadow included."""
+    current, status = draft.status.rollout, draft.versions[number].status
+    before = any(one.candidate_total for one in (*status.evidence, *status.shadow_evidence))
+    return before or (current is not None and measuring.has_answered(draft.observed, current))
+
+
 def why_waiting(draft: Draft) -> str:
     """Why nothing may be rolled out now; empty when it may."""
     observed = draft.observed
@@ -233,9 +248,7 @@ def _canary(draft: Draft, number: int) -> None:
         case "promote":
             promote(draft, number, course.message)
         case "abort":
-            draft.set(candidate=None, rollout=None, ended=number)
-            draft.finish(number, "Superseded", f"{course.reason}: {course.message}")
-            draft.event("Warning", "Aborted", f"v{number} is taken back: {course.message}", number)
+            end(draft, number, course.reason, course.message)
         case "continue" if before.phase == "Shadow":
             shadow.tell(draft, number, before, course)
         case "continue" if measuring.weights(course.rollout) != measuring.weights(before):

@@ -22,7 +22,7 @@ _OF_ROLLOUT = (
     "not_ready_since",
     "settled_at",
 )
-_OF_VERSION = ("deployed_at", "served_at", "finished_at")
+_OF_VERSION = ("deployed_at", "served_at", "first_served_at", "finished_at")
 
 
 def set_back(draft: Draft) -> None:

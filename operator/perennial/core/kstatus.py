@@ -15,6 +15,7 @@ from perennial.core.candidate import HELD, why_paused
 from perennial.core.conditions import Finding
 from perennial.core.draft import FINAL, Draft
 from perennial.core.observed import Version
+from perennial.core.returns import how_back
 
 REFUSING = (("Accepted", False), ("Pinned", False), ("RollbackBlocked", True))
 """Findings that only a person, another spec or another cluster ends."""
@@ -111,7 +112,8 @@ def _ended(draft: Draft) -> Finding:
         return _reconciling(state, f"v{number}: {_message(draft, number)}")
     if draft.status.held:
         return _stalled("Held", f"v{number} is {state}, a person returned to v{draft.status.stable}: {HELD}")
-    return _stalled(state, f"v{number}: {_message(draft, number)}")
+    back = how_back(draft, number)
+    return _stalled(state, f"v{number}: {_message(draft, number)}{back and f'; {back}'}")
 
 
 def _paused(draft: Draft) -> Finding | None:

@@ -122,6 +122,16 @@ def _advanced(observed: Observed, rollout: RolloutStatus, look: analysis.Look) -
     return [_advance(observed, rollout, state, wishes.get(state.name), look) for state in rollout.metrics]
 
 
+def has_answered(observed: Observed, rollout: RolloutStatus) -> bool:
+    """Whether the candidate has answered any request, in its shadow any mirrored one; True as well where it gets requests and
+    its pods cannot be read, for then nobody knows."""
+    if observed.counters is None and not rollout.withheld:
+        return True
+    seen = (pod.total for pod in _counted(observed, rollout) or () if pod.version == rollout.candidate)
+    kept = (pod.total for pod in rollout.pods if pod.version == rollout.candidate)
+    return any((rollout.step_candidate_requests, *(state.candidate_total for state in rollout.metrics), *seen, *kept))
+
+
 def is_carried(observed: Observed, rollout: RolloutStatus) -> bool:
     """Whether the router carries out the weights that this rollout wants."""
     return routers.carried(observed, rollout, dict(weights(rollout))).steady

@@ -137,8 +137,10 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "VersionMissing", deleted)
     elif latest is None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
-    elif latest.number == status.stable and status.inputs_digest != draft.wanted_inputs():
-        draft.find("UpToDate", False, "InputsDiffer", "the spec asks for other data, training or evaluation than any version has")
+    elif _inputs_differ(draft, latest):
+        paused = why_paused(draft)
+        words = "the spec asks for other data, training or evaluation than any version has"
+        draft.find("UpToDate", False, "InputsDiffer", f"{words}{paused and f'; {paused}'}")
     elif _is_reverted(draft, latest):
         draft.find("UpToDate", True, "Reverted", f"v{status.stable} is what the spec asks for since it was reverted")
     elif latest.number == status.stable:
@@ -147,12 +149,21 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
-        words = f"v{latest.number}: {waits or latest.status.message}"
-        draft.find("UpToDate", False, latest.status.state, words)
+        back = returns.how_back(draft, latest.number)
+        words = waits or f"{latest.status.message}{back and f'; {back}'}"
+        draft.find("UpToDate", False, latest.status.state, f"v{latest.number}: {words}")
 
 
 def _why_not_begun(draft: Draft, latest: Version) -> str:
     return why_not_begun(draft) if latest.status.state in ("Accepted", "Retired") else ""
+
+
+def _inputs_differ(draft: Draft, latest: Version) -> bool:
+    """What serves was up to date, and the spec asks for something else by now."""
+    stable, wanted = draft.versions.get(draft.status.stable or 0), draft.wanted_inputs()
+    if draft.status.inputs_digest == wanted or stable is None or stable.spec.inputs_digest == wanted:
+        return False
+    return latest.number == stable.number or _is_reverted(draft, latest) or kstatus.is_same_model(draft, latest)
 
 
 def _is_reverted(draft: Draft, latest: Version) -> bool:

@@ -13,6 +13,7 @@ from perennial.core import watch
 from perennial.core.arms import READY_SECONDS, ready_pods, why_not_ready, workload_of
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import since, stamp, version_name
+from perennial.core.observed import Version
 
 _WHY = {
     "Pinned": "pinned",
@@ -40,9 +41,21 @@ def why_not_servable(draft: Draft, number: int) -> str:
     return ""
 
 
+def first_served(version: Version) -> str:
+    """When it first got all requests; empty when it never did."""
+    return version.status.first_served_at or version.status.served_at or ""
+
+
+def how_back(draft: Draft, number: int) -> str:
+    """What to type to have a retired version that can serve again; empty when it serves, or cannot."""
+    if draft.state(number) != "Retired" or number == draft.status.stable or why_not_servable(draft, number):
+        return ""
+    return f"type perennial.dev/rollback-to={number} to return to it, or perennial.dev/retrain=<why> to make a new version"
+
+
 def previous(draft: Draft) -> int | None:
     """The last version before this one that was good: it served, and was not taken back."""
-    since_when = {number: version.status.served_at or "" for number, version in draft.versions.items()}
+    since_when = {number: first_served(version) for number, version in draft.versions.items()}
     limit = since_when.get(draft.status.stable or 0, "")
     good = [
         (served, number)

@@ -58,10 +58,18 @@ def why_not_carried(observed: Observed) -> tuple[str, str] | None:
     """(reason, message) while no request can be answered by the router, whatever the pods are."""
     found = live(observed)
     if problem := borrowing.refused(observed):
-        return problem
+        return problem[0], f"{problem[1]}{_until_then(observed)}"
     if found is None:
         return _being_made(observed)
     return None if found.accepted or found.unseen else ("RouteNotAccepted", found.message)
+
+
+def _until_then(observed: Observed) -> str:
+    """Where requests are still answered while the rule that the spec names cannot be borrowed."""
+    if (rule := borrowing.standing_in(observed)) is None:
+        return ""
+    where = f" at {rule.address}" if rule.address else ""
+    return f"; until then {rule.words} leads to this model as before{where}, and its weights stay as they are"
 
 
 def _being_made(observed: Observed) -> tuple[str, str]:
@@ -76,7 +84,7 @@ def address(observed: Observed) -> str:
     route = observed.spec.serving.route
     if route is None:
         return f"http://{observed.meta.name}.{observed.meta.namespace}.svc/predict"
-    if rule := borrowing.wanted(observed):
+    if rule := borrowing.standing_in(observed) or borrowing.wanted(observed):
         return rule.address
     host = route.hostnames[0] if route.hostnames else observed.gateway_address
     return f"http://{host}{(route.path or '').rstrip('/')}/predict" if host else ""

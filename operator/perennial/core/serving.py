@@ -21,11 +21,18 @@ def settle(draft: Draft) -> None:
     for number, version in list(draft.versions.items()):
         state = version.status.state
         if number == draft.status.stable:
-            again = {"message": "serves again: it was returned to"} if state in FINAL else {}
+            again = _again(draft, version) if state in FINAL else {}
             served = version.status.served_at or stamp(draft.observed.now)
-            draft.set_version(number, state="Serving", finished_at=None, served_at=served, **again)
+            draft.set_version(number, **{"state": "Serving", "finished_at": None, "served_at": served, **again})
         else:
             _settle_other(draft, number, state)
+
+
+def _again(draft: Draft, version: Version) -> dict[str, str | None]:
+    """What a version says that serves again."""
+    first = version.status.first_served_at or version.status.served_at
+    words = "serves again: it was returned to"
+    return {"message": words, "served_at": stamp(draft.observed.now), "first_served_at": first}
 
 
 def _settle_other(draft: Draft, number: int, state: str) -> None:

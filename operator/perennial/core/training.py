@@ -38,6 +38,8 @@ RETRY_SECONDS = 5.0
 LOOK_SECONDS = 20.0
 """How soon a running step is looked at again when nothing wakes us: deadlines of ours are no events."""
 NO_CHAMPION = "none"
+SOURCE = "data source"
+"""What `perennial_runtime.store` calls the data's Secret, beside the store's."""
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
 }  # fmt: skip
@@ -121,7 +123,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         update={
             "state": {"succeeded": "Succeeded", "refused": "Refused", "failed": "Failed"}[reading.state],
             "reason": reading.reason[:128],
-            "message": reading.message[:2048],
+            "message": f"{reading.message}{_secret(version, reading)}"[:2048],
             "result": encode_answer(reading.answer) if reading.answer else "",
             "disrupted_pods": disruptions,
             "finished_at": stamp(observed.now),
@@ -132,6 +134,15 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     after = advance(observed, replace(version, status=status), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
     return replace(after, actions=(*stop, *after.actions))
+
+
+def _secret(version: Version, reading: jobs.Reading) -> str:
+    """Which Secret it was that a step did not find: its pod knows only the keys."""
+    if reading.reason not in ("SecretMissing", "SecretKeyMissing"):
+        return ""
+    source, store = version.spec.data.source.secret_ref, version.spec.store.secret_name
+    name = source.name if source is not None and f"Secret of the {SOURCE}" in reading.message else store
+    return f"; it is the Secret {name}"
 
 
 def _disruptions(record: StepRecord, job: Job) -> list[str]:

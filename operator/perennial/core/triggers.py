@@ -41,8 +41,9 @@ def on_spec(draft: Draft) -> None:
     if known:
         words = (
             f"these inputs made v{known.version}, which was rolled back ({known.reason}): they are not trained again; "
-            "change data, training or evaluation, or ask with: kubectl annotate mdep "
-            f"{draft.observed.meta.name} perennial.dev/retrain=again"
+            f"change data, training or evaluation; if v{known.version} was not to blame, kubectl annotate mdep "
+            f"{draft.observed.meta.name} perennial.dev/lift={known.version}, and they are; with new data behind the same URI, "
+            "perennial.dev/retrain=<why>"
         )
         draft.find("Quarantined", True, "InputsQuarantined", words)
     elif not draft.observed.spec.paused and not window.go_back(draft, digest) and not draft.observed.mirror_problem:

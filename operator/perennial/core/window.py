@@ -9,7 +9,7 @@ from __future__ import annotations
 from perennial.core import watch
 from perennial.core.draft import FINAL, Draft
 from perennial.core.observed import Version
-from perennial.core.returns import start, why_not_servable
+from perennial.core.returns import first_served, start, why_not_servable
 
 
 def go_back(draft: Draft, digest: str) -> bool:
@@ -56,5 +56,5 @@ def good(draft: Draft) -> list[Version]:
         for version in draft.versions.values()
         if version.status.served_at and version.status.state != "RolledBack" and not why_not_servable(draft, version.number)
     ]
-    served.sort(key=lambda version: (version.status.served_at or "", version.number), reverse=True)
+    served.sort(key=lambda version: (first_served(version), version.number), reverse=True)
     return served[: draft.observed.spec.rollout.window]

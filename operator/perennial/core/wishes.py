@@ -97,7 +97,9 @@ def _resume(draft: Draft, request: Request) -> str:
         return "nothing is held or paused: new versions are rolled out"
     draft.set(held=False, held_digest="", paused=False)
     still = "; spec.paused is still true" if draft.observed.spec.paused else ""
-    return f"new versions are rolled out again{still}"
+    newest = draft.status.latest
+    back = returns.how_back(draft, newest) if draft.status.candidate is None else ""
+    return f"new versions are rolled out again{still}{back and f'; v{newest} does not come by itself: {back}'}"
 
 
 def _retry(draft: Draft, request: Request) -> str:
@@ -122,15 +124,20 @@ def _retry(draft: Draft, request: Request) -> str:
 
 def _instead(draft: Draft, number: int) -> str:
     """What helps a version that is not for another try."""
+    entry = next((entry for entry in draft.status.quarantined if entry.version == number), None)
     match draft.state(number):
         case "Rejected":
             return "it was judged and refused, and would be again: change data, training or evaluation, or type retrain"
-        case "RolledBack" if any(entry.version == number for entry in draft.status.quarantined):
+        case "RolledBack" if entry is not None and entry.reason == "Aborted":
+            return f"a person aborted it, and it is quarantined: type perennial.dev/lift={number}, then retrain"
+        case "RolledBack" if entry is not None:
             return (
                 f"it did harm and is quarantined: if that was no fault of its own, type perennial.dev/lift={number}, then retrain"
             )
         case "RolledBack":
             return "it was taken back: type perennial.dev/retrain=<why> to have it made and judged again"
+        case "Retired" if back := returns.how_back(draft, number):
+            return back
         case _:
             return "there is nothing to try again"
 
@@ -213,7 +220,11 @@ def _abort(draft: Draft, request: Request) -> str:
         return f'refused: abort wants the number of the candidate, such as "{number}", or nothing; found {request.argument!r}'
     if wanted is not None and wanted != number:
         return f"refused: the candidate is v{number}, not v{wanted}"
-    if draft.status.rollout is not None and draft.status.rollout.candidate == number:
+    current = draft.status.rollout
+    if current is not None and current.candidate == number:
+        if not current.breach and not candidate.has_answered(draft, number):
+            candidate.end(draft, number, "Aborted", "a person asked for it before it had answered a request")
+            return f"v{number} is ended: it had answered no request"
         candidate.roll_back(draft, number, "Aborted", "a person asked for it")
         return f"v{number} is taken back and quarantined"
     if draft.state(number) not in FINAL:

@@ -119,7 +119,7 @@ def test_rollback_waits_until_the_older_version_has_the_requests(ask: Ask) -> No
     world = canary().until(lambda w: w.status.stable == 2, rate=100)
     found = ask(world, "rollback", "delays", "--to", "1", "--wait", rate=100)
     assert (found.exit_code, found.stdout) == (0, "delays: v1 has the requests\n")
-    assert ask(world, "resume", "delays", rate=100).stdout == "delays: new versions are rolled out again\n"
+    assert ask(world, "resume", "delays", rate=100).stdout.startswith("delays: new versions are rolled out again")
 
 
 def test_rollback_with_nothing_to_go_back_to_is_refused(ask: Ask) -> None:

@@ -85,6 +85,19 @@ def test_return_is_written_although_the_rule_has_become_wrong() -> None:
     assert carried(world) == {1: 100}
 
 
+def test_rule_that_is_held_still_is_told_while_the_one_that_is_named_is_missing() -> None:
+    world = first()
+    world.rules["predict"] = replace(world.rules["predict"], address="http://shop/api/late")
+    world.rules["pages"] = replace(world.rules["pages"], state=None, refused=("RuleMissing", "no rule named pages"))
+    world.wish = borrowing("pages")
+    world.live(30)
+    assert condition(world, "Ready") == ("False", "RuleMissing")
+    words = next(one.message for one in world.status.conditions if one.type == "Ready")
+    assert "until then rule predict of HTTPRoute shop leads to this model as before at http://shop/api/late" in words
+    assert world.status.address == "http://shop/api/late"
+    assert carried(world) == {1: 100}
+
+
 def test_rule_that_is_gone_gets_no_write_and_keeps_its_versions() -> None:
     world = first()
     world.rules["predict"] = replace(world.rules["predict"], state=None, refused=("RuleMissing", "no rule named predict"))

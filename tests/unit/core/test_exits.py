@@ -154,6 +154,40 @@ def test_state_after_rollback_to_resume_ends_the_hold() -> None:
     assert "nothing is held" in world.status.requests[-1].outcome
 
 
+def test_newest_version_that_was_returned_from_is_told_with_the_way_back_to_it() -> None:
+    world = served()
+    world.wish = spec(evaluation={"gates": []})
+    world.until(lambda w: w.status.stable == 2, rate=100)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    back = "type perennial.dev/rollback-to=2 to return to it, or perennial.dev/retrain=<why> to make a new version"
+    world.annotations["perennial.dev/resume"] = ""
+    world.live(2, rate=100)
+    words = f"new versions are rolled out again; v2 does not come by itself: {back}"
+    assert world.status.requests[-1].outcome == words
+    assert condition(world, "Stalled") == ("True", "Retired", f"v2: v1 serves; {back}")
+    assert condition(world, "UpToDate") == ("False", "Retired", f"v2: v1 serves; {back}")
+    world.annotations["perennial.dev/retry"] = ""
+    world.live(2, rate=100)
+    assert world.status.requests[-1].outcome == f"refused: v2 is Retired; {back}"
+    world.annotations["perennial.dev/rollback-to"] = "2"
+    world.until(lambda w: w.status.stable == 2, rate=100)
+
+
+def test_version_that_is_returned_to_serves_since_then_and_is_no_later_one_for_that() -> None:
+    world = v2_in_canary().until(lambda w: w.status.stable == 2, rate=100)
+    first, world.now = world.versions[1].status.served_at, world.now + timedelta(minutes=10)
+    world.annotations["perennial.dev/rollback-to"] = "1"
+    world.until(lambda w: w.status.stable == 1, rate=100)
+    status, served_until = world.versions[1].status, world.versions[2].status.finished_at
+    assert (status.served_at, status.first_served_at, status.finished_at) == (served_until, first, None)
+    world.live(5, rate=100)
+    assert world.versions[1].status == status.model_copy(update={"ledger": world.versions[1].status.ledger})
+    world.annotations["perennial.dev/rollback-to"] = ""
+    world.live(2, rate=100)
+    assert "there is no version before this one" in world.status.requests[-1].outcome
+
+
 def test_state_operator_loses_sight_of_a_pod_and_the_weight_is_never_raised() -> None:
     world = v2_with_traffic()
     world.unreachable = True

@@ -11,7 +11,7 @@ from perennial.core import actions
 from perennial.core.observed import ContainerState
 from perennial.core.plan import plan
 from perennial_runtime.contract import Refusal, encode_answer
-from unit.core.world import World, evaluated, failed, served, spec
+from unit.core.world import SPEC, World, evaluated, failed, served, spec
 
 
 def condition(world: World, kind: str) -> tuple[str, str, str]:
@@ -107,6 +107,9 @@ def test_the_same_inputs_are_not_trained_again_after_a_rollback() -> None:
     world.live(30, rate=100)
     assert not [v for v in world.versions.values() if v.number > 2 and v.spec.training.image]
     assert condition(world, "Quarantined")[1] == "InputsQuarantined"
+    assert "kubectl annotate mdep delays perennial.dev/lift=2, and they are" in condition(world, "Quarantined")[2]
+    world.annotations["perennial.dev/lift"] = "2"
+    world.until(lambda w: w.versions[max(w.versions)].spec.training.image == "user@sha256:1", rate=100, limit=5)
 
 
 def v2_with_traffic() -> World:
@@ -231,6 +234,12 @@ def test_model_that_serves_already_is_up_to_date() -> None:
     world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Retired", rate=100)
     world.live(2)
     assert condition(world, "UpToDate")[:2] == ("True", "SameModel")
+    world.annotations["perennial.dev/pause"] = ""
+    world.wish = spec(evaluation={"gates": []})
+    world.live(2)
+    assert condition(world, "Stalled")[:2] == ("True", "Paused")
+    assert condition(world, "UpToDate")[:2] == ("False", "InputsDiffer")
+    assert "a person paused it: kubectl annotate mdep delays perennial.dev/resume=" in condition(world, "UpToDate")[2]
 
 
 def test_misspelled_request_is_told() -> None:
@@ -324,7 +333,8 @@ def test_promote_and_abort_end_a_rollout_at_once() -> None:
     world.annotations["perennial.dev/promote"] = "2"
     world.run()
     assert world.status.stable == 2
-    other = v2_in_canary()
+    other = v2_with_traffic()
+    other.live(1, rate=100)
     other.annotations["perennial.dev/abort"] = ""
     other.run()
     assert other.versions[2].status.state == "RolledBack"
@@ -419,6 +429,19 @@ def test_refused_input_is_not_tried_again() -> None:
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert world.created == ["delays-v1", "delays-v1-prepare-1"]
     assert "column late is not in flights.csv" in world.versions[1].status.message
+
+
+@pytest.mark.parametrize(
+    ("of", "named"),
+    [("data source (spec.data.source.secretRef)", "flights-keys"), ("store (secretName of the ConfigMap)", "perennial-store")],
+)
+def test_secret_that_is_missing_is_named(of: str, named: str) -> None:
+    source = {**SPEC["data"]["source"], "secretRef": {"name": "flights-keys"}}
+    world = World(wish=spec(data={**SPEC["data"], "source": source}))
+    message = encode_answer(Refusal("SecretMissing", f"the Secret of the {of} does not exist or is empty"))
+    world.answer = lambda step, number, action: failed(world.now, ContainerState("prepare", "terminated", "Error", message, 64))
+    world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
+    assert world.versions[1].status.message.endswith(f"does not exist or is empty; it is the Secret {named}")
 
 
 def test_model_of_a_quarantined_version_is_rejected_when_it_is_made_again() -> None:
