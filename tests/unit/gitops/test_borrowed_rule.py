@@ -9,6 +9,8 @@ import copy
 import re
 from pathlib import Path
 
+import yaml
+
 from fakes.shop_route import shop_route
 from perennial.core.actions import BorrowRule
 from perennial.core.observed import Meta, Mirror
@@ -64,3 +66,12 @@ def test_a_foreign_change_is_still_seen() -> None:
     committed, route = live()
     route["spec"]["rules"][0]["backendRefs"] = []
     assert without(route, *documented()) != without(committed, *documented())
+
+
+def test_example_is_whole_its_route_has_the_gateways_namespace_and_every_backend() -> None:
+    page = (Path(__file__).parents[3] / "examples" / "borrowed-rule.yaml").read_text()
+    objects = {one["kind"]: one for one in yaml.safe_load_all(page)}
+    route = objects["HTTPRoute"]["spec"]
+    assert route["parentRefs"] == [{"name": "gw", "namespace": "perennial-gateway"}]
+    backends = [backend["name"] for rule in route["rules"] for backend in rule.get("backendRefs", [])]
+    assert backends == [objects["Service"]["metadata"]["name"]]
