@@ -1,10 +1,9 @@
 """`python -m suites`: runs the checks and the test suites, shows how far they are, and counts what really ran.
 
 The Makefile calls it. Suites that need no cluster come first, all in one go; the others run one by one on the cluster that
-`cluster up` gives. The cluster suite mostly waits, so two processes share its files; tests that take away what the others stand
-on (the marker `alone`) come after it. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a
-test counts as failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone,
-and elsewhere the closing table says so.
+`cluster up` gives. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a test counts as
+failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone, and elsewhere
+the closing table says so.
 """
 
 from __future__ import annotations
@@ -42,10 +41,6 @@ class Suite:
     timeout: int = FAST_TIMEOUT
     left_out: str = ""
     """Why it runs nowhere but in CI, unless it is asked for by name."""
-    workers: int = 1
-    """Processes that share its files, where it runs by itself."""
-    marked: str = ""
-    """Only tests of whose markers this holds, as pytest's -m takes it."""
     shown: bool = False
     """What it prints is shown as it comes: its one fixture takes minutes, or an hour."""
 
@@ -58,8 +53,7 @@ SUITES = (
     Suite("door", "tests/door"),
     Suite("contract", "tests/contract"),
     Suite("unit", "tests/unit"),
-    Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800, workers=2, marked="not alone"),
-    Suite("alone", "tests/cluster", on_cluster=True, timeout=1800, marked="alone"),
+    Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800),
     Suite("faults", "tests/faults", on_cluster=True, timeout=7200, shown=True),
     Suite(
         "provisioner",
@@ -166,16 +160,9 @@ def pytest_words(suites: Sequence[Suite], report: Path) -> list[str]:
     """The command that runs suites together. A file of tests stays in one process: its tests may share what is dear to make."""
     words = ["python", "-m", "pytest", *(suite.where for suite in suites), f"--junit-xml={report}"]
     words.append(f"--timeout={max(suite.timeout for suite in suites)}")
-    if not any(suite.on_cluster for suite in suites):
-        return [*words, "-q", "--durations=5", *_shared_by(WORKERS)]
-    (suite,) = suites
-    words += [f"-m={suite.marked}"] if suite.marked else []
-    words += _shared_by(suite.workers) if suite.workers > 1 else []
-    return [*words, "-v", "--durations=10", *(["--capture=no"] if suite.shown else [])]
-
-
-def _shared_by(workers: int) -> list[str]:
-    return [f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder"]
+    if any(suite.on_cluster for suite in suites):
+        return [*words, "-v", "--durations=10", *(["--capture=no"] if all(suite.shown for suite in suites) else [])]
+    return [*words, "-q", "--durations=5", f"--numprocesses={WORKERS}", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 def _run(suites: Sequence[Suite], began: float) -> list[Outcome]:

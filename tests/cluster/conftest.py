@@ -22,12 +22,6 @@ __all__ = ["ground", "images", "operator"]
 _numbers = itertools.count(1)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker of this folder: two processes share its files, and those marked so come after them, one by one."""
-    words = "takes away what other tests stand on (the operator, the store), or measures what they would slow down"
-    config.addinivalue_line("markers", f"alone: {words}")
-
-
 @pytest.fixture
 def place(operator: Ground, images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A namespace of the test's own, with the store's keys; removed afterwards."""

@@ -109,13 +109,13 @@ def test_suites_that_need_no_cluster_come_first() -> None:
 
 def test_in_ci_the_cycle_of_the_cluster_is_required_and_comes_last() -> None:
     required, left_out = later(frozenset(), ci=True)
-    assert [suite.name for suite in required] == ["cluster", "alone", "faults", "provisioner"]
+    assert [suite.name for suite in required] == ["cluster", "faults", "provisioner"]
     assert left_out == []
 
 
 def test_elsewhere_the_cluster_that_is_up_stays_and_the_table_says_why() -> None:
     required, left_out = later(frozenset({"charts"}), ci=False)
-    assert [suite.name for suite in required] == ["charts", "cluster", "alone", "faults"]
+    assert [suite.name for suite in required] == ["charts", "cluster", "faults"]
     lines = table([Outcome("unit", passed=3), *left_out]).splitlines()
     assert lines[2].split(maxsplit=5)[5] == "left out: it removes the cluster that is up; make cluster-cycle runs it"
     assert lines[-1] == "3 passed, 0 failed"
@@ -129,12 +129,4 @@ def test_suites_without_a_cluster_run_in_one_go_and_share_whole_files(tmp_path: 
 
 def test_suites_on_the_cluster_run_alone_and_in_one_process(tmp_path: Path) -> None:
     assert together([CYCLE, CYCLE]) == [[CYCLE], [CYCLE]]
-    assert not [word for word in pytest_words([CYCLE], tmp_path) if word.startswith(("--num", "--dist", "-m="))]
-
-
-def test_cluster_suite_is_shared_and_what_takes_the_ground_away_comes_after_it(tmp_path: Path) -> None:
-    shared, alone = (suite for suite in suites.SUITES if suite.where == "tests/cluster")
-    assert {"--numprocesses=2", "--dist=loadfile", "-m=not alone"} <= set(pytest_words([shared], tmp_path))
-    words = pytest_words([alone], tmp_path)
-    assert "-m=alone" in words
-    assert not [word for word in words if word.startswith("--num")]
+    assert not [word for word in pytest_words([CYCLE], tmp_path) if word.startswith(("--num", "--dist"))]
