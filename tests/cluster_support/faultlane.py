@@ -29,6 +29,7 @@ from cluster_support.watching import PATHS, Manifest, Watch
 from demo.ground import REPOSITORY
 from demo.kubectl import diagnosis
 from perennial.api.ledger import Ledger, LedgerEntry
+from perennial.api.recording import recording_name
 from perennial.core import ledger
 
 NAME = "shop"
@@ -190,6 +191,7 @@ class Lane:
         wish = self.manifest(2, start.pin)
         self.place.apply(wish)
         kubectl.run("annotate", "mdep", NAME, "perennial.dev/rollback-to-")
+        kubectl.run("delete", "configmap", recording_name(V2), "--ignore-not-found")  # a version's first recording is kept
         kubectl.run("delete", "job", "--selector=perennial.dev/step=metric", "--cascade=foreground", timeout=90)  # runs count on
         self._replace("mdep", NAME, "/spec", wish["spec"])  # what a story patched in goes too
         owner = kubectl.get("mdep", NAME) or {}

@@ -44,6 +44,13 @@ class Book:
 
     references: dict[str, Told]
     killed: list[Told]
+    others: dict[Point, Told]
+    """References of points that an earlier run told, by that run."""
+
+    def reference(self, told: Told) -> Told:
+        """What a telling is compared with."""
+        assert told.point is not None
+        return self.others.get(told.point) or self.references[told.point.story]
 
 
 class Starts:
@@ -82,7 +89,10 @@ def book(operator: Ground, images: Images, tmp_path_factory: pytest.TempPathFact
         lanes = [stack.enter_context(Lane(place, image=trainer, source=places[0].source, whole=EVERY)) for place in places]
         starts = Starts()
         references = _references(lanes, starts)
-        yield Book(references, _kills(lanes, starts, references))
+        kept = Kept(names[0])
+        if EVERY:
+            kept.begin(references)
+        yield _kills(lanes, starts, references, kept)
 
 
 def _references(lanes: list[Lane], starts: Starts) -> dict[str, Told]:
@@ -109,16 +119,15 @@ def _references(lanes: list[Lane], starts: Starts) -> dict[str, Told]:
     return told
 
 
-def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told]) -> list[Told]:
+def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told], kept: Kept) -> Book:
     every = faults.points(references)
     points = faults.part(every, PART) if EVERY else faults.chosen(every, SEED, DRAWN)
     click.echo(f"\n{len(points)} of {len(every)} points" + ("" if EVERY else f"; again: make faults FAULTS_SEED={SEED}"))
-    kept = Kept()  # a share is told anew, and a run of all of them takes it up
     known = kept.of(points) if EVERY and not PART else []
     if known:
         click.echo(f"{len(known)} of them were told by a run that was cut short, on the same code")
     waiting: queue.SimpleQueue[Point] = queue.SimpleQueue()
-    for point in sorted(set(points) - {told.point for told in known}, key=points.index):
+    for point in sorted(set(points) - {told.point for told, _ in known}, key=points.index):
         waiting.put(point)
 
     def work(lane: Lane) -> list[Told]:
@@ -133,21 +142,17 @@ def _kills(lanes: list[Lane], starts: Starts, references: dict[str, Told]) -> li
             if EVERY:
                 kept.add(told[-1])
 
-    found = [*known, *(told for some in in_parallel(*(partial(work, lane) for lane in lanes)) for told in some)]
+    fresh = [told for some in in_parallel(*(partial(work, lane) for lane in lanes)) for told in some]
     if EVERY and not PART:
-        kept.forget()
-    return found
+        kept.put_by()
+    others = {told.point: reference for told, reference in known if told.point is not None}
+    return Book(references, [*(told for told, _ in known), *fresh], others)
 
 
 def _same(book: Book, what: str) -> dict[str, tuple[object, object]]:
     """Points after which something is not as in the reference: what it is, and what it should be."""
-    pairs = [(str(told.point), getattr(told, what), getattr(book.references[_story(told)], what)) for told in book.killed]
+    pairs = [(str(told.point), getattr(told, what), getattr(book.reference(told), what)) for told in book.killed]
     return {point: (found, expected) for point, found, expected in pairs if found != expected}
-
-
-def _story(told: Told) -> str:
-    assert told.point is not None
-    return told.point.story
 
 
 def test_every_story_comes_to_its_end(book: Book) -> None:
@@ -163,7 +168,7 @@ def test_every_write_that_decides_was_met_by_a_kill_on_the_side_that_was_meant(b
 def test_a_killed_operator_leaves_the_same_state(book: Book) -> None:
     for told in book.references.values():
         assert any(line.startswith("/ModelVersion shop-v2/status/state") for line in told.left)
-    found = {str(told.point): sorted(told.left ^ book.references[_story(told)].left) for told in book.killed if not told.problem}
+    found = {str(told.point): sorted(told.left ^ book.reference(told).left) for told in book.killed if not told.problem}
     assert {point: lines for point, lines in found.items() if lines} == {}
 
 
@@ -186,7 +191,7 @@ def test_the_ledger_has_each_decision_once_and_verifies(book: Book) -> None:
 
 def test_nothing_is_told_twice(book: Book) -> None:
     """An event that a kill came between is not told at all: it is sent after what it tells of was written."""
-    found = {str(told.point): told.events - book.references[_story(told)].events for told in book.killed}
+    found = {str(told.point): told.events - book.reference(told).events for told in book.killed}
     assert {point: more for point, more in found.items() if more} == {}
 
 

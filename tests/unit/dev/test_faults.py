@@ -69,18 +69,27 @@ def told(number: int, problem: str = "") -> Told:
 
 
 def test_a_run_that_was_cut_short_goes_on_with_what_came_to_its_end(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, "code")
+    kept = Kept("first", tmp_path, "code")
+    kept.begin(REFERENCES)
     kept.add(told(1))
     kept.add(told(2, problem="did not come to its end"))
     with (tmp_path / "code.jsonl").open("ab") as file:
         file.write(b'{"point":{"story":"return","wri')  # where the run was killed
-    again = Kept(tmp_path, "code")
+    again, others = Kept("second", tmp_path, "code"), {"return": Told(None, weights=["of another run"])}
+    again.begin(others)
     again.add(told(3))
-    assert again.of(points(REFERENCES)) == [told(1), told(3)]
+    assert again.of(points(REFERENCES)) == [(told(1), REFERENCES["return"]), (told(3), others["return"])]
     assert again.of([Point("return", "return 2 #1", "after"), Point("return", "return 1 #1", "before")]) == []
-    assert Kept(tmp_path, "other code").of(points(REFERENCES)) == []
-    again.forget()
+    assert Kept("third", tmp_path, "other code").of(points(REFERENCES)) == []
+    again.put_by()
     assert again.of(points(REFERENCES)) == []
+    assert (tmp_path / "code.told").read_bytes().count(b'"run":"first"') == 4
+
+
+def test_a_telling_whose_reference_is_not_known_is_told_again(tmp_path: Path) -> None:
+    kept = Kept("first", tmp_path, "code")
+    kept.add(told(1))
+    assert kept.of(points(REFERENCES)) == []
 
 
 def test_code_is_another_when_any_of_its_files_or_the_cluster_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
