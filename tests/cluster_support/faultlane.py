@@ -232,6 +232,12 @@ class Lane:
                 before, since = size, time.monotonic()
             time.sleep(0.05)
 
+    def _settled(self) -> None:
+        """Until the operator, which may just have been started again, has nothing more to write."""
+        if self.killed:
+            self.operator.wait_ready()
+        self._quiet()
+
     # ---- stories ----
 
     def play(self, story: Story, start: Start, point: Point | None = None) -> Told:
@@ -261,10 +267,10 @@ class Lane:
             if self.whole:
                 gone = partial(lambda number: not self.replicas(number) and not self.pods(number), story.left)
                 self.until(f"the pods of v{story.left} to go", gone, STORY_SECONDS)
-            self._quiet()
+            self._settled()
             if self._is_dying():  # at what it writes last
                 self.until("the operator to be killed", lambda: not self._is_dying(), STORY_SECONDS)
-                self._quiet()
+                self._settled()
             recorded, after = self.watch.recorded()[seen:], self._told_events()
         writes = [json.loads(line) for line in (self._folder / WRITES).read_text().splitlines()]
         told.writes = [write["name"] for write in writes]
