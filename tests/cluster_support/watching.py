@@ -117,7 +117,8 @@ class Watch:
             )
             response = connection.getresponse()
             if response.status != http.client.OK:
-                raise OSError(f"watch of {plural}: {response.status}")  # a kind whose CRD was just changed, say: tried again
+                self._ended.wait(0.2)  # a kind whose CRD was just changed, or a version that is too old: begun anew
+                return "0"
             while not self._ended.is_set() and (line := response.readline()):
                 event = json.loads(line)
                 if event["type"] == "ERROR":

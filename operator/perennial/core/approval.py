@@ -76,6 +76,13 @@ def approve(draft: Draft, number: int | None, by: str) -> str:
     return f"v{candidate} is approved"
 
 
+def ask_again(draft: Draft, number: int) -> None:
+    """For a version that is tried again: one that was approved stays so, for any other the wait begins anew."""
+    found = of(draft, number)
+    if found is not None and found.approved_at is None:
+        draft.set(approval=None)
+
+
 def _again(draft: Draft) -> str:
     """What helps a version whose approval has expired."""
     name = draft.observed.meta.name

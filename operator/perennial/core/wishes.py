@@ -118,7 +118,8 @@ def _retry(draft: Draft, request: Request) -> str:
     state = draft.state(number)
     if state not in ("Failed", "Superseded"):
         return f"refused: v{number} is {state}; {_instead(draft, number)}"
-    draft.set(candidate=number, ended=0, approval=None)  # `candidate.advance` takes up a candidate that has ended
+    approval.ask_again(draft, number)
+    draft.set(candidate=number, ended=0)  # `candidate.advance` takes up a candidate that has ended
     return f"v{number} is tried again"
 
 

@@ -155,6 +155,17 @@ def test_approval_under_a_pin_holds_until_the_pin_is_gone() -> None:
     assert len(told(world, "ApprovalNeeded")) == 1
 
 
+def test_approved_version_that_failed_afterwards_is_not_asked_for_again_by_retry() -> None:
+    world = waiting()
+    request(world, "approve", "2")
+    world.never_ready.add(2)
+    world.until(lambda w: w.versions[2].status.state == "Failed", limit=900)
+    world.never_ready.clear()
+    assert request(world, "retry") == "v2 is tried again"
+    world.until(lambda w: w.status.stable == 2, rate=RATE)
+    assert len(told(world, "ApprovalNeeded")) == 1
+
+
 def test_kill_after_the_status_write_asks_no_second_time() -> None:
     """The ModelDeployment's status is written before the version's: the next pass finds the question asked."""
     world = other(served()).until(lambda w: 2 in w.versions and w.versions[2].status.state == "Evaluating", rate=RATE)
