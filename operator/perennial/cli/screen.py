@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import click
 import yaml
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from perennial.core.inputs import moment
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 240
 """Columns of a line where nobody looks: programs cut by words, not at a terminal's edge."""
 INDENT = "  "
+UNBOUNDED = 100_000
+"""Columns of a screen on which everything has room."""
 GAP = 3
 """Blanks between two columns."""
 NARROW = 20
@@ -86,33 +90,24 @@ class Columns:
     indent: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        widths = self._widths(None if options.no_wrap else options.max_width)
-        yield from self._lines(self.head, widths, self.style)
+        table = self._table()
+        asked = Measurement.get(console, options.update(max_width=UNBOUNDED), table)
+        room = options.max_width - cell_len(self.indent)
+        fits = asked.minimum <= room and not options.no_wrap
+        width = min(asked.maximum, room) if fits else asked.maximum
+        for line in console.render_lines(table, options.update(width=width, no_wrap=False), pad=False):
+            text = Text.assemble(self.indent, *((part.text, part.style or "") for part in line), no_wrap=True, overflow="ignore")
+            text.rstrip()  # a line that is padded would go on in a terminal's next one
+            yield text
+
+    def _table(self) -> Table:
+        """rich's: a column is no narrower than its longest word."""
+        found = Table(box=None, show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0), header_style=self.style)
+        for title, *cells in zip(self.head, *self.rows, strict=True):
+            found.add_column(Text(title), min_width=min(NARROW, max(map(cell_len, (title, *cells)))))
         for row in self.rows:
-            yield from self._lines(row, widths, "")
-
-    def _widths(self, screen: int | None) -> list[int]:
-        """Of each column. The widest is made narrower first, and none narrower than a word of it."""
-        cells = list(zip(self.head, *self.rows, strict=True))
-        wide = [max(map(cell_len, column)) for column in cells]
-        if screen is None:
-            return wide
-        least = [min(most, max(NARROW, *(_longest(cell) for cell in column))) for most, column in zip(wide, cells, strict=True)]
-        room = screen - cell_len(self.indent) - GAP * (len(wide) - 1)
-        if sum(least) > room:
-            return wide
-        found = list(wide)
-        while sum(found) > room:
-            index = max((one for one in range(len(found)) if found[one] > least[one]), key=lambda one: found[one])
-            found[index] -= 1
+            found.add_row(*(Text(" ".join(cell.splitlines())) for cell in row))
         return found
-
-    def _lines(self, row: Sequence[str], widths: Sequence[int], style: str) -> Iterator[Text]:
-        cells = [folded(cell, width) for cell, width in zip(row, widths, strict=True)]
-        for index in range(max(map(len, cells))):
-            parts = [cell[index] if index < len(cell) else "" for cell in cells]
-            padded = [part + " " * (width + GAP - cell_len(part)) for part, width in zip(parts, widths, strict=True)]
-            yield _uncut(f"{self.indent}{''.join(padded).rstrip()}", style)
 
 
 def folded(words: str, width: int | None, indent: str = "") -> list[str]:
@@ -123,10 +118,6 @@ def folded(words: str, width: int | None, indent: str = "") -> list[str]:
     return textwrap.wrap(
         words, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _longest(words: str) -> int:
-    return max(map(cell_len, words.split()), default=0)
 
 
 def _uncut(line: str, style: str = "") -> Text:
