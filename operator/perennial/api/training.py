@@ -20,8 +20,8 @@ UserId = Annotated[
             cel(
                 "self >= 1 && self <= 2147483647",
                 "training.runAsUser must be from 1 to 2147483647: root (0) is never run; give the image's files to another user",
-                "'training.runAsUser is %d: write a number from 1 to 2147483647; root (0) is never run, so give the files of the image"
-                " to another user'.format([self])",
+                "'training.runAsUser is %d: write a number from 1 to 2147483647; root (0) is never run, so give the files of"
+                " the image to another user'.format([self])",
             )
         )
     ),

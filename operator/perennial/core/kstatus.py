@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from perennial.core import approval, smoke
+from perennial.core import approval
 from perennial.core.candidate import HELD, why_paused
 from perennial.core.conditions import Finding
 from perennial.core.draft import FINAL, Draft

@@ -204,7 +204,8 @@ def test_every_pod_keeps_the_restricted_profile(name: str) -> None:
 
 
 def test_image_runs_as_the_user_that_was_asked_for_and_as_restricted_as_any() -> None:
-    rendered = job("delays", version({**THEIRS, "runAsUser": 1000}), CreateJob(2, "train", 1, TRAIN))
+    again = CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None))
+    rendered = job("delays", version({**THEIRS, "runAsUser": 1000}), again)
     kubernetes_validate.validate(json.loads(json.dumps(rendered)), "1.31", strict=True)
     pod = rendered["spec"]["template"]["spec"]
     (trainer,) = pod["containers"]
