@@ -100,6 +100,7 @@ GATES = "spec.evaluation.gates"
 METRICS = "spec.rollout.metrics"
 ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
+SMOKE = "a smoke run is never served: remove serving.route, approval and pin, or remove smoke"
 ERRORS = {"name": "errors", "errors": {}}
 UNMADE_STEPS = (
     "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
@@ -185,6 +186,27 @@ CASES = (
         {"spec.training.command": ["train"]},
         ("training.command needs training.image", "remove command"),
         accepted={"spec.training": {"image": "r/trainer", "command": ["train"]}},
+    ),
+    Case(
+        "a user for a recipe",
+        "training.runAsUser needs training.image: a recipe has its own user; remove runAsUser",
+        {"spec.training.runAsUser": 1000},
+        ("training.runAsUser needs training.image", "remove runAsUser"),
+        accepted={"spec.training": {"image": "r/trainer", "runAsUser": 1000}},
+    ),
+    Case(
+        "a trainer that wants root",
+        "training.runAsUser must be from 1 to 2147483647: root (0) is never run; give the image's files to another user",
+        {"spec.training": {"image": "r/trainer", "runAsUser": 0}},
+        ("training.runAsUser is 0", "root (0) is never run", "another user"),
+        accepted={"spec.training": {"image": "r/trainer", "runAsUser": 2147483647}},
+    ),
+    Case(
+        "a user past the last one",
+        "training.runAsUser must be from 1 to 2147483647: root (0) is never run; give the image's files to another user",
+        {"spec.training": {"image": "r/trainer", "runAsUser": 2147483648}},
+        ("training.runAsUser is 2147483648", "from 1 to 2147483647"),
+        accepted={"spec.training": {"image": "r/trainer", "runAsUser": 1}},
     ),
     Case(
         "an accelerator asked for twice",
@@ -399,6 +421,35 @@ CASES = (
         },
     ),
     Case(
+        "a smoke run with a route",
+        SMOKE,
+        {"spec.smoke": {}},
+        ("never served", "remove serving.route, or remove smoke"),
+        accepted={"spec.smoke": {"expiresAfter": "1h"}, ROUTE: REMOVED},
+    ),
+    Case(
+        "a smoke run that waits for approval",
+        SMOKE,
+        {"spec.smoke": {}, ROUTE: REMOVED, "spec.approval": {}},
+        ("never served", "remove approval, or remove smoke"),
+        accepted={"spec.approval": {}},
+    ),
+    Case(
+        "a smoke run that is pinned",
+        SMOKE,
+        {"spec.smoke": {}, ROUTE: REMOVED, "spec.pin": 1},
+        ("never served", "remove pin, or remove smoke"),
+        accepted={"spec.smoke": {}, ROUTE: REMOVED},
+    ),
+    Case(
+        "a model that becomes a smoke run",
+        "smoke can be neither added nor removed: a smoke run is an object of its own, see kubectl perennial smoke",
+        {"spec.smoke": {}, ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
+        ("neither added nor removed",),
+        accepted={ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
+        update=True,
+    ),
+    Case(
         "inputs that change",
         "a ModelVersion's spec never changes: change the ModelDeployment, and a new version is made",
         {"spec.training.seed": 8},
@@ -446,6 +497,8 @@ BOUNDS = (
         "metric a has none of errors, latency, prometheus, job and predictionShift",
     ),
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
+    ("a smoke run that never goes", {"spec.smoke": {"expiresAfter": "0s"}, ROUTE: REMOVED}, "spec.smoke.expiresAfter"),
+    ("hyperparameters that are words", {"spec.training.smoke": {"hyperparameters": {"a": "b"}}}, "smoke.hyperparameters"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),
     ("a rule of no name", {ROUTE: {"httpRoute": {"name": "shop", "rule": ""}}}, "spec.serving.route.httpRoute.rule"),

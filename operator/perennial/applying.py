@@ -25,6 +25,7 @@ from perennial.core.actions import (
     CreateMetricJob,
     CreateVersion,
     DeleteJob,
+    DeleteModel,
     DeleteRoute,
     DeleteService,
     DeleteVersion,
@@ -87,6 +88,8 @@ class Applier:
                 return await self._delete(JOBS, meta.namespace, name, uid)
             case DeleteVersion(name, uid):
                 return await self._delete(VERSIONS, meta.namespace, name, uid)
+            case DeleteModel():
+                return await self._delete(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name, meta.uid)
             case ApplyServing():
                 return await self._serve(action, scene)
             case ApplyRoute(weights, mirror):

@@ -67,7 +67,8 @@ def standing(observed: Observed, plan: Plan) -> Standing:
     word = plan.status.summary.split(" ", maxsplit=1)[0] or "Pending"
     rollout = plan.status.rollout
     evidence = _evidence(observed, plan, rollout) if rollout else ()
-    return Standing(word, troubles(plan.status), evidence, len(waiting(plan.status.ledger)))
+    smoke = observed.spec.smoke is not None  # who started it waits for it: nobody is to be woken
+    return Standing(word, () if smoke else troubles(plan.status), evidence, len(waiting(plan.status.ledger)))
 
 
 def troubles(status: ModelDeploymentStatus) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ folder: nothing in it changed from REST_SECONDS before its upload until the end 
 from __future__ import annotations
 
 import json
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -88,6 +89,7 @@ def restore(store: Store, uid: str, folder: Path) -> int:
         return 0
     files = {str(name): str(digest) for name, digest in json.loads(body).items() if PurePosixPath(name).name == name}
     folder.mkdir(exist_ok=True)
+    folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IWGRP)  # the trainer may be another user, of the pod's group
     for name, digest in files.items():
         try:
             store.get_file(digest, folder / name)

@@ -60,6 +60,9 @@ WORK_PATH = "/perennial/work"
 BENTO_PATH = "/perennial/bento"
 """Where a serving pod finds the unpacked Bento, read-only for the server."""
 
+USER = 65532
+"""User and group of every pod of ours, and of a trainer's image that is given no other: root is never run."""
+
 # The file contract with any training image. One emptyDir is mounted at /perennial/data and one at /perennial/out.
 TRAIN_FILE = "/perennial/data/train.parquet"
 PARAMS_FILE = "/perennial/data/params.json"

@@ -21,9 +21,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* What the operator may do where models live: what its code asks for, no wildcard, no Secrets. */}}
 {{- define "perennial.rules" -}}
+# A smoke run is deleted when its time is over
 - apiGroups: [perennial.dev]
   resources: [modeldeployments]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [perennial.dev]
   resources: [modelversions]
   verbs: [get, list, watch, create, delete]

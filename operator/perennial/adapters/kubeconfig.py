@@ -181,6 +181,21 @@ class KubeconfigCluster:
             words,
         )
 
+    def create(self, manifest: Manifest) -> Manifest:
+        """A new ModelDeployment, as the API server has it. Raises NoAnswer."""
+        create: Any = self._objects.create_namespaced_custom_object
+        return dict(self._ask(lambda: create(*self._place(MODELS), manifest, _request_timeout=SECONDS)))
+
+    def delete(self, name: str) -> None:
+        """Removes a ModelDeployment, and after it all that belongs to it; one that is not there is no fault. Raises NoAnswer."""
+        delete: Any = self._objects.delete_namespaced_custom_object
+        absent = "there is no such ModelDeployment"
+        try:
+            self._ask(lambda: delete(*self._place(MODELS), name, _request_timeout=SECONDS), absent)
+        except Refused as error:
+            if str(error) != absent:
+                raise
+
     def _place(self, plural: str) -> tuple[str, str, str, str]:
         return GROUP, self._version(), self.namespace, plural
 

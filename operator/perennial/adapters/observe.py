@@ -36,6 +36,7 @@ def meta_of(manifest: Manifest) -> Meta:
         annotations=meta.get("annotations") or {},
         deleting="deletionTimestamp" in meta,
         finalizer=FINALIZER in (meta.get("finalizers") or ()),
+        created_at=time_of(meta.get("creationTimestamp")),
         declared=frozenset(manifest.get(DECLARED, ())),
     )
 

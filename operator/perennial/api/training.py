@@ -8,8 +8,24 @@ from pydantic import ConfigDict, Field
 
 from perennial.api.base import Duration, SpecModel, cel, rules
 from perennial.api.pods import PodOptions
+from perennial.api.smoke import SmokeTraining
 
 RESOURCE_PATTERN = "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
+
+
+UserId = Annotated[
+    int,
+    Field(
+        json_schema_extra=rules(
+            cel(
+                "self >= 1 && self <= 2147483647",
+                "training.runAsUser must be from 1 to 2147483647: root (0) is never run; give the image's files to another user",
+                "'training.runAsUser is %d: write a number from 1 to 2147483647; root (0) is never run, so give the files of"
+                " the image to another user'.format([self])",
+            )
+        )
+    ),
+]
 
 
 class Recipe(SpecModel):
@@ -61,6 +77,10 @@ class Training(PodOptions):
                 "training.command needs training.image: a recipe has its own command; remove command",
             ),
             cel(
+                "!has(self.runAsUser) || has(self.image)",
+                "training.runAsUser needs training.image: a recipe has its own user; remove runAsUser",
+            ),
+            cel(
                 "!has(self.accelerator) || !has(self.resources)"
                 " || !(has(self.resources.limits) && self.accelerator.resource in self.resources.limits)"
                 " && !(has(self.resources.requests) && self.accelerator.resource in self.resources.requests)",
@@ -76,6 +96,10 @@ class Training(PodOptions):
     and parity.parquet. By digest, if it shall be the same for ever."""
     command: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = []
     """Command of the training image, if not its own."""
+    run_as_user: UserId | None = None
+    """User and group of the training image, if its files are another user's than 65532; root is never run."""
+    smoke: SmokeTraining | None = None
+    """What `kubectl perennial smoke` trains with; it is no part of a version's inputs."""
     accelerator: Accelerator | None = None
     """An accelerator for the train container."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0

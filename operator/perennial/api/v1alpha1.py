@@ -31,6 +31,7 @@ from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
+from perennial.api.smoke import Smoke
 from perennial.api.training import Training
 from perennial.api.version import GateVerdict, RuntimePin, StepRecord, StorePin, Trigger, VersionParent, VersionState
 from perennial.api.weights import HOLD_BACK_REACHED, STEPS_REACHED
@@ -46,6 +47,16 @@ class ModelDeploymentSpec(SpecModel):
             cel(
                 "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
                 "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",
+            ),
+            cel(
+                "!has(self.smoke) || !(has(self.serving.route) || has(self.approval) || has(self.pin))",
+                "a smoke run is never served: remove serving.route, approval and pin, or remove smoke",
+                "'this is a smoke run, which is never served: remove %s, or remove smoke'.format([has(self.serving.route)"
+                " ? 'serving.route' : (has(self.approval) ? 'approval' : 'pin')])",
+            ),
+            cel(
+                "has(self.smoke) == has(oldSelf.smoke)",
+                "smoke can be neither added nor removed: a smoke run is an object of its own, see kubectl perennial smoke",
             ),
         )
     )
@@ -63,6 +74,8 @@ class ModelDeploymentSpec(SpecModel):
     """Serve this version and promote no other while it is set; training goes on."""
     paused: bool = False
     """Start nothing new and change no weight while true; what serves goes on."""
+    smoke: Smoke | None = None
+    """Given: this is a smoke run, which trains and judges a version and serves none."""
 
 
 class RouteWeight(StatusModel):
@@ -166,6 +179,8 @@ class ModelVersionSpec(SpecModel):
     evaluation: Evaluation
     runtime: RuntimePin
     store: StorePin
+    smoke: bool = False
+    """Made with the hyperparameters of training.smoke, to be judged and never served."""
 
 
 class ModelVersionStatus(StatusModel):

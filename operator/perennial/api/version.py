@@ -84,5 +84,5 @@ class GateVerdict(StatusModel):
 
 VersionState = Literal[
     "Pending", "Preparing", "Training", "Evaluating", "Accepted", "Deploying", "Canary", "Serving", "Retired",
-    "Failed", "Rejected", "RolledBack", "Superseded",
+    "Failed", "Rejected", "RolledBack", "Superseded", "Passed",
 ]  # fmt: skip

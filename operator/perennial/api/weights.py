@@ -9,6 +9,8 @@ from __future__ import annotations
 from perennial.api.base import cel
 
 _REPLICAS = "self.serving.replicas"
+_NO_SHARES = "has(self.serving.route) || has(self.smoke)"
+"""A route gives weights to requests, and a smoke run is never rolled out."""
 
 
 def _pods(weight: str) -> str:
@@ -34,7 +36,7 @@ def _advice(weight: str) -> str:
 
 
 STEPS_REACHED = cel(
-    f"has(self.serving.route) || self.rollout.steps.all(s, {_is_reached('s.weight')})",
+    f"{_NO_SHARES} || self.rollout.steps.all(s, {_is_reached('s.weight')})",
     "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
     "serving.replicas",
     f"[self.rollout.steps.filter(s, !{_is_reached('s.weight')})[0].weight].map(w, "
@@ -42,7 +44,7 @@ STEPS_REACHED = cel(
     f".format([w, {_advice('w')}]))[0]",
 )
 HOLD_BACK_REACHED = cel(
-    f"has(self.serving.route) || !has(self.rollout.watch) || {_is_reached('self.rollout.watch.holdBack')}",
+    f"{_NO_SHARES} || !has(self.rollout.watch) || {_is_reached('self.rollout.watch.holdBack')}",
     "rollout.watch.holdBack cannot be made of pods: without serving.route it is a share of pods; give a route, or more "
     "serving.replicas",
     "'rollout.watch.holdBack is %d; without serving.route it is a share of pods: %s; or give a route'"

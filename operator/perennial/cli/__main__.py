@@ -32,6 +32,7 @@ VERBS: Final = {
     "resume": ("requesting", "Roll new versions out again."),
     "quarantine": ("quarantine", "List what may not be shipped again, or let one out."),
     "backtest": ("backtest", "Let a recorded rollout happen again under another policy."),
+    "smoke": ("smoke", "Train and judge a manifest with fast parameters, and serve nothing."),
     "lint": ("lint", "Say what the API server would refuse in manifests, without one."),
     "version": ("version", "Say which version this is."),
     "completion": ("completion", "Print what completes verbs and options in a shell."),

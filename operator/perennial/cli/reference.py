@@ -46,6 +46,7 @@ DOCUMENTS = {
     "request, `outcome` (the operator's answer), `message` (how it ended), and `end`, the exit code in a word: "
     + ", ".join(f"{one.name} ({one.value})" for one in Exit if one <= Exit.REFUSED)
     + ".",
+    "`smoke`": "The ModelVersion that was made: gates as numbers in `status.gates`, steps in `status.steps`.",
     "`lint`": "A list of `{file, line, kind, name, path, message}`; line 0: the file as a whole.",
     "`version`": "`{client, api}`.",
 }

@@ -145,6 +145,11 @@ class DeleteVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteModel:
+    """Remove the ModelDeployment itself, a smoke run whose time is over; everything goes with it by owner reference."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveAnnotation:
     """Remove a request annotation after it was recorded in status: a JSON patch that tests its value."""
 
@@ -188,6 +193,7 @@ Action = (
     | DeleteRoute
     | DeleteService
     | DeleteVersion
+    | DeleteModel
     | RemoveAnnotation
     | WriteVersionStatus
     | KeepRecording

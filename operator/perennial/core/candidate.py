@@ -20,6 +20,7 @@ from perennial.core import (
     rollout,
     routers,
     shadow,
+    smoke,
     training,
     watch,
     window,
@@ -191,6 +192,8 @@ def _accepted(draft: Draft, version: Version) -> None:
         draft.set(candidate=None)
         draft.finish(number, "Retired", f"it is the model that v{stable.number} serves already: nothing to roll out")
         draft.event("Normal", "Identical", draft.versions[number].status.message, number)
+    elif draft.observed.spec.smoke is not None:
+        smoke.passed(draft, number)
     elif approval.settle(draft, number) and not why_not_begun(draft):
         draft.set_version(number, state="Deploying", deployed_at=stamp(draft.observed.now))
         draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}", number)

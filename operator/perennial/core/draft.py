@@ -14,7 +14,7 @@ from perennial.core.inputs import inputs_digest, stamp
 from perennial.core.observed import Observed, Version
 from perennial.core.tape import Recording
 
-FINAL: frozenset[VersionState] = frozenset({"Retired", "Failed", "Rejected", "RolledBack", "Superseded"})
+FINAL: frozenset[VersionState] = frozenset({"Retired", "Failed", "Rejected", "RolledBack", "Superseded", "Passed"})
 """States that a version does not leave by itself (a retired one serves again when a person says so)."""
 IN_TRAINING: frozenset[VersionState] = frozenset({"Pending", "Preparing", "Training", "Evaluating", "Accepted"})
 

@@ -34,6 +34,8 @@ def inputs_digest(spec: ModelDeploymentSpec | ModelVersionSpec) -> str:
     parts = {
         name: getattr(spec, name).model_dump(by_alias=True, exclude_defaults=True) for name in ("data", "training", "evaluation")
     }
+    if not spec.smoke:
+        parts["training"].pop("smoke", None)  # what only smoke runs train with
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -39,6 +39,8 @@ _CANNOT_START = {
     "CreateContainerError": "ContainerCannotBeCreated",
     "RunContainerError": "ContainerCannotBeCreated",
 }
+_NEVER_RAN = ("StartError", "ContainerCannotRun")
+"""Reasons of a container's end that is none: its command could not be run, and the message is the container runtime's."""
 _SPEAKS = {
     "prepare": Container.PREPARE,
     "train": Container.REPORTER,
@@ -193,6 +195,9 @@ def killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
 
 
 def _by_exit_code(job: Job, container: ContainerState, exit_code: int, message: str) -> Reading:
+    if container.reason in _NEVER_RAN:
+        words = f"container {container.name} of Job {job.name} could not be started: {' '.join(message.split())[:512]}"
+        return Reading("failed", "ContainerCannotStart", f"{words}; correct {_field(job)}.image or its command")
     answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):

@@ -22,7 +22,9 @@ from perennial.core.training import answer_of
 from perennial_runtime import chain
 from perennial_runtime.contract import EvaluateResult, PrepareResult, TrainResult
 
-OF_VERSIONS: Final = frozenset({"StepBegun", "StepEnded", "Gate", "Accepted", "Rejected", "Identical", "Failed", "Superseded"})
+OF_VERSIONS: Final = frozenset(
+    {"StepBegun", "StepEnded", "Gate", "Accepted", "Passed", "Rejected", "Identical", "Failed", "Superseded"}
+)
 """What only the version's own status shows to have been decided."""
 SAID: Final = frozenset({"StepBegun", "StepEnded", "Gate"})
 """Of those, what a pass may decide several of: they are told apart by their words. Of an end or a start there is one."""

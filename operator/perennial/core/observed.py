@@ -52,6 +52,7 @@ class Meta:
     deleting: bool = False
     finalizer: bool = False
     """It stays, when it is deleted, until a rule that it borrowed is given back."""
+    created_at: datetime | None = None
     declared: frozenset[str] = frozenset()
     """Keys of our annotations that stand in an applied manifest (kubectl apply, GitOps), not typed by a person."""
 

@@ -21,6 +21,7 @@ from perennial.core import (
     returns,
     runs,
     serving,
+    smoke,
     storing,
     triggers,
     wishes,
@@ -59,6 +60,7 @@ def plan(observed: Observed) -> Plan:
     serving.history(draft)
     borrowing.finalizer(draft)
     storing.settle(draft)
+    smoke.expire(draft)
     report.conditions(draft)
     return _finish(draft)
 

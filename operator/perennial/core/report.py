@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import approval, borrowing, kstatus, providers, requests, returns, routers, shadow, storing
+from perennial.core import approval, borrowing, kstatus, providers, requests, returns, routers, shadow, smoke, storing
 from perennial.core.actions import KeepRecording
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
@@ -92,6 +92,8 @@ def _ready(draft: Draft) -> None:
     if draft.observed.invalid:
         words = f"{draft.observed.invalid}; what serves goes on serving, and the rollout is judged by the spec before"
         draft.find("Ready", False, kstatus.UNREADABLE, words)
+    elif smoke.is_over(draft):
+        smoke.tell(draft)
     elif stable is None:
         draft.find("Ready", False, *_none_serves(draft))
     elif problem := routers.why_not_carried(draft.observed):
@@ -137,6 +139,8 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "VersionMissing", deleted)
     elif latest is None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
+    elif smoke.is_over(draft):
+        draft.find("UpToDate", True, "Passed", f"v{latest.number} is what the spec asks for")
     elif _inputs_differ(draft, latest):
         paused = why_paused(draft)
         words = "the spec asks for other data, training or evaluation than any version has"

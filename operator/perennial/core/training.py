@@ -12,10 +12,11 @@ from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
-from perennial.core import gates, jobs
+from perennial.core import gates, jobs, smoke
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.inputs import job_name, since, stamp
 from perennial.core.observed import Job, Observed, Version
+from perennial.core.trainer import user_words
 from perennial_runtime.contract import (
     Answer,
     Champion,
@@ -114,7 +115,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     disruptions = _disruptions(record, job)
     reading = jobs.read(job, _timeout(version, record.step), observed.now, disruptions)
     if reading.state == "running":
-        words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {reading.message}" if reading.message else "")
+        message = f"{reading.message}{user_words(version.spec.training, reading)}"
+        words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {message}" if message else "")
         noted = record.model_copy(update={"disrupted_pods": disruptions})
         steps = [noted if old is record else old for old in version.status.steps]
         status = version.status.model_copy(update={"state": _STATES[record.step], "message": words[:2048], "steps": steps})
@@ -123,7 +125,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         update={
             "state": {"succeeded": "Succeeded", "refused": "Refused", "failed": "Failed"}[reading.state],
             "reason": reading.reason[:128],
-            "message": f"{reading.message}{_secret(version, reading)}"[:2048],
+            "message": f"{reading.message}{_secret(version, reading)}{user_words(version.spec.training, reading)}"[:2048],
             "result": encode_answer(reading.answer) if reading.answer else "",
             "disrupted_pods": disruptions,
             "finished_at": stamp(observed.now),
@@ -272,7 +274,7 @@ def _train(version: Version, attempt: int) -> TrainSpec:
         seed=version.spec.training.seed,
         task=recipe.task if recipe else "classification",
         algorithm=recipe.algorithm if recipe else None,
-        hyperparameters=dict(recipe.hyperparameters) if recipe else {},
+        hyperparameters=smoke.hyperparameters(version.spec),
     )
 
 

@@ -76,6 +76,7 @@ def create(draft: Draft, trigger: Trigger) -> None:
             secret_name=store.secret_name,
             serving_secret_name=store.serving_secret_name,
         ),
+        smoke=observed.spec.smoke is not None,
     )
     draft.before.append(CreateVersion(spec))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from perennial.api.pods import PodOptions, ResourceRequirements
 from perennial.core.observed import Meta, Version
-from perennial_runtime.contract import API_VERSION, GROUP, STEP_VARIABLE, Command, as_variable
+from perennial_runtime.contract import API_VERSION, GROUP, STEP_VARIABLE, USER, Command, as_variable
 
 Manifest = dict[str, Any]
 
@@ -30,7 +30,6 @@ CLAIM_PREFIX = f"{GROUP}/claim."
 FINALIZER = f"{GROUP}/borrowed-rule"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "perennial"}
 
-USER = 65532
 CONTAINER_SECURITY: Manifest = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,

@@ -63,6 +63,8 @@ _FETCH_RESOURCES = resources("50m", "128Mi", "1", "512Mi")
 _REPORTER_RESOURCES = resources("20m", "96Mi", "500m", "512Mi")
 _TRAIN_RESOURCES = resources("500m", "512Mi", "2", "4Gi")
 _METRIC_RESOURCES = resources("50m", "64Mi", "1", "512Mi")
+_HOMELESS = {"TMPDIR": "/tmp", "USER": "trainer"}  # noqa: S108 - an emptyDir, the pod's own
+"""For libraries that look for the user's folders or its name, which the image may not know; HOME is /tmp for every container."""
 METRIC_SECRET_PATH = "/perennial/secret"
 METRIC_GRACE_SECONDS = 10
 LEDGER_SECONDS = 600
@@ -256,8 +258,17 @@ def _trainer(version: Version, step: str) -> Manifest:
     if training.recipe:
         ours = container(Container.TRAIN, version.spec.runtime.training_image, mounts, wanted, Command.RECIPE)
         return with_step(with_env(ours, environment), step)
-    theirs = with_env(container(Container.TRAIN, training.image or "", mounts, wanted), environment)
+    theirs = _as_user(with_env(container(Container.TRAIN, training.image or "", mounts, wanted), environment), training)
     return {**theirs, "command": list(training.command)} if training.command else theirs
+
+
+def _as_user(rendered: Manifest, training: Training) -> Manifest:
+    """The trainer as the user that was asked for; the pod's fsGroup gives any user its folders."""
+    user = training.run_as_user
+    if user is None:
+        return rendered
+    security = {**rendered["securityContext"], "runAsUser": user, "runAsGroup": user}
+    return with_env({**rendered, "securityContext": security}, _HOMELESS)
 
 
 def _accelerator_tolerations(training: Training) -> list[Manifest]:

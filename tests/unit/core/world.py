@@ -104,6 +104,8 @@ class World:
     workloads: dict[int, Workload] = field(default_factory=dict)
     route: RouteState | None = None
     totals: dict[str, PodCounters] = field(default_factory=dict)
+    is_gone: bool = False
+    """The ModelDeployment itself was deleted."""
     created: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     events: list[actions.Event] = field(default_factory=list)
@@ -155,6 +157,7 @@ class World:
                 self.generation,
                 str(self.status_writes),
                 dict(self.annotations),
+                created_at=START,
                 declared=self.declared,
             ),
             spec=self.wish,
@@ -298,6 +301,8 @@ class World:
             case actions.DeleteVersion(name=name):
                 self.versions = {n: v for n, v in self.versions.items() if v.meta.name != name}
                 self.deleted.append(name)
+            case actions.DeleteModel():
+                self.is_gone = True
             case actions.RemoveAnnotation(key=key, value=value):
                 if self.annotations.get(key) == value:
                     del self.annotations[key]

@@ -203,6 +203,19 @@ def test_every_pod_keeps_the_restricted_profile(name: str) -> None:
         assert security["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_image_runs_as_the_user_that_was_asked_for_and_as_restricted_as_any() -> None:
+    again = CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None))
+    rendered = job("delays", version({**THEIRS, "runAsUser": 1000}), again)
+    kubernetes_validate.validate(json.loads(json.dumps(rendered)), "1.31", strict=True)
+    pod = rendered["spec"]["template"]["spec"]
+    (trainer,) = pod["containers"]
+    (plain,) = RENDERED["job-train-image"]["spec"]["template"]["spec"]["containers"]
+    assert trainer["securityContext"] == {**plain["securityContext"], "runAsUser": 1000, "runAsGroup": 1000}
+    assert {"HOME": "/tmp", "TMPDIR": "/tmp"}.items() <= {one["name"]: one["value"] for one in trainer["env"]}.items()
+    ours = RENDERED["job-train-image"]["spec"]["template"]["spec"]
+    assert (pod["securityContext"], pod["initContainers"]) == (ours["securityContext"], ours["initContainers"])
+
+
 @pytest.mark.parametrize("name", PODS)
 def test_every_container_has_requests_and_limits_so_that_a_quota_admits_it(name: str) -> None:
     for container in containers(RENDERED[name]):

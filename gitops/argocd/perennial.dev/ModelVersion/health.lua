@@ -1,6 +1,6 @@
 -- How one attempt to train is, by its state. The health of an Application is that of its ModelDeployments, not of these.
 local HEALTH = {
-  Serving = "Healthy", Retired = "Healthy", Superseded = "Healthy",
+  Serving = "Healthy", Retired = "Healthy", Superseded = "Healthy", Passed = "Healthy",
   Accepted = "Suspended",
   Failed = "Degraded", Rejected = "Degraded", RolledBack = "Degraded",
 }
