@@ -78,7 +78,12 @@ class Operator:
             cluster=cluster,
             cache=self._cache,
             gatherer=Gatherer(
-                self._cache, surroundings, metrics, Asking(provider, clock), Following(progress, time.monotonic), clock
+                self._cache,
+                surroundings,
+                metrics,
+                Asking(provider, clock),
+                following=Following(progress, time.monotonic),
+                clock=clock,
             ),
             clock=clock,
             queue=self._queue,

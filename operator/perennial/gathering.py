@@ -58,6 +58,7 @@ class Gatherer:
         surroundings: Surroundings,
         metrics: PodMetrics,
         asking: Asking,
+        *,
         following: Following,
         clock: Clock,
     ) -> None:
@@ -237,7 +238,6 @@ class Gatherer:
             for condition in (job.get("status") or {}).get("conditions") or ()
         )
         created = observe.time_of(job["metadata"].get("creationTimestamp"))
-        suspended = bool((job.get("spec") or {}).get("suspend"))
-        return (
-            not (ended or suspended) and created is not None and (self._clock.now() - created).total_seconds() >= PATIENCE_SECONDS
-        )
+        if ended or (job.get("spec") or {}).get("suspend") or created is None:
+            return False
+        return (self._clock.now() - created).total_seconds() >= PATIENCE_SECONDS

@@ -93,8 +93,8 @@ class Saver:
 def restore(store: Store, uid: str, folder: Path) -> int:
     """Put the last checkpoint back into `folder`; returns how many files. Whole or not at all: half of one is none.
 
-    The store may be written by somebody else: only plain names come out, in `folder` itself, within the limits of `save`, and each
-    file is verified. A checkpoint that is not such a one costs the work that it holds, and no attempt.
+    The store may be written by somebody else: only plain names come out, in `folder` itself, within the limits of `save`, and
+    each file is verified. A checkpoint that is not such a one costs the work that it holds, and no attempt.
     """
     body = store.get_document(_path(uid))
     if body is None:
