@@ -45,6 +45,7 @@ from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
+from perennial.manifests.workers import workers_service
 from perennial.ports import Cluster, Conflict, Invalid, Manifest, NotFound, Unavailable
 
 MOST_GENERATIONS = 20_000
@@ -81,6 +82,8 @@ class Applier:
                 return await self._create(model_version(meta, spec), meta.uid)
             case CreateJob() | CreateMetricJob():
                 version = scene.version(action.version)
+                if isinstance(action, CreateJob) and (meeting := workers_service(meta.name, version, action)) is not None:
+                    await self._create(meeting, version.meta.uid)
                 return await self._create(job(meta.name, version, action), version.meta.uid)
             case CreateLedgerJob():
                 return await self._create(ledger_job(meta, scene.observed.spec.training, action), meta.uid)

@@ -21,6 +21,7 @@ from perennial.adapters.cluster import ApiServer
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, kind_of
 from perennial.adapters.podmetrics import PodPorts
+from perennial.adapters.podprogress import ReporterPorts
 from perennial.adapters.prometheus import PrometheusSources
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
@@ -28,10 +29,11 @@ from perennial.asking import Asking
 from perennial.core.observed import Defaults, StoreSettings
 from perennial.core.plan import plan, wanted_counters
 from perennial.door import Door
+from perennial.following import Following
 from perennial.gathering import Gatherer
 from perennial.manifests import REVISION
 from perennial.manifests.common import OPERATOR_LABEL
-from perennial.ports import Cluster, ClusterError, Manifest, MetricProvider, NotFound, PodMetrics
+from perennial.ports import Cluster, ClusterError, Manifest, MetricProvider, NotFound, PodMetrics, TrainProgress
 from perennial.reconciler import Reconciler
 from perennial.settings import Settings
 from perennial.telemetry import Telemetry
@@ -57,6 +59,7 @@ class Operator:
         cluster: Cluster,
         metrics: PodMetrics,
         provider: MetricProvider,
+        progress: TrainProgress,
         *,
         telemetry: Telemetry,
         chance: Random,
@@ -74,7 +77,14 @@ class Operator:
         self._reconciler = Reconciler(
             cluster=cluster,
             cache=self._cache,
-            gatherer=Gatherer(self._cache, surroundings, metrics, Asking(provider, clock), clock),
+            gatherer=Gatherer(
+                self._cache,
+                surroundings,
+                metrics,
+                Asking(provider, clock),
+                following=Following(progress, time.monotonic),
+                clock=clock,
+            ),
             clock=clock,
             queue=self._queue,
             telemetry=telemetry,
@@ -172,9 +182,11 @@ async def run(settings: Settings) -> None:
         ApiServer(credentials, telemetry.request) as cluster,
         PodPorts() as metrics,
         PrometheusSources(settings.metric_sources) as provider,
+        ReporterPorts() as progress,
     ):
         server = await telemetry.serve(settings.metrics_port)
-        operator = Operator(settings, cluster, metrics, provider, telemetry=telemetry, chance=Random())  # noqa: S311 - jitter
+        chance = Random()  # noqa: S311 - jitter
+        operator = Operator(settings, cluster, metrics, provider, progress, telemetry=telemetry, chance=chance)
         running = asyncio.create_task(operator.run(credentials), name="operator")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

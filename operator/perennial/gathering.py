@@ -16,8 +16,9 @@ from perennial.adapters.surroundings import OWN_PARENTS, GatewayState, Surroundi
 from perennial.api.serving import ParentReference, RuleReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.asking import Asking
-from perennial.core import providers
+from perennial.core import progress, providers
 from perennial.core.observed import Borrowed, Meta, Observed, PodCounters, RouteState, ServingPod
+from perennial.following import Following
 from perennial.manifests.borrowed import rivals
 from perennial.manifests.common import ROLE_LABEL
 from perennial.ports import Clock, ClusterError, Manifest, PodMetrics
@@ -51,11 +52,21 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
 class Gatherer:
     """Reads the cache and, seldom, the API server."""
 
-    def __init__(self, cache: Cache, surroundings: Surroundings, metrics: PodMetrics, asking: Asking, clock: Clock) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        surroundings: Surroundings,
+        metrics: PodMetrics,
+        asking: Asking,
+        *,
+        following: Following,
+        clock: Clock,
+    ) -> None:
         self._cache = cache
         self._surroundings = surroundings
         self._metrics = metrics
         self._asking = asking
+        self._following = following
         self._clock = clock
 
     async def observe(
@@ -125,6 +136,8 @@ class Gatherer:
         reading. Providers are asked beside it and never waited for."""
         key, queries = (observed.meta.namespace, observed.meta.name), providers.wanted(observed)
         self._asking.ask(key, queries)
+        if training := progress.wanted(observed):
+            observed = replace(observed, trained=self._following.newest(training))
         if not wanted:
             return replace(observed, readings=self._asking.answers(key)) if queries else observed
         answers = await self._metrics.read(wanted)
@@ -225,4 +238,6 @@ class Gatherer:
             for condition in (job.get("status") or {}).get("conditions") or ()
         )
         created = observe.time_of(job["metadata"].get("creationTimestamp"))
-        return not ended and created is not None and (self._clock.now() - created).total_seconds() >= PATIENCE_SECONDS
+        if ended or (job.get("spec") or {}).get("suspend") or created is None:
+            return False
+        return (self._clock.now() - created).total_seconds() >= PATIENCE_SECONDS

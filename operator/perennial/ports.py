@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from perennial.core.observed import MetricProblem, MetricQuery, MetricReading, PodCounters, ServingPod
+from perennial.core.observed import JobPod, MetricProblem, MetricQuery, MetricReading, PodCounters, ServingPod, TrainReading
 
 Manifest = dict[str, Any]
 Keep = Callable[[Manifest], Manifest]
@@ -88,6 +88,14 @@ class PodMetrics(Protocol):
 
     async def read(self, pods: Sequence[tuple[int, ServingPod]]) -> Sequence[PodCounters | str]:
         """For each (version, pod), in order, its counters or the reason why they could not be read."""
+        ...
+
+
+class TrainProgress(Protocol):
+    """Reads how far a trainer is from the reporter beside it."""
+
+    async def read(self, pod: JobPod) -> TrainReading | None:
+        """None: it does not answer, or has nothing to tell yet. Raises nothing and ends within a second."""
         ...
 
 

@@ -8,14 +8,16 @@ folder: nothing in it changed from REST_SECONDS before its upload until the end 
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from perennial_runtime.answers import say
+from perennial_runtime.answers import Refused, say
 from perennial_runtime.outputs import OutputError, names, opened
-from perennial_runtime.store import DigestMismatch, Store
+from perennial_runtime.store import Store
 
 MOST_FILES = 64
 MOST_BYTES = 1024 * 1024 * 1024
@@ -23,6 +25,10 @@ TRIES = 5
 """How often a folder that changes while it is saved is tried again at once."""
 REST_SECONDS = 2.0
 """A trainer that writes a checkpoint of several files has time for the next one."""
+LONGEST_NAME = 255
+LIST_BYTES = 128 * 1024
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 Marks = tuple[tuple[str, int, int], ...]
 
 
@@ -73,6 +79,9 @@ class Saver:
         for name in names(self.folder, MOST_FILES):
             if stop.is_set():
                 return None
+            if not _is_plain(name):
+                say("checkpoint file left out", reason="NameTooLong")
+                continue
             try:
                 with opened(self.folder, name, left) as stream:
                     files[name] = self.store.put_file(stream)
@@ -83,19 +92,48 @@ class Saver:
 
 
 def restore(store: Store, uid: str, folder: Path) -> int:
-    """Put the last checkpoint back into `folder`; returns how many files."""
+    """Put the last checkpoint back into `folder`; returns how many files. Whole or not at all: half of one is none.
+
+    The store may be written by somebody else: only plain names come out, in `folder` itself, within the limits of `save`, and
+    each file is verified. A checkpoint that is not such a one costs the work that it holds, and no attempt.
+    """
     body = store.get_document(_path(uid))
     if body is None:
         return 0
-    files = {str(name): str(digest) for name, digest in json.loads(body).items() if PurePosixPath(name).name == name}
+    files = _listed(body)
+    if not files:
+        say("checkpoint left out", reason="its list of files is none")
+        return 0
     folder.mkdir(exist_ok=True)
     folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IWGRP)  # the trainer may be another user, of the pod's group
-    for name, digest in files.items():
-        try:
-            store.get_file(digest, folder / name)
-        except DigestMismatch:
-            say("checkpoint altered in the store, left out")
+    left = MOST_BYTES
+    try:
+        for name, digest in sorted(files.items()):
+            left -= store.get_file(digest, folder / name, most=left).stat().st_size
+    except Refused as error:  # altered, gone or too large; a store that does not answer is another matter
+        for path in folder.iterdir():
+            path.unlink()
+        say("checkpoint left out", reason=error.reason)
+        return 0
     return len(files)
+
+
+def _listed(body: bytes) -> dict[str, str]:
+    """Name and digest of each file; empty where it is no list that `Saver` writes."""
+    try:
+        document = json.loads(body) if len(body) <= LIST_BYTES else None
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict) or len(document) > MOST_FILES:
+        return {}
+    files = {str(name): str(digest) for name, digest in document.items()}
+    return files if all(_is_plain(name) and _DIGEST.fullmatch(digest) for name, digest in files.items()) else {}
+
+
+def _is_plain(name: str) -> bool:
+    """A file directly in a folder. `get_file` writes `<name>.partial` first, which has to be a name as well."""
+    is_one = PurePosixPath(name).parts == (name,) and name not in ("..", "/")
+    return is_one and "\0" not in name and len(os.fsencode(name)) + len(".partial") <= LONGEST_NAME
 
 
 def _path(uid: str) -> str:

@@ -13,6 +13,7 @@ import json
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -50,6 +51,13 @@ MANAGEMENT_PORT = 9090
 """Port of /livez, /readyz and /metrics in a serving pod; never routed."""
 PROGRESS_PORT = 9091
 """Port on which the reporter answers GET /progress during training."""
+
+RENDEZVOUS_PORT = 29500
+"""Where the first of several workers listens for the others (MASTER_PORT)."""
+MACHINES_PORT = 12400
+"""Where each worker listens, in the list that LightGBM takes (PERENNIAL_MACHINES)."""
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""Which worker a pod is, set by the Job controller in each container where there are several; the first is 0."""
 
 STORE_SECRET_PATH = "/perennial/secrets/store"
 SOURCE_SECRET_PATH = "/perennial/secrets/source"
@@ -358,9 +366,15 @@ _ANSWERS: dict[str, type[Any]] = {
 T = TypeVar("T")
 
 
-def log_path(uid: str, step: str, attempt: int, container: str) -> str:
+def log_path(uid: str, step: str, attempt: int, container: str, worker: int = 0) -> str:
     """Where the end of what a container of a version's step wrote lies, relative to the store."""
-    return f"logs/{uid}/{step}-{attempt}-{container}.log"
+    return f"logs/{uid}/{step}-{attempt}-{container}{f'-{worker}' if worker else ''}.log"
+
+
+def worker_of(environment: Mapping[str, str]) -> int:
+    """Which worker of a train Job this is; 0 where there is one only."""
+    found = environment.get(INDEX_VARIABLE, "")
+    return int(found) if found.isdecimal() else 0
 
 
 class ContractError(ValueError):

@@ -32,6 +32,7 @@ from perennial_runtime.contract import (
     TrainSpec,
     decode,
     log_path,
+    worker_of,
 )
 from perennial_runtime.outputs import tail
 from perennial_runtime.redaction import known, redacted
@@ -151,7 +152,8 @@ def _store(command: Command, text: str, step: str) -> None:
             texts = {Container.TRAIN: tail(Path(OUT_PATH), LOG_NAME, RAW_BYTES).decode(errors="replace"), **texts}
         for name, whole in texts.items():
             if found := _from_a_line_on(whole):
-                store.put_document(log_path(spec.uid, of, spec.attempt, name), end_of(redacted(found, secrets)))
+                path = log_path(spec.uid, of, spec.attempt, name, worker_of(os.environ))
+                store.put_document(path, end_of(redacted(found, secrets)))
     except Exception as error:  # noqa: BLE001 - a log that is not kept is no reason to end otherwise, whatever the reason
         say("log not kept", reason=type(error).__name__)
 

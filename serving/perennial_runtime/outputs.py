@@ -64,6 +64,15 @@ def tail(folder: Path, name: str, most: int) -> bytes:
         return b""
 
 
+def head(folder: Path, name: str, most: int) -> bytes:
+    """The first `most` bytes of a file, none where it cannot be had."""
+    try:
+        with opened(folder, name, limit=1 << 40) as stream:
+            return stream.read(most)
+    except OutputError:
+        return b""
+
+
 def names(folder: Path, most: int) -> list[str]:
     """The regular files directly in `folder`, at most `most`, in order; none where it is a link or missing."""
     if folder.is_symlink() or not folder.is_dir():

@@ -4,6 +4,9 @@ The kubelet sends it SIGTERM once the main container has ended, however it ended
 and answers with a TrainResult; whether the trainer did well is judged by the operator from the trainer's exit code and this
 answer. It has the store's credentials, the trainer has none: nothing that the trainer wrote is trusted (`outputs`).
 
+Of several workers only the first one's reporter uploads and tells anything: the others wait for the end of their trainer, and
+leave no answer.
+
 Two threads: the main one waits for SIGTERM and then uploads the outputs at once, whatever the other is in the middle of; the
 other saves checkpoints, a last one after that upload. The whole is over before the pod's grace is.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
 import signal
 import threading
@@ -35,8 +39,9 @@ from perennial_runtime.contract import (
     Step,
     TrainResult,
     TrainSpec,
+    worker_of,
 )
-from perennial_runtime.outputs import OutputError, opened, tail
+from perennial_runtime.outputs import OutputError, head, opened, tail
 from perennial_runtime.store import Store
 
 CHECKPOINT_SECONDS = 30.0
@@ -48,15 +53,20 @@ PARITY_BYTES_LIMIT = 16 * 1024 * 1024
 METRICS_BYTES_LIMIT = 64 * 1024
 MOST_CLAIMS = 8
 LARGEST = 1e300
+LONGEST_LEFT = 1e7
+"""Seconds: a guess of more says nothing."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _LINE_BYTES = 4096
 
 Numbers = dict[str, float]
 
 
-def main(spec: TrainSpec) -> TrainResult:
+def main(spec: TrainSpec) -> TrainResult | None:
     """Serve progress and save checkpoints until SIGTERM, then upload."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as __main__ did at the start; threads inherit it
+    if worker_of(os.environ):
+        signal.sigwait({signal.SIGTERM})
+        return None
     out = Path(OUT_PATH)
     store = Store(spec.store)
     server = serve_progress(out, PROGRESS_PORT)
@@ -198,16 +208,33 @@ def numbers(body: bytes) -> Numbers:
     return dict(list(kept.items())[:MOST_CLAIMS])
 
 
-def progress(out: Path, started: float) -> dict[str, object]:
-    """The answer of GET /progress: the newest complete line of progress.jsonl, numbers only, and the seconds so far."""
-    lines = [line for line in tail(out, PROGRESS_NAME, _LINE_BYTES).splitlines() if line.strip()]
-    newest = next((found for line in reversed(lines) if (found := numbers(line))), None)
-    return {"seconds": round(time.monotonic() - started, 1), "progress": newest}
+def progress(out: Path, started: float, *, resumed: bool = False) -> dict[str, object]:
+    """The answer of GET /progress: the newest complete line of progress.jsonl, numbers only, and the seconds so far; where that
+    has `step` and `of`, how many per cent are done and the seconds that are left; its loss."""
+    newest = _newest(tail(out, PROGRESS_NAME, _LINE_BYTES))
+    seconds = time.monotonic() - started
+    answer: dict[str, object] = {"seconds": round(seconds, 1), "progress": newest}
+    if newest and "loss" in newest:
+        answer["loss"] = newest["loss"]
+    step, of = (newest or {}).get("step", 0.0), (newest or {}).get("of", 0.0)
+    if newest is None or not 0.0 <= step <= of or of <= 0.0:
+        return answer
+    answer["percent"] = round(100.0 * step / of, 1)
+    # one that resumed has not done in this time what stands before its first line
+    first = numbers(head(out, PROGRESS_NAME, _LINE_BYTES).partition(b"\n")[0]).get("step", 0.0) if resumed else 0.0
+    left = seconds * (of - step) / (step - first) if step > first else LONGEST_LEFT
+    return {**answer, "left": round(left)} if left < LONGEST_LEFT else answer
+
+
+def _newest(lines: bytes) -> Numbers | None:
+    found = (numbers(line) for line in reversed(lines.splitlines()) if line.strip())
+    return next((one for one in found if one), None)
 
 
 def serve_progress(out: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Answer GET /progress in a thread; the caller shuts the server down."""
-    server = http.server.ThreadingHTTPServer(("", port), partial(_Progress, out, time.monotonic()))
+    resumed = (out / CHECKPOINT_NAME).is_dir()  # by `fetch`; where a trainer was quicker, only the guess of what is left is off
+    server = http.server.ThreadingHTTPServer(("", port), partial(_Progress, out, time.monotonic(), resumed))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.1,), name="progress", daemon=True).start()
     return server
@@ -216,19 +243,23 @@ def serve_progress(out: Path, port: int) -> http.server.ThreadingHTTPServer:
 class _Progress(http.server.BaseHTTPRequestHandler):
     timeout = 5
 
-    def __init__(self, out: Path, started: float, *arguments: object) -> None:
+    def __init__(self, out: Path, started: float, resumed: bool, *arguments: object) -> None:
         self._out = out
         self._started = started
+        self._resumed = resumed
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
         known = self.path == "/progress"
-        body = json.dumps(progress(self._out, self._started) if known else {"error": "only GET /progress"}).encode()
+        body = json.dumps(self._answer() if known else {"error": "only GET /progress"}).encode()
         self.send_response(200 if known else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _answer(self) -> dict[str, object]:
+        return progress(self._out, self._started, resumed=self._resumed)
 
     def log_message(self, format: str, *args: object) -> None:
         """One look a second is no news."""

@@ -186,12 +186,16 @@ class Store:
             self._create_blob(digest, body)
         return digest
 
-    def get_file(self, digest: str, destination: Path) -> Path:
-        """Write the blob to `destination`, verified. Raises DigestMismatch, and leaves no file then."""
+    def get_file(self, digest: str, destination: Path, most: int | None = None) -> Path:
+        """Write the blob to `destination`, verified. Raises DigestMismatch, or Refused where it is larger than `most` bytes, and
+        leaves no file then."""
         partial = destination.with_name(destination.name + ".partial")
         found = hashlib.sha256()
         with mapped(f"{self._uri}/{blob_path(digest)}"):
-            stream = obstore.get(self._bucket, blob_path(digest)).stream(min_chunk_size=CHUNK)
+            answer = obstore.get(self._bucket, blob_path(digest))
+            if most is not None and answer.meta["size"] > most:
+                raise Refused("BlobTooLarge", f"blob sha256:{digest} has {answer.meta['size']} bytes, at most {most} are taken")
+            stream = answer.stream(min_chunk_size=CHUNK)
             with partial.open("wb") as target:
                 for chunk in stream:
                     found.update(chunk)

@@ -22,6 +22,7 @@ from perennial.asking import Asking
 from perennial.core import storing
 from perennial.core.observed import (
     Defaults,
+    JobPod,
     MetricProblem,
     MetricQuery,
     MetricReading,
@@ -29,8 +30,10 @@ from perennial.core.observed import (
     PodCounters,
     ServingPod,
     StoreSettings,
+    TrainReading,
 )
 from perennial.core.plan import plan, wanted_counters
+from perennial.following import Following
 from perennial.gathering import Gatherer
 from perennial.ports import Manifest
 from perennial.reconciler import Decide, Reconciler, Wanted
@@ -139,6 +142,20 @@ class CountingSource:
         return MetricReading(at, candidate, total, stable, total)
 
 
+class Trainers:
+    """Implements `perennial.ports.TrainProgress`: reporters that say nothing, until they are told what."""
+
+    def __init__(self) -> None:
+        self.says: TrainReading | None = None
+        self.asked: list[str] = []
+        """Names of pods."""
+
+    async def read(self, pod: JobPod) -> TrainReading | None:
+        """The same of every pod."""
+        self.asked.append(pod.name)
+        return self.says
+
+
 class World:
     """A cluster with one namespace, and an operator process that may be started again."""
 
@@ -147,6 +164,7 @@ class World:
         self.cluster = FakeCluster(self.clock.stamp)
         self.pods = CountingPods(self.clock)
         self.shop = CountingSource()
+        self.trainers = Trainers()
         self.decide, self.wanted = decide, wanted
         self.held: set[str] = set()
         """Steps whose Jobs do not end."""
@@ -162,7 +180,14 @@ class World:
         self.reconciler = Reconciler(
             cluster=self.cluster,
             cache=self.cache,
-            gatherer=Gatherer(self.cache, surroundings, self.pods, Asking(self.shop, self.clock, self.clock.now), self.clock),
+            gatherer=Gatherer(
+                self.cache,
+                surroundings,
+                self.pods,
+                Asking(self.shop, self.clock, self.clock.now),
+                following=Following(self.trainers, self.clock.monotonic),
+                clock=self.clock,
+            ),
             clock=self.clock,
             queue=self.queue,
             telemetry=self.telemetry,

@@ -196,7 +196,7 @@ def slim(manifest: Manifest) -> Manifest:
         case str() as kind if kind == PODS:
             kept["spec"] = _slim_pod(spec)
         case str() as kind if kind == JOBS:
-            kept["spec"] = {}
+            kept["spec"] = {"suspend": True} if spec.get("suspend") else {}
         case str() as kind if kind == WORKLOADS:
             kept["spec"] = {"replicas": spec.get("replicas", 1)}
         case str() as kind if kind == DEPLOYMENTS_OF_MODELS:

@@ -17,9 +17,10 @@ from perennial.api.serving import ParentReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.jobs import LEDGER_STEP
 from perennial.core.observed import ContainerState, Job, JobPod, Meta, Mirror, RouteState, ServingPod, Version, Workload
-from perennial.manifests.common import FINALIZER, STEP_LABEL, VERSION_LABEL
+from perennial.manifests.common import FINALIZER, INDEX_ANNOTATION, STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest
 
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_SEEN = "has not looked at the newest route yet"
 
@@ -213,6 +214,8 @@ def _job(manifest: Manifest, version: int, pods: Iterable[Manifest], warning: st
         failure_message=failed.get("message", ""),
         pods=tuple(sorted((_job_pod(pod) for pod in pods), key=lambda pod: (pod.created_at, pod.name))),
         warning=warning,
+        suspended=bool((manifest.get("spec") or {}).get("suspend")),
+        queue=str((meta.get("labels") or {}).get(QUEUE_LABEL, "")),
     )
 
 
@@ -225,7 +228,8 @@ def _job_pod(manifest: Manifest) -> JobPod:
     meta, status = manifest["metadata"], manifest.get("status") or {}
     conditions = _conditions(status)
     main = {container["name"] for container in manifest["spec"].get("containers") or ()}
-    starts = [_started(container) for container in status.get("containerStatuses") or () if container["name"] in main]
+    states = [container for container in status.get("containerStatuses") or () if container["name"] in main]
+    starts, ends = [_started(container) for container in states], [_ended(container) for container in states]
     return JobPod(
         name=meta["name"],
         uid=meta["uid"],
@@ -234,16 +238,30 @@ def _job_pod(manifest: Manifest) -> JobPod:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         disrupted=_is_true(conditions, "DisruptionTarget"),
+        deleting="deletionTimestamp" in meta,
+        index=_index(meta),
+        ip=status.get("podIP", ""),
         unschedulable=_unschedulable(conditions),
         scheduled_at=_scheduled_at(conditions),
         running_since=min((moment for moment in starts if moment is not None), default=None),
+        ended_at=min((moment for moment in ends if moment is not None), default=None),
         containers=_containers(manifest),
     )
+
+
+def _index(meta: Mapping[str, Any]) -> int | None:
+    """Which worker a pod is, as the Job controller writes it."""
+    found = str((meta.get("annotations") or {}).get(INDEX_ANNOTATION, ""))
+    return int(found) if found.isdecimal() else None
 
 
 def _started(container: Mapping[str, Any]) -> datetime | None:
     state = container.get("state") or {}
     return time_of((state.get("running") or state.get("terminated") or {}).get("startedAt"))
+
+
+def _ended(container: Mapping[str, Any]) -> datetime | None:
+    return time_of(((container.get("state") or {}).get("terminated") or {}).get("finishedAt"))
 
 
 def _unschedulable(conditions: Mapping[str, Mapping[str, Any]]) -> str:

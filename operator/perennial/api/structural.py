@@ -151,7 +151,7 @@ def describe(schema: Schema, model: type[BaseModel]) -> Schema:
     documented = _field_docstrings(model)
     properties = {}
     for name, field in model.model_fields.items():
-        alias = to_camel(name)
+        alias = field.alias or to_camel(name)
         child = dict(schema["properties"][alias])
         inner = _model_in(field.annotation)
         if inner is not None:

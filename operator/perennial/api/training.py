@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import Duration, SpecModel, cel, rules
-from perennial.api.pods import PodOptions
+from perennial.api.pods import LabelMap, PodOptions, ResourceRequirements, Toleration
 from perennial.api.smoke import SmokeTraining
 
+MOST_WORKERS = 64
 RESOURCE_PATTERN = "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
 
 
@@ -39,8 +40,34 @@ class Recipe(SpecModel):
     """Numbers for the trainer, e.g. learning_rate: 0.1."""
 
 
+class FallbackToCpu(SpecModel):
+    """When to train on a CPU instead, and what is different then; what is not given is as in training."""
+
+    after: Duration = "10m"
+    """How long a pod may wait for a node; time in a queue (a suspended Job) is not counted."""
+    resources: ResourceRequirements | None = None
+    """Requests and limits of the main container on a CPU."""
+    node_selector: LabelMap | None = None
+    """Labels that a node must have; {} for none, where those of training lead to the accelerator's nodes."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
+    """Taints that the pods accept; [] for none."""
+    affinity: Annotated[dict[str, Any] | None, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = None
+    """A pod's affinity; {} for none."""
+
+
 class Accelerator(SpecModel):
     """An extended resource for the train container, and for no other."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.fallbackToCPU) || !has(self.fallbackToCPU.resources)"
+                " || !(has(self.fallbackToCPU.resources.limits) && self.resource in self.fallbackToCPU.resources.limits)"
+                " && !(has(self.fallbackToCPU.resources.requests) && self.resource in self.fallbackToCPU.resources.requests)",
+                "accelerator.fallbackToCPU.resources names the accelerator's resource: on a CPU there is none; remove it",
+            )
+        )
+    )
 
     resource: Annotated[
         str,
@@ -58,7 +85,9 @@ class Accelerator(SpecModel):
     ] = "nvidia.com/gpu"
     """Name under which nodes advertise it."""
     count: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many."""
+    """How many, for each worker."""
+    fallback_to_cpu: Annotated[FallbackToCpu | None, Field(alias="fallbackToCPU")] = None
+    """Train without the accelerator when no node has had room for so long; {} for the default below. Not given: wait."""
 
 
 class Training(PodOptions):
@@ -86,6 +115,12 @@ class Training(PodOptions):
                 " && !(has(self.resources.requests) && self.accelerator.resource in self.resources.requests)",
                 "training.resources names the accelerator's resource too: leave it to training.accelerator",
             ),
+            cel(
+                "!has(self.workers) || self.workers == 1 || has(self.image)",
+                "training.workers needs training.image: a recipe trains in one pod; remove workers",
+                "'training.workers is %d and training has a recipe, which trains in one pod: '"
+                ".format([self.workers]) + 'give an image of yours, or remove workers'",
+            ),
         )
     )
 
@@ -102,6 +137,10 @@ class Training(PodOptions):
     """What `kubectl perennial smoke` trains with; it is no part of a version's inputs."""
     accelerator: Accelerator | None = None
     """An accelerator for the train container."""
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
+    """Pods that train together: each gets the whole training data, its RANK and where the others are (docs/training.md)."""
+    job_labels: LabelMap = {}
+    """More labels for the train Job itself, e.g. kueue.x-k8s.io/queue-name: a queue."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Given to the trainer, and used for every sample of ours."""
     timeout: Duration = "1h"

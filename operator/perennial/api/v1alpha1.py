@@ -33,7 +33,16 @@ from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
 from perennial.api.smoke import Smoke
 from perennial.api.training import Training
-from perennial.api.version import GateVerdict, RuntimePin, StepRecord, StorePin, Trigger, VersionParent, VersionState
+from perennial.api.version import (
+    GateVerdict,
+    RuntimePin,
+    StepRecord,
+    StorePin,
+    TrainProgress,
+    Trigger,
+    VersionParent,
+    VersionState,
+)
 from perennial.api.weights import HOLD_BACK_REACHED, STEPS_REACHED
 
 
@@ -196,6 +205,10 @@ class ModelVersionStatus(StatusModel):
     """Of the steps and the watch."""
     shadow_evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
     """Of the shadow before them, by mirrored requests."""
+    device: Annotated[str, Field(max_length=253)] = ""
+    """What it was trained on: the accelerator's resource, or cpu."""
+    progress: TrainProgress | None = None
+    """While it trains."""
     rows: int | None = None
     holdout_rows: int | None = None
     cutoff: Timestamp | None = None

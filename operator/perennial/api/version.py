@@ -64,9 +64,23 @@ class StepRecord(StatusModel):
     disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
     """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
     forgiven: bool = False
-    """A person asked for another try since: it is no failed attempt any more."""
+    """It is no failed attempt (any more): a person asked for another try since, or it was not the trainer that failed."""
+    device: Annotated[str, Field(max_length=253)] = ""
+    """For train: the accelerator's resource that its pods ask for, or cpu."""
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
+
+
+class TrainProgress(StatusModel):
+    """How far the trainer is, by its own words in progress.jsonl. Written when it has come 5 % further, and decides nothing."""
+
+    attempt: int
+    percent: int
+    """Done, in steps of 5."""
+    loss: float | None = None
+    """Its newest loss when that was written."""
+    ends_at: Timestamp | None = None
+    """When it will have ended if it goes on as it did until then."""
 
 
 class GateVerdict(StatusModel):

@@ -13,9 +13,10 @@ from perennial.api.version import StepRecord
 from perennial.cli.asking import Model, Version
 from perennial.cli.exits import of_version
 from perennial.cli.explanation import Section, because, decided, stands
-from perennial.cli.frame import is_trouble, stage
+from perennial.cli.frame import is_trouble, stage, training
 from perennial.cli.screen import age, second, span
 from perennial.core import requests
+from perennial.core.accelerator import CPU, NO_FAILURE
 from perennial.core.inputs import moment, since
 
 SHOWN = 8
@@ -72,6 +73,7 @@ def _under_way(model: Model, now: datetime) -> Iterator[str]:
     candidate = model.version(status.candidate)
     if candidate is not None:
         yield f"v{candidate.number} is {candidate.status.state}: {candidate.status.message}"
+        yield from filter(None, [training(model, now)])
         held = of_version(model.spec, status, candidate.number, candidate.status)
         if held is not None:
             yield held.words
@@ -115,8 +117,10 @@ def _step(record: StepRecord, now: datetime) -> list[str]:
     end = moment(record.finished_at) if record.finished_at else now
     took = span((end - moment(record.started_at)).total_seconds()) if record.started_at else "-"
     words = ": ".join(part for part in (record.reason, record.message) if part)
-    why = f"{words}{' (not counted any more: a person asked for another try)' if record.forgiven else ''}"
-    return [record.step, str(record.attempt), record.state, second(record.started_at), took, why or "-"]
+    of_a_person = record.forgiven and record.reason not in NO_FAILURE
+    why = f"{words}{' (not counted any more: a person asked for another try)' if of_a_person else ''}"
+    device = f" ({record.device})" if record.device not in ("", CPU) else ""
+    return [f"{record.step}{device}", str(record.attempt), record.state, second(record.started_at), took, why or "-"]
 
 
 def _asked(model: Model) -> Iterator[str]:

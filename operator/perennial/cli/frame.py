@@ -89,6 +89,8 @@ def evidence(model: Model) -> list[MetricEvidence]:
 def frame(model: Model, track: Track, now: datetime) -> RenderableType:
     """The picture."""
     parts: list[RenderableType] = [_head(model), Text()]
+    trained = training(model, now)
+    parts += [Text(trained), Text()] if trained else []
     parts += [_shares(model)] if model.status.weights else []
     if model.status.rollout is not None:
         parts += [Text(), Text(stage(model, model.status.rollout, now))]
@@ -104,10 +106,23 @@ def line(model: Model, now: datetime) -> str:
     """The same in one line, for what is no terminal."""
     rollout = model.status.rollout
     if rollout is None:
-        return model.progress
+        return "; ".join(part for part in (model.progress, training(model, now)) if part)
     parts = [model.status.summary, stage(model, rollout, now).partition(":")[0]]
     parts += [f"{one.name}: {_counted(rollout, one) if one.threshold else one.message}" for one in evidence(model)]
     return "; ".join(parts)
+
+
+def training(model: Model, now: datetime) -> str:
+    """How far the newest version's trainer is, by its own words as they were written last; empty while there are none."""
+    newest = model.versions[0].status if model.versions else None
+    if newest is None or newest.progress is None or newest.state != "Training":
+        return ""
+    found = newest.progress
+    words = [f"training: {found.percent} %"]
+    words += [f"loss {figures(found.loss)}"] if found.loss is not None else []
+    left = -since(now, found.ends_at) if found.ends_at else 0.0
+    words += [f"about {span(left)} left"] if left > 0 else []
+    return ", ".join(words)
 
 
 def _counted(rollout: RolloutStatus, one: MetricEvidence) -> str:

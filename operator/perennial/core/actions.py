@@ -30,6 +30,8 @@ class CreateJob:
     step: Literal["prepare", "train", "evaluate"]
     attempt: int
     input: PrepareSpec | TrainSpec | EvaluateSpec
+    on_cpu: bool = False
+    """Without the accelerator that the version asks for: it was busy for too long."""
 
 
 @dataclass(frozen=True, slots=True)

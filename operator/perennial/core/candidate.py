@@ -10,6 +10,7 @@ from perennial.api.base import seconds
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.v1alpha1 import Quarantine
 from perennial.core import (
+    accelerator,
     approval,
     arms,
     elsewhere,
@@ -172,7 +173,10 @@ def _train(draft: Draft, number: int) -> None:
     progress = training.advance(draft.observed, version, champion_of(draft))
     draft.before.extend(progress.actions)
     draft.wake(progress.wake_after)
+    draft.findings.extend([progress.waits] if progress.waits else [])
     draft.put_version(number, progress.status)
+    if words := accelerator.fell_back(version.status.steps, progress.status.steps):
+        draft.tell("Warning", "FellBackToCPU", f"v{number}: {words}")
     state = progress.status.state
     if state in FINAL:
         draft.set(candidate=None)

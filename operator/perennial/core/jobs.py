@@ -66,6 +66,8 @@ _START_FIX = {
     "ContainerCannotBeCreated": "correct what it names in {field} or in this namespace",
 }
 QUOTA_FIX = "raise the quota or lower the requests"
+QUEUED = ("Suspended", "Unschedulable")
+"""Reasons of a Job that waits for its turn or its node: nothing of it runs, and no time of its own passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,12 @@ class Reading:
 
 def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = ()) -> Reading:
     """The first check that has something to say decides. `disruptions` are the UIDs of the pods that were evicted so far."""
-    pod = newest(job)
+    pod = telling(job)
     checks = (
-        news_to_come(job, pod),
-        _complete(job, pod),
+        news_to_come(job, _first(job) if job.complete else pod),
+        _complete(job),
         _too_often_disrupted(job, disruptions),
+        _suspended(job),
         killed_for_memory(job, pod) if job.failed else None,
         out_of_time(job, pod, timeout),
         _ended_badly(job, pod),
@@ -99,6 +102,32 @@ def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = (
 
 def newest(job: Job) -> JobPod | None:
     return max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+
+
+def telling(job: Job) -> JobPod | None:
+    """The pod that says how the Job stands: of several workers the first that failed, else one that cannot start."""
+    there = _workers(job)
+    if failed := [pod for pod in there if pod.phase == "Failed" and not pod.disrupted]:
+        return min(failed, key=lambda pod: (pod.deleting, pod.ended_at is None, pod.ended_at or pod.created_at))
+    if pending := [pod for pod in there if pod.phase == "Pending"]:
+        return min(pending, key=lambda pod: (not pod.unschedulable, not any(map(_stuck, pod.containers))))
+    return next(iter(there), None)
+
+
+def _workers(job: Job) -> list[JobPod]:
+    """The newest pod of each worker, in order; of a Job of one pod that one."""
+    by_index = {pod.index or 0: pod for pod in sorted(job.pods, key=lambda pod: (pod.created_at, pod.name))}
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def _first(job: Job) -> JobPod | None:
+    """The newest pod of the first worker, whose reporter has the answer."""
+    return next((pod for pod in _workers(job) if not pod.index), None)
+
+
+def waiting_since(job: Job) -> datetime | None:
+    """From when on a pod of it has waited for a node; None when none does."""
+    return min((pod.created_at for pod in _workers(job) if pod.phase == "Pending" and pod.unschedulable), default=None)
 
 
 def news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
@@ -120,13 +149,13 @@ def exit_of(container: ContainerState) -> tuple[int | None, str]:
     return code, container.message or container.last_message
 
 
-def _complete(job: Job, pod: JobPod | None) -> Reading | None:
+def _complete(job: Job) -> Reading | None:
     if not job.complete:
         return None
-    killed = killed_for_memory(job, pod)
+    killed = next((killed for pod in _workers(job) if (killed := killed_for_memory(job, pod))), None)
     if killed:
         return killed
-    container = next((c for c in ours(job, pod) if c.name == _SPEAKS[job.step]), None)
+    container = next((c for c in ours(job, _first(job)) if c.name == _SPEAKS[job.step]), None)
     if container is None:
         return Reading("failed", "ResultLost", f"Job {job.name} completed, but its pod is gone and with it the answer")
     try:
@@ -169,16 +198,29 @@ def _too_often_disrupted(job: Job, disruptions: Collection[str]) -> Reading | No
     return Reading("failed", "DisruptedTooOften", f"{words}; give it a higher spec.training.priorityClassName", stop=True)
 
 
+def _suspended(job: Job) -> Reading | None:
+    """Pods that it had are being deleted, however they end; when it is resumed it begins anew, with its whole time."""
+    if not job.suspended or job.failed:
+        return None
+    who = f"queue {job.queue} admits it" if job.queue else "somebody resumes it (spec.suspend: false)"
+    return Reading("running", "Suspended", f"Job {job.name} is suspended, and starts when {who}")
+
+
 def _ended_badly(job: Job, pod: JobPod | None) -> Reading | None:
     if pod is None or pod.disrupted or not (job.failed or pod.phase == "Failed"):
         return None
+    if pod.deleting and not job.failed:
+        return None  # it was deleted; whether that counts is for the Job to say (not where it was suspended meanwhile)
     killed = killed_for_memory(job, pod)
     if killed:
         return killed
     for container in ours(job, pod):
         exit_code, message = exit_of(container)
+        if exit_code and container.reason in _NEVER_RAN:
+            words = f"container {container.name} of Job {job.name} could not be started: {' '.join(message.split())[:512]}"
+            return Reading("failed", "ContainerCannotStart", f"{words}; correct {_field(job)}.image or its command")
         if exit_code:
-            return _by_exit_code(job, container, exit_code, message)
+            return _by_exit_code(container, exit_code, message, _exit_words(job, pod, container, exit_code))
     return None
 
 
@@ -194,25 +236,23 @@ def killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
     return None
 
 
-def _by_exit_code(job: Job, container: ContainerState, exit_code: int, message: str) -> Reading:
-    if container.reason in _NEVER_RAN:
-        words = f"container {container.name} of Job {job.name} could not be started: {' '.join(message.split())[:512]}"
-        return Reading("failed", "ContainerCannotStart", f"{words}; correct {_field(job)}.image or its command")
+def _by_exit_code(container: ContainerState, exit_code: int, message: str, words: str) -> Reading:
     answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):
             return Reading("refused", answer.reason, answer.message)
-        return Reading("refused", "TrainerRefused", _exit_words(job, container, exit_code) + " (64: the input is refused)")
+        return Reading("refused", "TrainerRefused", f"{words} (64: the input is refused)")
     if isinstance(answer, Fault | Refusal):
         return Reading("failed", answer.reason, answer.message)
     if exit_code == EXIT_TRANSIENT:
-        return Reading("failed", "Transient", _exit_words(job, container, exit_code) + " (75: try again)")
+        return Reading("failed", "Transient", f"{words} (75: try again)")
     reason = "TrainerFailed" if container.name == Container.TRAIN else "StepFailed"
-    return Reading("failed", reason, _exit_words(job, container, exit_code))
+    return Reading("failed", reason, words)
 
 
-def _exit_words(job: Job, container: ContainerState, exit_code: int) -> str:
-    return f"container {container.name} ended with exit code {exit_code}; see: kubectl logs job/{job.name} -c {container.name}"
+def _exit_words(job: Job, pod: JobPod, container: ContainerState, exit_code: int) -> str:
+    whose, where = (f"job/{job.name}", "") if pod.index is None else (pod.name, f" of worker {pod.index}")
+    return f"container {container.name}{where} ended with exit code {exit_code}; see: kubectl logs {whose} -c {container.name}"
 
 
 def _said(message: str) -> Answer | None:
@@ -238,7 +278,7 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
     if pod is None or pod.phase != "Pending":
         return None
     for container in pod.containers:
-        reason = _CANNOT_START.get(container.reason) if container.state == "waiting" else None
+        reason = _stuck(container)
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
@@ -248,6 +288,10 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
             return Reading("running", reason, f"{words}; {fix}")
         return Reading("failed", reason, f"{words} (for {waited:.0f} s); {fix}", stop=True)
     return None
+
+
+def _stuck(container: ContainerState) -> str | None:
+    return _CANNOT_START.get(container.reason) if container.state == "waiting" else None
 
 
 def not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:

@@ -102,11 +102,17 @@ class JobPod:
     message: str = ""
     disrupted: bool = False
     """Condition DisruptionTarget is True."""
+    deleting: bool = False
+    index: int | None = None
+    """Which worker of a Job of several it is; None: of a Job of one pod."""
+    ip: str = ""
     unschedulable: str = ""
     """The scheduler's own words, when it can't place the pod."""
     scheduled_at: datetime | None = None
     """When it got its node: from then on images are pulled."""
     running_since: datetime | None = None
+    ended_at: datetime | None = None
+    """When the first of its main containers ended."""
     containers: tuple[ContainerState, ...] = ()
 
 
@@ -127,6 +133,10 @@ class Job:
     pods: tuple[JobPod, ...] = ()
     warning: str = ""
     """Newest FailedCreate event on the Job (a quota's or LimitRange's words), when it has no pod."""
+    suspended: bool = False
+    """spec.suspend: it has no pods until somebody, commonly a queue, resumes it."""
+    queue: str = ""
+    """Kueue's queue that it waits in, by its label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +291,16 @@ class MetricProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainReading:
+    """How far a trainer is, as the reporter beside it answered."""
+
+    percent: float
+    loss: float | None = None
+    left: float | None = None
+    """Seconds that it still takes, by what it has taken so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything a pass knows."""
 
@@ -312,6 +332,8 @@ class Observed:
     """Why the Gateways cannot mirror requests as `rollout.shadow` asks for; empty when they can, or nobody asks."""
     readings: Mapping[str, MetricReading | MetricProblem] = field(default_factory=dict)
     """By name of the metric, the last answer of its provider; none while it was not asked yet."""
+    trained: Mapping[str, TrainReading] = field(default_factory=dict)
+    """By UID of a train pod, what its reporter last answered; none while it has not."""
     errors: tuple[tuple[str, str], ...] = ()
     """(action name, API server's words) of writes that were refused in the last pass: quota, missing namespace, webhook."""
     invalid: str = ""

@@ -12,8 +12,9 @@ from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
-from perennial.core import gates, jobs, smoke
+from perennial.core import accelerator, gates, jobs, progress, smoke
 from perennial.core.actions import CreateJob, DeleteJob
+from perennial.core.conditions import Finding
 from perennial.core.inputs import job_name, since, stamp
 from perennial.core.observed import Job, Observed, Version
 from perennial.core.trainer import user_words
@@ -56,10 +57,17 @@ class Progress:
     status: ModelVersionStatus
     actions: tuple[CreateJob | DeleteJob, ...] = ()
     wake_after: float | None = None
+    waits: Finding | None = None
+    """That its Job waits for its turn or its node."""
 
 
 def advance(observed: Observed, version: Version, champion: Champion | None) -> Progress:
     """One pass of a version that is neither judged nor ended."""
+    after = _advance(observed, version, champion)
+    return replace(after, actions=(*accelerator.strays(observed, version), *after.actions))
+
+
+def _advance(observed: Observed, version: Version, champion: Champion | None) -> Progress:
     key = champion.identity if champion else NO_CHAMPION
     for step in cast(tuple[StepName, ...], ("prepare", "train", "evaluate")):
         record = _last(version.status, step, key)
@@ -101,26 +109,24 @@ def _begin(observed: Observed, version: Version, step: StepName, champion: Champ
         key=(champion.identity if champion else NO_CHAMPION) if step == "evaluate" else "",
         state="Running",
         started_at=stamp(observed.now),
+        device=accelerator.next_device(version.spec.training, version.status.steps) if step == "train" else "",
     )
     status = version.status.model_copy(
         update={"state": _STATES[step], "message": f"{step} {attempt} started", "steps": [*version.status.steps, record][-64:]}
     )
-    return Progress(status, (_job(version, step, attempt, champion),), LOOK_SECONDS)
+    return Progress(status, (_job(version, record, champion),), LOOK_SECONDS)
 
 
 def _follow(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
     job = _find(observed, version, record)
     if job is None:
-        return Progress(version.status, (_job(version, record.step, record.attempt, champion),), LOOK_SECONDS)
+        return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
     disruptions = _disruptions(record, job)
-    reading = jobs.read(job, _timeout(version, record.step), observed.now, disruptions)
+    reading = jobs.read(
+        job, _timeout(version, record.step), observed.now, [*_disrupted_before(version.status, record), *disruptions]
+    )
     if reading.state == "running":
-        message = f"{reading.message}{user_words(version.spec.training, reading)}"
-        words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {message}" if message else "")
-        noted = record.model_copy(update={"disrupted_pods": disruptions})
-        steps = [noted if old is record else old for old in version.status.steps]
-        status = version.status.model_copy(update={"state": _STATES[record.step], "message": words[:2048], "steps": steps})
-        return Progress(status, (), LOOK_SECONDS)
+        return _wait(observed, version, record.model_copy(update={"disrupted_pods": disruptions}), job, reading)
     ended = record.model_copy(
         update={
             "state": {"succeeded": "Succeeded", "refused": "Refused", "failed": "Failed"}[reading.state],
@@ -131,11 +137,58 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
             "finished_at": stamp(observed.now),
         }
     )
-    steps = [ended if old is record else old for old in version.status.steps]
-    status = version.status.model_copy(update={"steps": steps, **_facts(reading.answer)})
-    after = advance(observed, replace(version, status=status), champion)
+    ended = _without_fault(version, ended)
+    update = {"steps": _with(version.status, ended), "progress": None, **_facts(reading.answer), **_trained_on(version, ended)}
+    after = _advance(observed, replace(version, status=version.status.model_copy(update=update)), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
     return replace(after, actions=(*stop, *after.actions))
+
+
+def _wait(observed: Observed, version: Version, record: StepRecord, job: Job, reading: jobs.Reading) -> Progress:
+    """A Job that has not ended: it runs, or waits for its turn or its node, for a time, where there is a CPU to go to."""
+    left = accelerator.left(observed, version, record, job) if reading.reason == "Unschedulable" else None
+    if left is not None and left <= 0:
+        given_up = accelerator.given_up(version, record, reading.message, stamp(observed.now))
+        status = version.status.model_copy(update={"steps": _with(version.status, given_up), "progress": None})
+        return replace(_begin(observed, replace(version, status=status), "train", None), actions=(), wake_after=0.0)
+    message = f"{reading.message}{user_words(version.spec.training, reading)}"
+    words = f"{record.step} {record.attempt}: {reading.reason}" + (f": {message}" if message else "")
+    if left is not None:
+        words += accelerator.until(version, record, job)
+    update: dict[str, Any] = {
+        "state": _STATES[record.step],
+        "message": words[:2048],
+        "steps": _with(version.status, record),
+    }
+    look = LOOK_SECONDS
+    if record.step == "train" and reading.reason == "Running":
+        update["progress"] = progress.seen(version.status.progress, record.attempt, job, observed.trained, observed.now)
+        look = progress.ASK_SECONDS
+    waits = Finding("Queued", True, reading.reason, f"v{version.number}: {words}") if reading.reason in jobs.QUEUED else None
+    return Progress(version.status.model_copy(update=update), (), min(look, left or look), waits)
+
+
+def _with(status: ModelVersionStatus, record: StepRecord) -> list[StepRecord]:
+    """The records with this one in the place of what it was."""
+    return [record if (old.step, old.attempt) == (record.step, record.attempt) else old for old in status.steps]
+
+
+def _without_fault(version: Version, ended: StepRecord) -> StepRecord:
+    """Workers that lose one of theirs to an eviction end with errors of their own, which are no fault of the trainer."""
+    if version.spec.training.workers == 1 or ended.reason != "TrainerFailed" or not ended.disrupted_pods:
+        return ended
+    words = f"a worker was evicted or preempted, and the others ended: {ended.message}"
+    return ended.model_copy(update={"reason": accelerator.DISRUPTED, "message": words[:2048], "forgiven": True})
+
+
+def _disrupted_before(status: ModelVersionStatus, record: StepRecord) -> list[str]:
+    """Disruptions that ended attempts before this one: together they have a limit, as those of one Job have."""
+    ended = [old for old in status.steps if old.step == record.step and old.reason == accelerator.DISRUPTED]
+    return [uid for old in ended for uid in old.disrupted_pods]
+
+
+def _trained_on(version: Version, record: StepRecord) -> dict[str, str]:
+    return {"device": record.device} if record.step == "train" and record.state == "Succeeded" else {}
 
 
 def _secret(version: Version, reading: jobs.Reading) -> str:
@@ -236,14 +289,16 @@ def _timeout(version: Version, step: str) -> str:
     return version.spec.training.timeout if step == "train" else "its deadline"
 
 
-def _job(version: Version, step: StepName, attempt: int, champion: Champion | None) -> CreateJob:
-    match step:
+def _job(version: Version, record: StepRecord, champion: Champion | None) -> CreateJob:
+    number, attempt = version.number, record.attempt
+    match record.step:
         case "prepare":
-            return CreateJob(version.number, step, attempt, _prepare(version, attempt))
+            return CreateJob(number, "prepare", attempt, _prepare(version, attempt))
         case "train":
-            return CreateJob(version.number, step, attempt, _train(version, attempt))
+            on_cpu = accelerator.is_on_cpu(version.spec.training, record)
+            return CreateJob(number, "train", attempt, _train(version, attempt), on_cpu)
         case "evaluate":
-            return CreateJob(version.number, step, attempt, _evaluate(version, attempt, champion))
+            return CreateJob(number, "evaluate", attempt, _evaluate(version, attempt, champion))
 
 
 def _prepare(version: Version, attempt: int) -> PrepareSpec:

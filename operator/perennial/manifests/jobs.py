@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perennial.api.base import seconds
-from perennial.api.training import Training
+from perennial.api.training import FallbackToCpu, Training
 from perennial.core.actions import CreateJob, CreateLedgerJob, CreateMetricJob
 from perennial.core.inputs import job_name, ledger_job_name
 from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP
@@ -39,6 +39,7 @@ from perennial.manifests.common import (
     with_step,
 )
 from perennial.manifests.quantities import larger
+from perennial.manifests.workers import as_indexed, rendezvous
 from perennial_runtime.contract import (
     EXIT_REFUSED,
     OUT_PATH,
@@ -97,18 +98,20 @@ def _step_job(model: str, version: Version, action: CreateJob) -> Manifest:
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "activeDeadlineSeconds": pod.deadline,
         **pod_spec(training),
-        **(placement(training, _accelerator_tolerations(training)) if action.step == "train" else {}),
+        **(_placement(training, on_cpu=action.on_cpu) if action.step == "train" else {}),
         "containers": pod.containers,
         "volumes": [*pod.volumes, empty_dir("tmp")],
     }
     if pod.init:
         template["initContainers"] = pod.init
     name = job_name(model, action.version, action.step, action.attempt)
-    return _job(
-        metadata(name, namespace, version_owner(version), labels),
+    of_job = {**training.job_labels, **labels} if action.step == "train" else labels
+    made = _job(
+        metadata(name, namespace, version_owner(version), of_job),
         {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
         pod.watched,
     )
+    return as_indexed(made, version, training.workers) if action.step == "train" and training.workers > 1 else made
 
 
 def _metric_job(model: str, version: Version, action: CreateMetricJob) -> Manifest:
@@ -224,7 +227,7 @@ def _train(version: Version, action: CreateJob) -> _Pod:
         Container.REPORTER, serving_image, [mount("out", OUT_PATH), store], _REPORTER_RESOURCES, Command.REPORTER
     )
     return _Pod(
-        containers=[_trainer(version, step)],
+        containers=[_trainer(version, action, step)],
         init=[with_step(fetch, step), {**with_step(_deaf_at_first(reporter), step), "restartPolicy": "Always"}],
         volumes=[empty_dir("data"), empty_dir("out"), secret_volume("store", version.spec.store.secret_name)],
         deadline=max(1, int(seconds(version.spec.training.timeout))),
@@ -238,12 +241,14 @@ def _deaf_at_first(reporter: Manifest) -> Manifest:
     return {**reporter, "command": ["env", "--block-signal=TERM", *reporter["command"]]}
 
 
-def _trainer(version: Version, step: str) -> Manifest:
+def _trainer(version: Version, action: CreateJob, step: str) -> Manifest:
     """The train container: no credentials, no token; the only one that gets the accelerator."""
     training = version.spec.training
-    wanted = resources_of(training.resources, _TRAIN_RESOURCES)
-    if training.accelerator:
-        limits = {**wanted.get("limits", {}), training.accelerator.resource: training.accelerator.count}
+    accelerator = None if action.on_cpu else training.accelerator
+    fallback = _fallback(training) if action.on_cpu else None
+    wanted = resources_of((fallback and fallback.resources) or training.resources, _TRAIN_RESOURCES)
+    if accelerator:
+        limits = {**wanted.get("limits", {}), accelerator.resource: accelerator.count}
         wanted = {**wanted, "limits": limits}
     mounts = [
         mount("data", DATA_PATH, read_only=True),
@@ -252,13 +257,17 @@ def _trainer(version: Version, step: str) -> Manifest:
     ]
     environment = {
         "PERENNIAL_SEED": str(training.seed),
-        "PERENNIAL_DEVICE": "gpu" if training.accelerator else "cpu",
-        "PERENNIAL_ACCELERATOR": training.accelerator.resource if training.accelerator else "",
+        "PERENNIAL_DEVICE": "gpu" if accelerator else "cpu",
+        "PERENNIAL_ACCELERATOR": accelerator.resource if accelerator else "",
     }
     if training.recipe:
         ours = container(Container.TRAIN, version.spec.runtime.training_image, mounts, wanted, Command.RECIPE)
         return with_step(with_env(ours, environment), step)
     theirs = _as_user(with_env(container(Container.TRAIN, training.image or "", mounts, wanted), environment), training)
+    if training.workers > 1:
+        job = job_name(version.spec.model_deployment, version.number, action.step, action.attempt)
+        processes = accelerator.count if accelerator else 1
+        theirs = {**theirs, "env": [*theirs["env"], *rendezvous(version, job, training.workers, processes)]}
     return {**theirs, "command": list(training.command)} if training.command else theirs
 
 
@@ -271,6 +280,18 @@ def _as_user(rendered: Manifest, training: Training) -> Manifest:
     return with_env({**rendered, "securityContext": security}, _HOMELESS)
 
 
-def _accelerator_tolerations(training: Training) -> list[Manifest]:
-    """Nodes with an accelerator are commonly tainted with its resource name."""
-    return [{"key": training.accelerator.resource, "operator": "Exists"}] if training.accelerator else []
+def _placement(training: Training, *, on_cpu: bool) -> Manifest:
+    """Where a train pod may run. Nodes with an accelerator are commonly tainted with its resource name.
+
+    On a CPU what the user says of the nodes still holds, but for what `fallbackToCPU` puts in its place.
+    """
+    fallback = _fallback(training)
+    if not on_cpu or fallback is None:
+        tolerated = [training.accelerator.resource] if training.accelerator and not on_cpu else []
+        return placement(training, [{"key": key, "operator": "Exists"} for key in tolerated])
+    given = {name: getattr(fallback, name) for name in ("node_selector", "tolerations", "affinity")}
+    return placement(training.model_copy(update={name: wish for name, wish in given.items() if wish is not None}))
+
+
+def _fallback(training: Training) -> FallbackToCpu | None:
+    return training.accelerator.fallback_to_cpu if training.accelerator else None

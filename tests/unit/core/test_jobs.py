@@ -41,6 +41,7 @@ class Case:
 UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
 PENDING = JobPod("pod-x", "pu", "Pending", START)
 NOT_ADMITTED = replace(PENDING, phase="Failed", reason="UnexpectedAdmissionError", message="no healthy devices present")
+GOING = JobPod("pod-x", "pu", "Running", START, deleting=True)
 SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
 NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
 PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
@@ -175,6 +176,32 @@ CASES = [
         "Running",
     ),
     Case(
+        "suspended before it had a pod",
+        job("train", suspended=True, queue="team-a"),
+        "running",
+        "Suspended",
+        "starts when queue team-a admits it",
+    ),
+    Case(
+        "suspended while it ran, its pod is being deleted",
+        job("train", ended("train", 137), pod=replace(GOING, phase="Failed"), suspended=True),
+        "running",
+        "Suspended",
+        "somebody resumes it",
+    ),
+    Case(
+        "resumed while its old pod is still being deleted",
+        job("train", ended("train", 137), pod=replace(GOING, phase="Failed")),
+        "running",
+        "Running",
+    ),
+    Case(
+        "suspended after it had failed",
+        job("train", ended("train", 3), suspended=True, failed=True),
+        "failed",
+        "TrainerFailed",
+    ),
+    Case(
         "failed without a pod", job("train", failed=True, failure_reason="BackoffLimitExceeded"), "failed", "BackoffLimitExceeded"
     ),
 ]
@@ -209,3 +236,46 @@ def test_every_attempt_of_every_step_is_told_its_number_by_which_its_log_is_kept
 
     World(answer=answer).until(lambda w: w.status.stable == 1)
     assert set(told) == {(step, attempt) for step in ("prepare", "train", "evaluate") for attempt in (1, 2)}
+
+
+def workers(*pods: JobPod, **state: object) -> Job:
+    return replace(Job("delays-v2-train-1", "u", 2, "train", 1, START), pods=pods, **state)  # type: ignore[arg-type]
+
+
+def worker(index: int, phase: str, *containers: ContainerState, ended_at: float | None = None, **more: object) -> JobPod:
+    when = START + timedelta(seconds=ended_at) if ended_at is not None else None
+    made = JobPod(f"pod-{index}", f"u{index}", phase, START, index=index, ended_at=when, containers=containers)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def read(found: Job) -> jobs.Reading:
+    return jobs.read(found, "1h", START + timedelta(seconds=10))
+
+
+def test_workers_succeed_with_what_the_first_ones_reporter_answers() -> None:
+    others = [worker(index, "Succeeded", ended("reporter", 0, "Completed")) for index in (2, 1)]
+    assert read(workers(*others, worker(0, "Succeeded", UPLOADED), complete=True)).answer == TrainResult("m", "p", 9)
+
+
+def test_worker_that_failed_first_says_why_and_not_those_that_followed_it() -> None:
+    followed = worker(0, "Failed", ended("train", 1), ended_at=7, deleting=True)
+    reading = read(workers(followed, worker(1, "Failed", ended("train", 3), ended_at=5), failed=True))
+    assert reading.reason == "TrainerFailed"
+    assert "container train of worker 1 ended with exit code 3; see: kubectl logs pod-1 -c train" in reading.message
+
+
+def test_child_killed_for_memory_beside_any_worker_spoils_the_result() -> None:
+    killed = worker(1, "Succeeded", ended("train", 0, "OOMKilled", memory_limit="1Gi"))
+    assert read(workers(worker(0, "Succeeded", UPLOADED), killed, complete=True)).reason == "OutOfMemory"
+
+
+def test_worker_that_finds_no_node_says_what_all_wait_for() -> None:
+    waits = worker(1, "Pending", unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+    found = workers(worker(0, "Running"), waits)
+    assert (read(found).reason, jobs.waiting_since(found)) == ("Unschedulable", START)
+
+
+def test_evicted_worker_is_followed_by_its_newest_pod() -> None:
+    evicted = worker(1, "Failed", ended("train", 137), disrupted=True)
+    again = worker(1, "Running", name="pod-1-b", created_at=START + timedelta(seconds=5))
+    assert read(workers(worker(0, "Running"), evicted, again)).reason == "Running"

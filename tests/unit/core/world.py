@@ -26,6 +26,7 @@ from perennial.core.observed import (
     RouteState,
     ServingPod,
     StoreSettings,
+    TrainReading,
     Version,
     Workload,
 )
@@ -120,6 +121,8 @@ class World:
     unreachable: bool = False
     readings: dict[str, MetricReading | MetricProblem] = field(default_factory=dict)
     """What providers last answered."""
+    trained: dict[str, TrainReading] = field(default_factory=dict)
+    """What reporters last answered, by UID of the train pod."""
     sources: tuple[str, ...] = ("shop",)
     """Of metrics, that the operator was installed with."""
     attested: bool = False
@@ -180,6 +183,7 @@ class World:
             gateway_address="198.18.0.9",
             mirror_problem=self.mirror_problem if self.wish.rollout.shadow else "",
             readings=dict(self.readings),
+            trained=dict(self.trained),
             invalid=self.invalid,
             remembered=bool(self.invalid),
             recordings=self.recordings,
