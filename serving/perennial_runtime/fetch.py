@@ -36,7 +36,8 @@ def fetch(spec: TrainSpec, store: Store, train_file: Path, params_file: Path, ou
     store.get_file(spec.train, train_file).chmod(READABLE)
     params_file.write_text(json.dumps(params(spec, store.get_bytes(spec.schema)), indent=2, sort_keys=True) + "\n")
     params_file.chmod(READABLE)
-    restored = checkpoint.restore(store, spec.uid, out / CHECKPOINT_NAME) if out.is_dir() else 0
+    goes_on = out.is_dir() and not spec.scratch
+    restored = checkpoint.restore(store, spec.uid, out / CHECKPOINT_NAME) if goes_on else 0
     say("fetched", version=spec.version, bytes=train_file.stat().st_size, checkpoint_files=restored)
 
 

@@ -18,6 +18,7 @@ from perennial.core import (
     lost,
     recording,
     report,
+    reproducing,
     returns,
     runs,
     serving,
@@ -54,6 +55,7 @@ def plan(observed: Observed) -> Plan:
     serving.settle(draft)
     candidate.stop_jobs(draft)
     runs.settle(draft)
+    reproducing.settle(draft)
     serving.route(draft)
     serving.workloads(draft)
     serving.history(draft)

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
-from perennial.core import gates, jobs
+from perennial.core import gates, jobs, lineage
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.inputs import job_name, since, stamp
 from perennial.core.observed import Job, Observed, Version
@@ -130,7 +130,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         }
     )
     steps = [ended if old is record else old for old in version.status.steps]
-    status = version.status.model_copy(update={"steps": steps, **_facts(reading.answer)})
+    found = {**_facts(reading.answer), **lineage.noted(version.status, job, reading.answer)}
+    status = version.status.model_copy(update={"steps": steps, **found})
     after = advance(observed, replace(version, status=status), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
     return replace(after, actions=(*stop, *after.actions))
@@ -220,7 +221,7 @@ def _facts(answer: Answer | None) -> dict[str, Any]:
         case PrepareResult():
             return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
         case EvaluateResult():
-            return {"identity": answer.identity, "bento": answer.bento}
+            return {"identity": answer.identity, "bento": answer.bento, "card": answer.card}
         case _:
             return {}
 
@@ -239,7 +240,7 @@ def _job(version: Version, step: StepName, attempt: int, champion: Champion | No
         case "prepare":
             return CreateJob(version.number, step, attempt, _prepare(version, attempt))
         case "train":
-            return CreateJob(version.number, step, attempt, _train(version, attempt))
+            return CreateJob(version.number, step, attempt, train_spec(version, attempt))
         case "evaluate":
             return CreateJob(version.number, step, attempt, _evaluate(version, attempt, champion))
 
@@ -259,16 +260,18 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
     )
 
 
-def _train(version: Version, attempt: int) -> TrainSpec:
+def train_spec(version: Version, attempt: int, *, uid: str = "", scratch: bool = False) -> TrainSpec:
+    """What a training of this version is given; `uid`: other than its own, `scratch`: it leaves nothing in the store."""
     prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
     recipe = version.spec.training.recipe
     return TrainSpec(
         version=version.meta.name,
-        uid=version.meta.uid,
+        uid=uid or version.meta.uid,
         attempt=attempt,
         store=version.spec.store.uri,
         train=prepared.train,
         schema=prepared.schema,
+        scratch=scratch,
         seed=version.spec.training.seed,
         task=recipe.task if recipe else "classification",
         algorithm=recipe.algorithm if recipe else None,
