@@ -276,6 +276,10 @@ class EvaluateSpec:
     champion: Champion | None = None
     allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
     attempt: int = 1
+    record: tuple[tuple[str, str], ...] = ()
+    """What the model card tells of where the version comes from, as (what, value)."""
+    parent_uid: str | None = None
+    """ModelVersion beside whose training data the card shows this one's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,4 +116,3 @@ def test_operator_sets_and_nodes_are_compared() -> None:
     found = difference(model(), other)
     assert found[0] == "operator sets: ai.onnx 17, ai.onnx.ml 3, now ai.onnx 18, ai.onnx.ml 3"
     assert "8 nodes, now 7" in " ".join(found) or "7 nodes, now 6" in " ".join(found)
-

@@ -47,7 +47,7 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Licence", (said and said.licence) or NOT_TOLD
     yield "Collected by", (said and said.collected_by) or NOT_TOLD
     yield "About the data", (said and said.description) or NOT_TOLD
-    yield "Source", spec.data.source.uri
+    yield "Source", spec.data.source.uri.partition("?")[0]  # what follows may be a signature
     yield "Digest of the rows", found.data or NOT_TOLD
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)

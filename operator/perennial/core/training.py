@@ -297,4 +297,6 @@ def _evaluate(version: Version, attempt: int, champion: Champion | None) -> Eval
         seed=version.spec.training.seed,
         champion=champion,
         attempt=attempt,
+        record=tuple(lineage.words(version.spec, version.status)),
+        parent_uid=version.spec.parent.uid if version.spec.parent else None,
     )
