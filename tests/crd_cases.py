@@ -174,6 +174,13 @@ CASES = (
         accepted={"spec.data.holdout.fraction": 0.5},
     ),
     Case(
+        "a provenance that says nothing",
+        "data.provenance is empty: give owner, licence, collectedBy or description, or remove it",
+        {"spec.data.provenance": {}},
+        ("data.provenance is empty", "give owner, licence, collectedBy or description"),
+        accepted={"spec.data.provenance": {"owner": "flights@example.com"}},
+    ),
+    Case(
         "two ways to train",
         "training needs exactly one of recipe and image",
         {"spec.training.image": "r/trainer"},

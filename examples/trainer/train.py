@@ -103,6 +103,7 @@ def train(data: Path, params_file: Path, out: Path, seed: int) -> None:
     export.check(out / "model.onnx", features)
     rows = params["parity"]["rows"]
     export.write_parity(classifier.predict_proba(matrix[:rows])[:, 1], out / "parity.parquet")
+    export.write_environment(out / "environment.txt")
     (out / "metrics.json").write_text(
         json.dumps({"rows": len(labels), "training_accuracy": float(classifier.score(matrix, labels))})
     )

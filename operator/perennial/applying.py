@@ -23,6 +23,7 @@ from perennial.core.actions import (
     CreateJob,
     CreateLedgerJob,
     CreateMetricJob,
+    CreateReproduceJob,
     CreateVersion,
     DeleteJob,
     DeleteModel,
@@ -41,6 +42,7 @@ from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION, pointer
 from perennial.manifests.jobs import job, ledger_job
 from perennial.manifests.recording import recording
+from perennial.manifests.reproducing import reproduce_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
@@ -85,6 +87,9 @@ class Applier:
                 if isinstance(action, CreateJob) and (meeting := workers_service(meta.name, version, action)) is not None:
                     await self._create(meeting, version.meta.uid)
                 return await self._create(job(meta.name, version, action), version.meta.uid)
+            case CreateReproduceJob():
+                version = scene.version(action.version)
+                return await self._create(reproduce_job(meta.name, version, action), version.meta.uid)
             case CreateLedgerJob():
                 return await self._create(ledger_job(meta, scene.observed.spec.training, action), meta.uid)
             case DeleteJob(name, uid):

@@ -27,12 +27,15 @@ COMMANDS: dict[Command, tuple[str, type[Any]]] = {
     Command.REPORTER: ("reporter", contract.TrainSpec),
     Command.RECIPE: ("recipes.train", contract.TrainSpec),
     Command.EVALUATE: ("evaluate", contract.EvaluateSpec),
+    Command.COMPARE: ("compare", contract.CompareSpec),
     Command.FETCH_BENTO: ("fetch_bento", contract.ServeSpec),
     Command.SERVE: ("server", contract.ServeSpec),
     Command.LEDGER: ("ledger", contract.LedgerSpec),
 }
 """Command -> module of this package, kind of its spec."""
 
+WAITING = (Command.REPORTER, Command.COMPARE)
+"""They begin their work when SIGTERM comes."""
 
 THREAD_VARIABLES = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Read when their libraries are imported; unset, each would start one thread for every core of the host."""
@@ -43,7 +46,7 @@ def carry_out(command: Command) -> Answer | None:
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, str(cpu_limit()))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin at a barrier eat the CPU limit of those that work
-    if command is Command.REPORTER:  # a trainer may end while this is still importing; the signal must not be lost
+    if command in WAITING:  # a trainer may end while this is still importing; the signal must not be lost
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     module, kind = COMMANDS[command]
     spec = contract.decode(kind, os.environ.get(contract.STEP_VARIABLE, ""))

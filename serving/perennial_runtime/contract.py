@@ -82,6 +82,8 @@ PARITY_NAME = "parity.parquet"
 METRICS_NAME = "metrics.json"
 PROGRESS_NAME = "progress.jsonl"
 CHECKPOINT_NAME = "checkpoint"
+ENVIRONMENT_NAME = "environment.txt"
+"""Packages and versions that training ran with."""
 LOG_NAME = "train.log"
 """What the trainer wrote, by itself: its end is kept in the store."""
 
@@ -125,6 +127,7 @@ class Container(StrEnum):
     REPORTER = "reporter"
     TRAIN = "train"
     EVALUATE = "evaluate"
+    COMPARE = "compare"
     FETCH_BENTO = "fetch-bento"
     SERVER = "server"
     LEDGER = "ledger"
@@ -138,6 +141,7 @@ class Command(StrEnum):
     REPORTER = "reporter"
     RECIPE = "recipe"
     EVALUATE = "evaluate"
+    COMPARE = "compare"
     FETCH_BENTO = "fetch-bento"
     SERVE = "serve"
     LEDGER = "ledger"
@@ -200,6 +204,8 @@ class TrainSpec:
     task: str = "classification"
     algorithm: str | None = None
     hyperparameters: dict[str, float] = field(default_factory=dict)
+    scratch: bool = False
+    """Nothing of it is kept in the store: it is only compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +220,35 @@ class TrainResult:
     message: str = ""
     claims: dict[str, float] = field(default_factory=dict)
     """The trainer's own metrics (at most 8): shown, never judged."""
+    environment: str | None = None
+    """Digest of the list of packages that it ran with, where it told one."""
+    revision: str = ""
+    """Of its code, where it told one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSpec:
+    """Input of compare, the sidecar of a reproduction: what came of the version's training."""
+
+    version: str
+    store: str
+    model: str
+    train: str
+    schema: str
+    environment: str | None = None
+    allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+
+
+@dataclass(frozen=True, slots=True)
+class ReproduceResult:
+    """What came of training a version again, beside what it became."""
+
+    equal: bool
+    """The same model.onnx to the last bit."""
+    model: str
+    """Digest of the one that was made now; it is not kept."""
+    message: str
+    """What differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +287,10 @@ class EvaluateSpec:
     champion: Champion | None = None
     allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
     attempt: int = 1
+    record: tuple[tuple[str, str], ...] = ()
+    """What the model card tells of where the version comes from, as (what, value)."""
+    parent_uid: str | None = None
+    """ModelVersion beside whose training data the card shows this one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +327,8 @@ class EvaluateResult:
     gates: tuple[GateMeasurement, ...]
     champion: str | None = None
     """Identity of the champion it was compared with."""
+    card: str | None = None
+    """Blob digest of the model card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +392,7 @@ class Fault:
     message: str
 
 
-Result = PrepareResult | TrainResult | EvaluateResult | LedgerResult
+Result = PrepareResult | TrainResult | EvaluateResult | LedgerResult | ReproduceResult
 Answer = Result | Refusal | Fault
 
 _ANSWERS: dict[str, type[Any]] = {
@@ -359,6 +400,7 @@ _ANSWERS: dict[str, type[Any]] = {
     "train": TrainResult,
     "evaluate": EvaluateResult,
     "ledger": LedgerResult,
+    "reproduce": ReproduceResult,
     "refused": Refusal,
     "fault": Fault,
 }

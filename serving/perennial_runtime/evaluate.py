@@ -12,12 +12,13 @@ import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import bento
+from perennial_runtime import bento, card
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import UnsafeArchive, unpack
 from perennial_runtime.contract import (
@@ -38,9 +39,9 @@ from perennial_runtime.evaluate_gates import DECIMALS, Blind, measure, shortened
 from perennial_runtime.evaluate_rows import KindDiffers, in_kinds_of, read_hashes, read_labels, read_table
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.golden import golden_document
-from perennial_runtime.profile import profile_document
+from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.scoring import Schema, read_schema
-from perennial_runtime.store import Store
+from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
 Hashes = NDArray[np.uint64]
@@ -97,9 +98,13 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
     gates = measure(spec.gates, blind, spec.seed)
     say("gates measured", gates=len(gates), rows=int(blind.compared.sum()))
-    identity, archive = _package(spec, inputs, tables, scores, room)
+    identity, archive, profile = _package(spec, inputs, tables, scores, room)
     packed = store.put_file(archive)
     say("bento stored", digest=packed, size=archive.stat().st_size)
+    measured = card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))
+    shown = store.put_bytes(card.document(card.card_of(spec.version, spec.record, measured)))
+    store.put_document(profile_path(spec.uid), json.dumps(profile, sort_keys=True).encode())
+    say("model card stored", digest=shown)
     return _fitted(
         EvaluateResult(
             identity=identity,
@@ -110,8 +115,19 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
             dropped_rows=int((~blind.compared).sum()),
             gates=gates,
             champion=spec.champion.identity if spec.champion else None,
+            card=shown,
         )
     )
+
+
+def _parent_profile(spec: EvaluateSpec, store: Store) -> dict[str, Any] | None:
+    """What the parent's training data looked like; None where it left no word of it."""
+    body = store.get_document(profile_path(spec.parent_uid)) if spec.parent_uid else None
+    try:
+        return read_profile(body) if body else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        say("profile of the parent not readable", parent=spec.parent_uid)
+        return None
 
 
 def _fetch(spec: EvaluateSpec, store: Store, room: Path) -> _Inputs:
@@ -153,10 +169,11 @@ def _parity(expected: Scores, found: Scores, limit: float) -> float:
 
 def _package(
     spec: EvaluateSpec, inputs: _Inputs, tables: dict[str, Table], scores: dict[str, Scores], room: Path
-) -> tuple[str, Path]:
-    """Identity and packed Bento."""
+) -> tuple[str, Path, dict[str, Any]]:
+    """Identity, packed Bento, and the profile in it."""
     pool = read_table(pl.concat([inputs.train.head(tables["parity"].rows), inputs.holdout], how="diagonal"), inputs.schema)
     identity = bento.identity_of(inputs.model, inputs.schema_file)
+    profile = profile_document(inputs.schema, read_table(inputs.train, inputs.schema), scores["holdout"])
     contents = bento.Contents(
         version=spec.version,
         identity=identity,
@@ -164,9 +181,9 @@ def _package(
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"]])),
-        profile=profile_document(inputs.schema, read_table(inputs.train, inputs.schema), scores["holdout"]),
+        profile=profile,
     )
-    return identity, bento.build_archive(contents, room)
+    return identity, bento.build_archive(contents, room), profile
 
 
 def _blind(spec: EvaluateSpec, store: Store, inputs: _Inputs, scores: Scores, *, room: Path, limits: SandboxLimits) -> Blind:

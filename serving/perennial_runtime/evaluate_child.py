@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 ANSWER_FILE = "answer.json"
+WORDS_FILE = "difference.json"
+"""What `model_difference` found."""
 
 
 class ModelRefused(ValueError):

@@ -1,8 +1,9 @@
 """Starts the processes that read what the trainer wrote, and turns whatever becomes of one into scores or a refusal.
 
 `perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict) and for the champion
-(scored, tolerant). The children (`onnx_check`, `parity_check`) have no credentials in their environment, an empty directory to
-work in, and limits on memory, CPU and time; their crash is the file's fault and never ours.
+(scored, tolerant); `compare` for two models of one record. The children (`onnx_check`, `parity_check`, `model_difference`) have
+no credentials in their environment, an empty directory to work in, and limits on memory, CPU and time; their crash is the file's
+fault and never ours.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial_runtime.contract import MODEL_BYTES_LIMIT
-from perennial_runtime.evaluate_child import ANSWER_FILE, ModelRefused
+from perennial_runtime.evaluate_child import ANSWER_FILE, WORDS_FILE, ModelRefused
 from perennial_runtime.evaluate_columns import Table, write_table
 from perennial_runtime.parity_check import SCORES_FILE, broken
 
@@ -101,6 +102,20 @@ def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimit
             raise broken(f"the process that reads it {_how(done.returncode)}")
         scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
         return scores
+
+
+def difference_in_sandbox(one: Path, other: Path, scratch: Path, limits: SandboxLimits) -> list[str] | None:
+    """In what two models differ, in words; None where the process that compares them did not come to its end."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("model_difference", {"one": str(one), "other": str(other)}, room, limits)
+        except subprocess.TimeoutExpired:
+            return None
+        if not _answered(done, room):
+            return None
+        words: list[str] = json.loads((room / "out" / WORDS_FILE).read_text(encoding="utf-8"))
+        return words
 
 
 def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:

@@ -7,6 +7,7 @@ The recipes use it; a user's own training image does too (docs/file-contract.md)
     columns = export.columns(frame, features)              # training data under the null rules of serving
     export.export_sklearn(pipeline, features, Path("/perennial/out/model.onnx"))
     export.write_parity(pipeline.predict_proba(columns)[:512, 1], Path("/perennial/out/parity.parquet"))
+    export.write_environment(Path("/perennial/out/environment.txt"))   # the packages that it ran with, for the record
 
 model.onnx has one input for each feature, named as its column, [N, 1]: float for a numeric feature (missing is NaN), string for
 a categorical one (missing is ""); and one output `score`, [N], the probability of class 1. What happens to missing and unseen
@@ -35,6 +36,7 @@ from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from perennial_runtime import environment
 from perennial_runtime.contract import SCORE_OUTPUT
 from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
 
@@ -117,6 +119,12 @@ def write_parity(scores: NDArray[Any], path: Path) -> None:
     """parity.parquet: the trainer's own scores of the first rows of train.parquet, in their order."""
     column = np.asarray(scores, dtype=np.float64).reshape(-1)
     pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), "score": column}).write_parquet(path)
+
+
+def write_environment(path: Path, revision: str | None = None) -> None:
+    """environment.txt: the packages of this process with their versions, and the revision of your code; not given: what the
+    variable PERENNIAL_CODE_REVISION says."""
+    environment.write(path, revision)
 
 
 def check(path: Path, wanted: Sequence[Feature]) -> None:

@@ -35,7 +35,8 @@ def fetch(spec: TrainSpec, store: Store, train_file: Path, params_file: Path, ou
     """Verified training rows, params.json, and the checkpoint if there is one."""
     store.get_file(spec.train, train_file).chmod(READABLE)
     document = params(spec, store.get_bytes(spec.schema))
-    restored = checkpoint.restore(store, spec.uid, out / CHECKPOINT_NAME) if out.is_dir() else 0
+    goes_on = out.is_dir() and not spec.scratch
+    restored = checkpoint.restore(store, spec.uid, out / CHECKPOINT_NAME) if goes_on else 0
     params_file.write_text(json.dumps({**document, "resume": restored > 0}, indent=2, sort_keys=True) + "\n")
     params_file.chmod(READABLE)
     say("fetched", version=spec.version, bytes=train_file.stat().st_size, checkpoint_files=restored)

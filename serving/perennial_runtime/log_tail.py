@@ -145,6 +145,8 @@ def _store(command: Command, text: str, step: str) -> None:
     kind, of, container = _KEPT[command]
     try:
         spec = decode(kind, step)
+        if isinstance(spec, TrainSpec) and spec.scratch:
+            return
         secrets = known((Path(STORE_SECRET_PATH), Path(SOURCE_SECRET_PATH)), os.environ)
         store = Store(spec.store)
         texts = {container: text}

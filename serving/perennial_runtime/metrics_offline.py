@@ -162,12 +162,16 @@ def _right(labels: Labels, scores: Floats) -> Labels:
     return right
 
 
+def share(flags: Labels) -> Estimate:
+    """The share of true ones among at least one row, with Wilson's bounds."""
+    rows, value = len(flags), float(flags.mean())
+    center = (value + Z * Z / (2 * rows)) / (1 + Z * Z / rows)
+    half = Z / (1 + Z * Z / rows) * math.sqrt(value * (1 - value) / rows + Z * Z / (4 * rows * rows))
+    return Estimate(value, max(0.0, center - half), min(1.0, center + half))
+
+
 def _accuracy(labels: Labels, scores: Floats) -> Estimate:
-    rows = len(labels)
-    share = float(_right(labels, scores).mean())
-    center = (share + Z * Z / (2 * rows)) / (1 + Z * Z / rows)
-    half = Z / (1 + Z * Z / rows) * math.sqrt(share * (1 - share) / rows + Z * Z / (4 * rows * rows))
-    return Estimate(share, max(0.0, center - half), min(1.0, center + half))
+    return share(_right(labels, scores))
 
 
 def _accuracy_difference(labels: Labels, challenger: Floats, champion: Floats) -> Estimate:

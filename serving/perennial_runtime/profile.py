@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,21 @@ def profile_document(schema: Schema, table: Table, scores: NDArray[np.float64]) 
         for feature in schema["features"]
     }
     return {"rows": table.rows, "features": features, "scores": _numeric(scores)}
+
+
+def read_profile(body: bytes) -> dict[str, Any]:
+    """A profile as it was stored. Raises ValueError, KeyError or TypeError where it is none."""
+    document = json.loads(body)
+    features: dict[str, dict[str, Any]] = {}
+    for name, found in document["features"].items():
+        common = {"kind": str(found["kind"]), "count": int(found["count"]), "nullRate": float(found["nullRate"])}
+        if common["kind"] != NUMERIC:
+            top = {str(value): int(count) for value, count in found["top"].items()}
+            features[str(name)] = {**common, "top": top, "remainder": int(found["remainder"])}
+        else:
+            quantiles = [float(value) for value in found["quantiles"]] if common["count"] else []
+            features[str(name)] = {**common, "quantiles": quantiles}
+    return {"rows": int(document["rows"]), "features": features}
 
 
 def _numeric(column: NDArray[np.float64]) -> dict[str, Any]:

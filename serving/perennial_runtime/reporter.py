@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from perennial_runtime import checkpoint
+from perennial_runtime import checkpoint, environment
 from perennial_runtime.answers import StepError, Unavailable, say
 from perennial_runtime.contract import (
     CHECKPOINT_NAME,
+    ENVIRONMENT_NAME,
     METRICS_NAME,
     MODEL_BYTES_LIMIT,
     MODEL_NAME,
@@ -156,10 +157,11 @@ class _Upload:
 
 
 def collect(store: Store, out: Path, model_limit: int = MODEL_BYTES_LIMIT) -> TrainResult:
-    """Upload model.onnx and parity.parquet and read the claims; `problem` tells the first thing that is wrong."""
+    """Upload model.onnx, parity.parquet and the packages, and read the claims; `problem` tells the first thing that is wrong."""
     model = _upload(store, out, MODEL_NAME, model_limit)
     parity = _upload(store, out, PARITY_NAME, PARITY_BYTES_LIMIT)
     problem = model.problem or parity.problem
+    ran_with = None if problem else read_environment(out)
     return TrainResult(
         model=model.digest,
         parity=parity.digest,
@@ -167,6 +169,8 @@ def collect(store: Store, out: Path, model_limit: int = MODEL_BYTES_LIMIT) -> Tr
         problem=problem.reason if problem else None,
         message=problem.message if problem else "",
         claims=read_claims(out),
+        environment=store.put_bytes(ran_with.text.encode()) if ran_with else None,
+        revision=ran_with.revision if ran_with else "",
     )
 
 
@@ -181,6 +185,15 @@ def _upload(store: Store, out: Path, name: str, limit: int) -> _Upload:
             return _Upload(store.put_file(stream), size)
     except OutputError as error:
         return _Upload(problem=error)
+
+
+def read_environment(out: Path) -> environment.Environment | None:
+    """The packages of environment.txt; None where the trainer told none."""
+    try:
+        with opened(out, ENVIRONMENT_NAME, environment.BYTES_LIMIT) as stream:
+            return environment.read(stream.read())
+    except OutputError:
+        return None
 
 
 def read_claims(out: Path) -> Numbers:

@@ -2,6 +2,7 @@
 
     <store>/blobs/sha256/<hex>                         written once, verified on every read
     <store>/results/<version uid>/<step>[-<key>].json  the termination message of a step that has ended
+    <store>/profiles/<version uid>.json                what its training data looked like, for the next version's card
     <store>/checkpoints/<version uid>.json             which blobs are the trainer's last checkpoint
     <store>/logs/<version uid>/<step>-<attempt>-<container>.log   the redacted end of what it wrote, see `log_tail`
     <store>/ledger/<number of its first entry>.jsonl   entries of the ledger, see `chain`; created, never written over
@@ -275,6 +276,11 @@ class Store:
 def blob_path(digest: str) -> str:
     """Where a blob lies, relative to the store."""
     return f"blobs/sha256/{digest}"
+
+
+def profile_path(uid: str) -> str:
+    """Where the profile of a version's training data lies, relative to the store."""
+    return f"profiles/{uid}.json"
 
 
 def result_path(uid: str, step: str, key: str = "") -> str:

@@ -311,6 +311,7 @@ def _container(status: Mapping[str, Any], memory_limit: str) -> ContainerState:
         last_reason=last.get("reason", ""),
         last_exit_code=last.get("exitCode"),
         last_message=last.get("message", ""),
+        image_id=str(status.get("imageID", "")),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import LIST_BY_NAME, SpecModel, cel, rules
+from perennial.api.lineage import Provenance
 from perennial.api.pods import LocalReference
 
 SOURCE_PATTERN = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$"
@@ -122,3 +123,5 @@ class Data(SpecModel):
     holdout: Holdout = Holdout()
     minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
     """Fewer rows after duplicates are removed: refused, because nothing honest can be said."""
+    provenance: Provenance | None = None
+    """Where the data comes from and who may use it; copied to every version."""

@@ -28,6 +28,7 @@ from perennial.api.data import Data
 from perennial.api.evaluation import Evaluation
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
+from perennial.api.lineage import MOST_REPORTS, Lineage, Reproducing, Reproduction
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
@@ -111,7 +112,7 @@ class Quarantine(StatusModel):
 class RequestRecord(StatusModel):
     """A request annotation, carried out once: the last one of its verb, or one with an id, which is not forgotten so soon."""
 
-    verb: Literal["rollback-to", "retrain", "retry", "promote", "abort", "approve", "pause", "resume", "lift"]
+    verb: Literal["rollback-to", "retrain", "retry", "promote", "abort", "approve", "pause", "resume", "lift", "reproduce"]
     argument: Annotated[str, Field(max_length=256)]
     id: Annotated[str, Field(max_length=128)] = ""
     requested_by: Annotated[str, Field(max_length=256)] = UNATTESTED
@@ -151,6 +152,8 @@ class ModelDeploymentStatus(StatusModel):
     returning: ReturnStatus | None = None
     approval: ApprovalStatus | None = None
     """Where spec.approval asks for it."""
+    reproducing: Reproducing | None = None
+    """The version that is being trained again, to compare."""
     ended: int = 0
     """The newest version that a person or a policy ended: it is not taken up again."""
     held: bool = False
@@ -200,6 +203,12 @@ class ModelVersionStatus(StatusModel):
     steps: Annotated[list[StepRecord], Field(max_length=64)] = []
     identity: Digest | None = None
     bento: Digest | None = None
+    card: Digest | None = None
+    """Of its model card, in the store."""
+    lineage: Lineage | None = None
+    """What it was made of, as its steps found it."""
+    reproduced: Annotated[list[Reproduction], Field(max_length=MOST_REPORTS)] = []
+    """What came of training it again, the newest last."""
     gates: Annotated[list[GateVerdict], Field(max_length=8)] = []
     evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
     """Of the steps and the watch."""

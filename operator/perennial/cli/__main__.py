@@ -22,6 +22,7 @@ VERBS: Final = {
     "logs": ("logs", "Print what the pods of a step wrote."),
     "history": ("history", "List the versions, why each was made and how it ended."),
     "diff": ("diff", "Show what differs between two versions."),
+    "reproduce": ("reproduce", "Train a version again from its record, and compare."),
     "promote": ("requesting", "Give a candidate all requests now."),
     "approve": ("requesting", "Say yes to a version that waits for approval."),
     "abort": ("requesting", "Take a candidate back."),

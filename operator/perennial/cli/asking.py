@@ -21,7 +21,7 @@ Manifest = dict[str, Any]
 
 _ADVICE = re.compile(
     r"(?:kubectl annotate mdep \S+ )?perennial\.dev/"
-    r"(?P<verb>promote|approve|abort|rollback-to|retrain|retry|pause|resume|lift)\b(?:=(?P<argument>[^\s,;:()]*))?"
+    r"(?P<verb>promote|approve|abort|rollback-to|retrain|retry|pause|resume|lift|reproduce)\b(?:=(?P<argument>[^\s,;:()]*))?"
 )
 
 LOOK_SECONDS = 0.5

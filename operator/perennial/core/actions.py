@@ -12,7 +12,7 @@ from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import Mirror
 from perennial.core.tape import Recording
-from perennial_runtime.contract import EvaluateSpec, LedgerSpec, PrepareSpec, ServeSpec, TrainSpec
+from perennial_runtime.contract import CompareSpec, EvaluateSpec, LedgerSpec, PrepareSpec, ServeSpec, TrainSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,23 @@ class CreateMetricJob:
     job: JobMetric
     environment: tuple[tuple[str, str], ...]
     """What it is told, as (variable, value)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReproduceJob:
+    """The Job <version>-reproduce-<attempt>, owned by the ModelVersion: the train Job's pod, whose outputs are compared, not
+    uploaded. Exists: adopted, never re-applied."""
+
+    version: int
+    attempt: int
+    train: TrainSpec
+    compare: CompareSpec
+    image: str
+    """Of the train container."""
+    compares: str
+    """Image of the container that compares."""
+    on_cpu: bool = False
+    """It was trained without the accelerator that its spec asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +200,7 @@ Action = (
     CreateVersion
     | CreateJob
     | CreateMetricJob
+    | CreateReproduceJob
     | CreateLedgerJob
     | DeleteJob
     | ApplyServing

@@ -46,11 +46,14 @@ _SPEAKS = {
     "train": Container.REPORTER,
     "evaluate": Container.EVALUATE,
     "ledger": Container.LEDGER,
+    "reproduce": Container.COMPARE,
 }
 """Whose termination message is the step's answer."""
 METRIC_STEP = "metric"
 """The step of a Job that measures for a metric (`perennial.core.runs`)."""
 METRIC_CONTAINER = "measure"
+REPRODUCE_STEP = "reproduce"
+"""The step of a Job that trains a version again (`perennial.core.reproducing`)."""
 LEDGER_STEP = "ledger"
 """The step of a Job that stores entries of the ledger (`perennial.core.storing`)."""
 _ORDER = {
@@ -59,6 +62,7 @@ _ORDER = {
     "prepare": (Container.PREPARE,),
     "train": (Container.FETCH, Container.TRAIN, Container.REPORTER),
     "evaluate": (Container.EVALUATE,),
+    REPRODUCE_STEP: (Container.FETCH, Container.TRAIN, Container.COMPARE),
 }
 _START_FIX = {
     "ImageCannotBePulled": "correct {field}.image or {field}.imagePullSecrets",

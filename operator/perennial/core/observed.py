@@ -87,6 +87,8 @@ class ContainerState:
     last_reason: str = ""
     last_exit_code: int | None = None
     last_message: str = ""
+    image_id: str = ""
+    """The image as the kubelet resolved it, mostly <repository>@sha256:<hex>."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from perennial.core import (
     lost,
     recording,
     report,
+    reproducing,
     returns,
     runs,
     serving,
@@ -55,6 +56,7 @@ def plan(observed: Observed) -> Plan:
     serving.settle(draft)
     candidate.stop_jobs(draft)
     runs.settle(draft)
+    reproducing.settle(draft)
     serving.route(draft)
     serving.workloads(draft)
     serving.history(draft)

@@ -15,7 +15,7 @@ from perennial.api.base import REQUESTED_BY, UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial_runtime.contract import GROUP
 
-Verb = Literal["rollback-to", "retrain", "retry", "promote", "abort", "approve", "pause", "resume", "lift"]
+Verb = Literal["rollback-to", "retrain", "retry", "promote", "abort", "approve", "pause", "resume", "lift", "reproduce"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 OURS = frozenset({*(f"{GROUP}/{verb}" for verb in VERBS), REQUESTED_BY})
 REMEMBERED = 32

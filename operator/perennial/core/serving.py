@@ -110,6 +110,8 @@ def history(draft: Draft) -> None:
         wanted.add(status.returning.version)
     if status.rollout:
         wanted.add(status.rollout.stable)
+    if status.reproducing:
+        wanted.add(status.reproducing.version)
     for number in sorted(draft.versions)[: -spec.history]:
         version = draft.versions[number]
         if number not in wanted and version.status.state in FINAL and not version.meta.deleting:

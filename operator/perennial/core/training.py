@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
-from perennial.core import accelerator, gates, jobs, progress, smoke
+from perennial.core import accelerator, gates, jobs, lineage, progress, smoke
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.conditions import Finding
 from perennial.core.inputs import job_name, since, stamp
@@ -138,7 +138,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         }
     )
     ended = _without_fault(version, ended)
-    update = {"steps": _with(version.status, ended), "progress": None, **_facts(reading.answer), **_trained_on(version, ended)}
+    found = {**_facts(reading.answer), **_trained_on(version, ended), **lineage.noted(version.status, job, reading.answer)}
+    update = {"steps": _with(version.status, ended), "progress": None, **found}
     after = _advance(observed, replace(version, status=version.status.model_copy(update=update)), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
     return replace(after, actions=(*stop, *after.actions))
@@ -275,7 +276,7 @@ def _facts(answer: Answer | None) -> dict[str, Any]:
         case PrepareResult():
             return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
         case EvaluateResult():
-            return {"identity": answer.identity, "bento": answer.bento}
+            return {"identity": answer.identity, "bento": answer.bento, "card": answer.card}
         case _:
             return {}
 
@@ -296,7 +297,7 @@ def _job(version: Version, record: StepRecord, champion: Champion | None) -> Cre
             return CreateJob(number, "prepare", attempt, _prepare(version, attempt))
         case "train":
             on_cpu = accelerator.is_on_cpu(version.spec.training, record)
-            return CreateJob(number, "train", attempt, _train(version, attempt), on_cpu)
+            return CreateJob(number, "train", attempt, train_spec(version, attempt), on_cpu)
         case "evaluate":
             return CreateJob(number, "evaluate", attempt, _evaluate(version, attempt, champion))
 
@@ -316,16 +317,18 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
     )
 
 
-def _train(version: Version, attempt: int) -> TrainSpec:
+def train_spec(version: Version, attempt: int, *, uid: str = "", scratch: bool = False) -> TrainSpec:
+    """What a training of this version is given; `uid`: other than its own, `scratch`: it leaves nothing in the store."""
     prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
     recipe = version.spec.training.recipe
     return TrainSpec(
         version=version.meta.name,
-        uid=version.meta.uid,
+        uid=uid or version.meta.uid,
         attempt=attempt,
         store=version.spec.store.uri,
         train=prepared.train,
         schema=prepared.schema,
+        scratch=scratch,
         seed=version.spec.training.seed,
         task=recipe.task if recipe else "classification",
         algorithm=recipe.algorithm if recipe else None,
@@ -351,4 +354,6 @@ def _evaluate(version: Version, attempt: int, champion: Champion | None) -> Eval
         seed=version.spec.training.seed,
         champion=champion,
         attempt=attempt,
+        record=tuple(lineage.words(version.spec, version.status)),
+        parent_uid=version.spec.parent.uid if version.spec.parent else None,
     )

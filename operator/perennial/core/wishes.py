@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from perennial.api.base import UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
-from perennial.core import approval, arms, candidate, requests, returns, triggers, watch
+from perennial.core import approval, arms, candidate, reproducing, requests, returns, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import stamp
@@ -51,11 +51,13 @@ def _record(draft: Draft, request: Request, outcome: str) -> None:
 
 
 def _tell(draft: Draft, request: Request, words: str, facts: Mapping[str, str], *, refused: bool) -> None:
-    """An event, and an entry in the ledger: of the version that is made, approved or tried again by it."""
+    """An event, and an entry in the ledger: of the version that is made, approved, tried or trained again by it."""
     if refused:
         draft.event("Warning", "RequestRefused", words, facts=facts)
     else:
         of = draft.status.latest if request.verb in ("approve", "retry", "retrain") else None
+        if request.verb == "reproduce" and draft.status.reproducing is not None:
+            of = draft.status.reproducing.version
         draft.event("Normal", "Request", words, of, facts)
 
 
@@ -242,6 +244,13 @@ def _approve(draft: Draft, request: Request) -> str:
     return approval.approve(draft, number, by)
 
 
+def _reproduce(draft: Draft, request: Request) -> str:
+    if paused := candidate.why_paused(draft):
+        return f"refused: {paused}"
+    by = requests.requested_by(draft.observed.meta.annotations, draft.observed.defaults.attested)
+    return reproducing.begin(draft, _version_number(request.argument), by)
+
+
 def _no_rollout(draft: Draft, request: Request) -> str:
     number = draft.status.candidate
     if number is None or draft.status.rollout is None or draft.status.rollout.candidate != number:
@@ -269,4 +278,5 @@ _DO: dict[str, Callable[[Draft, Request], str]] = {
     "pause": _pause,
     "resume": _resume,
     "lift": _lift,
+    "reproduce": _reproduce,
 }

@@ -228,14 +228,14 @@ def _train(version: Version, action: CreateJob) -> _Pod:
     )
     return _Pod(
         containers=[_trainer(version, action, step)],
-        init=[with_step(fetch, step), {**with_step(_deaf_at_first(reporter), step), "restartPolicy": "Always"}],
+        init=[with_step(fetch, step), {**with_step(deaf_at_first(reporter), step), "restartPolicy": "Always"}],
         volumes=[empty_dir("data"), empty_dir("out"), secret_volume("store", version.spec.store.secret_name)],
         deadline=max(1, int(seconds(version.spec.training.timeout))),
         watched=(Container.TRAIN, Container.FETCH),
     )
 
 
-def _deaf_at_first(reporter: Manifest) -> Manifest:
+def deaf_at_first(reporter: Manifest) -> Manifest:
     """SIGTERM waits until the reporter listens. A trainer may end while Python still starts there; as process 1 it would lose
     the signal, and the pod would hang for its whole grace period."""
     return {**reporter, "command": ["env", "--block-signal=TERM", *reporter["command"]]}

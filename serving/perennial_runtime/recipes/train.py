@@ -16,9 +16,10 @@ import polars as pl
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.pipeline import Pipeline
 
-from perennial_runtime import export
+from perennial_runtime import environment, export
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.contract import (
+    ENVIRONMENT_NAME,
     METRICS_NAME,
     MODEL_NAME,
     OUT_PATH,
@@ -63,6 +64,7 @@ def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> Non
     (out / METRICS_NAME).write_text(json.dumps(claims, sort_keys=True))
     final = models.fit(algorithm, features, chosen, seed=seed, data=(columns, labels), report=progress.report)
 
+    environment.write(out / ENVIRONMENT_NAME)
     try:
         export.export_sklearn(final, features, out / MODEL_NAME)
     except export.ExportError as error:

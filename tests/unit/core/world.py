@@ -10,7 +10,7 @@ from typing import Any
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
 from perennial.core import actions
 from perennial.core.inputs import job_name, ledger_job_name, version_name
-from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP
+from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP, REPRODUCE_STEP
 from perennial.core.observed import (
     ContainerState,
     Defaults,
@@ -148,6 +148,10 @@ class World:
     """What a Job answers; None: the usual. Returning a Job puts that Job instead."""
     measure: Callable[[actions.CreateMetricJob, datetime], Job] | None = None
     """What a Job of a metric comes to as soon as it is made; None: it is under way for ever."""
+    reproduce: Callable[[actions.CreateReproduceJob, datetime], Job] | None = None
+    """What a Job that trains a version again comes to as soon as it is made; None: it is under way for ever."""
+    reproductions: list[actions.CreateReproduceJob] = field(default_factory=list)
+    """Such Jobs, as they were asked for."""
 
     def observed(self) -> Observed:
         """What a pass sees."""
@@ -292,6 +296,8 @@ class World:
                 self._create_job(action)
             case actions.CreateMetricJob():
                 self._create_metric_job(action)
+            case actions.CreateReproduceJob():
+                self._create_reproduce_job(action)
             case actions.CreateLedgerJob():
                 self._create_ledger_job(action)
             case actions.DeleteJob(name=name):
@@ -352,6 +358,15 @@ class World:
             named = {"name": name, "uid": f"uid-{name}", "version": action.version, "step": METRIC_STEP, "attempt": action.run}
             self.jobs[name] = replace(job, **named)  # type: ignore[arg-type]
 
+    def _create_reproduce_job(self, action: actions.CreateReproduceJob) -> None:
+        name = job_name("delays", action.version, REPRODUCE_STEP, action.attempt)
+        if name not in self.jobs:
+            self.created.append(name)
+            self.reproductions.append(action)
+            job = self.reproduce(action, self.now) if self.reproduce else Job("", "", 0, "", 0, self.now)
+            named = {"name": name, "uid": f"uid-{name}", "version": action.version, "attempt": action.attempt}
+            self.jobs[name] = replace(job, step=REPRODUCE_STEP, **named)  # type: ignore[arg-type]
+
     def _create_ledger_job(self, action: actions.CreateLedgerJob) -> None:
         """It ends at once. `perennial_runtime.ledger` is what really stores; tests/shell runs that."""
         name = ledger_job_name("delays", action.last)
@@ -411,8 +426,10 @@ def usual(action: actions.CreateJob) -> Answer:
 
 def finished(action: actions.CreateJob, answer: Answer, now: datetime) -> Job:
     """A Job that completed with this answer."""
-    container = ContainerState(SPEAKER[action.step], "terminated", "Completed", encode_answer(answer), 0)
-    pod = JobPod("p", "u", "Succeeded", now, containers=(container,))
+    said = ContainerState(SPEAKER[action.step], "terminated", "Completed", encode_answer(answer), 0)
+    trained = ContainerState("train", "terminated", "Completed", "", 0, image_id="registry/training@sha256:2")
+    containers = (trained, said) if action.step == "train" else (said,)
+    pod = JobPod("p", "u", "Succeeded", now, containers=containers)
     return Job("", "job-uid", action.version, action.step, action.attempt, now, complete=True, pods=(pod,))
 
 

@@ -14,11 +14,12 @@ import yaml
 
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
-from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, Event
+from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, CreateReproduceJob, Event
 from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.common import VERSION_LABEL
 from perennial.manifests.event import event
 from perennial.manifests.jobs import job, ledger_job
+from perennial.manifests.reproducing import reproduce_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
@@ -27,6 +28,7 @@ from perennial.ports import Manifest
 from perennial_runtime.contract import (
     STEP_VARIABLE,
     Column,
+    CompareSpec,
     EvaluateSpec,
     GateSpec,
     LedgerSpec,
@@ -116,6 +118,14 @@ LEDGER = CreateLedgerJob(
     "perennial-store",
     "r/runtime@sha256:1",
 )
+REPRODUCE = CreateReproduceJob(
+    2,
+    1,
+    replace(TRAIN, uid="v2-reproduce-1", scratch=True),
+    CompareSpec("delays-v2", "s3://store/flights/d1", "m", "t", "s"),
+    "registry.example/training@sha256:2",
+    "r/training@sha256:3",
+)
 SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
 
 
@@ -130,6 +140,7 @@ def render() -> dict[str, Manifest]:
         "job-metric": job(
             "delays", version(), CreateMetricJob(2, "acceptance", 3, MEASURE, (("PERENNIAL_CANDIDATE", "delays-v2"),))
         ),
+        "job-reproduce": reproduce_job("delays", version(), REPRODUCE),
         "job-ledger": ledger_job(META, wish(THEIRS).training, LEDGER),
         "deployment": deployment,
         "service": service,
@@ -156,6 +167,22 @@ def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger() -> None:
     labels = RENDERED["job-ledger"]["spec"]["template"]["metadata"]["labels"]
     for name in ("service", "service-of-the-model"):
         assert not RENDERED[name]["spec"]["selector"].items() <= labels.items(), name
+
+
+def test_no_service_sends_requests_to_the_pod_that_trains_a_version_again() -> None:
+    labels = RENDERED["job-reproduce"]["spec"]["template"]["metadata"]["labels"]
+    for name in ("service", "service-of-the-model"):
+        assert not RENDERED[name]["spec"]["selector"].items() <= labels.items(), name
+
+
+def test_a_version_is_trained_again_in_the_same_container_and_what_compares_only_reads() -> None:
+    first, again = (RENDERED[name]["spec"]["template"]["spec"] for name in ("job-train-recipe", "job-reproduce"))
+    (before,), (now,) = first["containers"], again["containers"]
+    differ = {key for key in before if before[key] != now[key]}
+    assert differ == {"image", "env"}
+    assert [one["name"] for one in again["initContainers"]] == ["fetch", "compare"]
+    compare = again["initContainers"][1]
+    assert [one["mountPath"] for one in compare["volumeMounts"] if not one.get("readOnly")] == ["/perennial/work", "/tmp"]
 
 
 def test_the_kubelet_puts_no_variable_into_what_a_step_is_given() -> None:

@@ -1,0 +1,82 @@
+"""The record of where a version came from: what its steps answered and the kubelet told, beside the inputs in its spec.
+
+`perennial.core.training` notes it as the steps end. What nobody told is said to be not told, never guessed: the labels of an
+image (`org.opencontainers.image.revision`) cannot be read from the cluster without the registry's credentials, so the revision of
+the code is the trainer's own word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from perennial.api.lineage import Lineage
+from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
+from perennial.core.jobs import newest
+from perennial.core.observed import Job
+from perennial_runtime.contract import Answer, Container, PrepareResult, TrainResult, decode_answer
+
+NOT_TOLD = "not told"
+BY_DIGEST = "@sha256:"
+"""In an image that is the same for ever."""
+
+
+def noted(status: ModelVersionStatus, job: Job, answer: Answer | None) -> dict[str, Any]:
+    """The change of the version's status by what a step that has ended tells of its lineage."""
+    found = _told(answer)
+    if isinstance(answer, TrainResult):
+        found["image"] = _image(job)
+    return {"lineage": (status.lineage or Lineage()).model_copy(update=found)} if found else {}
+
+
+def of(status: ModelVersionStatus) -> Lineage:
+    """The record; of a version that was made before there was one, what its steps' answers hold."""
+    if status.lineage is not None:
+        return status.lineage
+    found: dict[str, Any] = {}
+    for record in status.steps:
+        if record.state == "Succeeded" and record.result:
+            found |= _told(decode_answer(record.result))
+    return Lineage(**found)
+
+
+def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[str, str]]:
+    """The whole record for people, as (what, value): the model card's table."""
+    said, found, training = spec.data.provenance, of(status), spec.training
+    yield "Owner of the data", (said and said.owner) or NOT_TOLD
+    yield "Licence", (said and said.licence) or NOT_TOLD
+    yield "Collected by", (said and said.collected_by) or NOT_TOLD
+    yield "About the data", (said and said.description) or NOT_TOLD
+    yield "Source", spec.data.source.uri.partition("?")[0]  # what follows may be a signature
+    yield "Digest of the rows", found.data or NOT_TOLD
+    yield "Digest of the split", found.split or NOT_TOLD
+    yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)
+    yield "Continues the split of", spec.parent.name if spec.parent else "none: it is the first"
+    if training.recipe is not None:
+        given = ", ".join(f"{name}={value:g}" for name, value in training.recipe.hyperparameters.items())
+        yield "Recipe", f"{training.recipe.algorithm} ({given or 'defaults'})"
+    else:
+        yield "Training image", training.image or NOT_TOLD
+        yield "Command", " ".join(training.command) or "the image's own"
+    yield "Image that trained", found.image or NOT_TOLD
+    yield "Revision of the code", f"{found.revision} (told by the trainer)" if found.revision else NOT_TOLD
+    yield "Digest of the environment", found.environment or NOT_TOLD
+    yield "Seed", str(training.seed)
+    yield "Digest of model.onnx", found.model or NOT_TOLD
+    yield "Inputs", spec.inputs_digest
+
+
+def _told(answer: Answer | None) -> dict[str, Any]:
+    match answer:
+        case PrepareResult():
+            return {"data": answer.data, "split": answer.split}
+        case TrainResult():
+            return {"model": answer.model or "", "environment": answer.environment or "", "revision": answer.revision[:128]}
+        case _:
+            return {}
+
+
+def _image(job: Job) -> str:
+    """As the kubelet tells it of the container that trained."""
+    pod = newest(job)
+    return next((one.image_id for one in pod.containers if one.name == Container.TRAIN), "")[:512] if pod else ""
