@@ -32,6 +32,7 @@ from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
 from perennial.api.training import Training
+from perennial.api.triggers import Limits, Triggers, TriggersStatus
 from perennial.api.version import GateVerdict, RuntimePin, StepRecord, StorePin, Trigger, VersionParent, VersionState
 from perennial.api.weights import HOLD_BACK_REACHED, STEPS_REACHED
 
@@ -52,6 +53,8 @@ class ModelDeploymentSpec(SpecModel):
 
     data: Data
     training: Training
+    triggers: Triggers = Triggers()
+    limits: Limits = Limits()
     evaluation: Evaluation = Evaluation()
     approval: Approval | None = None
     """Roll a version out only when a person has approved it."""
@@ -129,6 +132,8 @@ class ModelDeploymentStatus(StatusModel):
     returning: ReturnStatus | None = None
     approval: ApprovalStatus | None = None
     """Where spec.approval asks for it."""
+    triggers: TriggersStatus | None = None
+    """Where spec.triggers has any."""
     ended: int = 0
     """The newest version that a person or a policy ended: it is not taken up again."""
     held: bool = False

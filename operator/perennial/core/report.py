@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import approval, borrowing, kstatus, providers, requests, returns, routers, shadow, storing
+from perennial.core import (
+    approval,
+    borrowing,
+    kstatus,
+    limits,
+    polling,
+    providers,
+    requests,
+    returns,
+    routers,
+    sameness,
+    schedule,
+    shadow,
+    storing,
+)
 from perennial.core.actions import KeepRecording
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
@@ -16,8 +30,8 @@ from perennial_runtime.contract import GROUP
 CLASS_SECONDS = 10.0
 """How soon to look again at a GatewayClass that cannot do what is asked for: nobody tells when it has changed."""
 
-UNTOLD = (storing.ACTION, KeepRecording.__name__)
-"""Refused writes that are no fault of the model: the first has a condition of its own, the second is in the operator's log."""
+UNTOLD = (storing.ACTION, polling.ACTION, KeepRecording.__name__)
+"""Refused writes that are no fault of the model: the last is in the operator's log, the others have conditions of their own."""
 
 
 def conditions(draft: Draft) -> None:
@@ -30,6 +44,7 @@ def conditions(draft: Draft) -> None:
     _misspelled(draft)
     _accepted(draft)
     approval.tell(draft)
+    limits.tell(draft)
     borrowing.tell(draft)
     kstatus.find(draft)
     draft.set(
@@ -147,11 +162,19 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
     elif kstatus.is_same_model(draft, latest):
         draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
+    elif (twin := _repeated(draft, latest)) is not None and twin == status.stable:
+        draft.find("UpToDate", True, sameness.SAME, f"v{latest.number}: {latest.status.message}")
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
         back = returns.how_back(draft, latest.number)
         words = waits or f"{latest.status.message}{back and f'; {back}'}"
         draft.find("UpToDate", False, latest.status.state, f"v{latest.number}: {words}")
+
+
+def _repeated(draft: Draft, latest: Version) -> int | None:
+    """The version that the newest one would have been made again of, had it been trained."""
+    twin = sameness.twin_of(draft.versions.values(), latest) if sameness.ended_as_same(latest) else None
+    return twin.number if twin is not None else None
 
 
 def _why_not_begun(draft: Draft, latest: Version) -> str:
@@ -207,6 +230,8 @@ def _accepted(draft: Draft) -> None:
         draft.wake(CLASS_SECONDS)
     elif words := providers.unknown_sources(draft.observed):
         draft.find("Accepted", False, "MetricSourceUnknown", words)
+    elif problem := schedule.problem(draft):
+        draft.find("Accepted", False, *problem)
 
 
 def _refused_writes(draft: Draft) -> None:

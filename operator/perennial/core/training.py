@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
-from perennial.core import gates, jobs
+from perennial.core import gates, jobs, sameness
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.inputs import job_name, since, stamp
 from perennial.core.observed import Job, Observed, Version
@@ -93,6 +93,9 @@ def _last(status: ModelVersionStatus, step: str, key: str) -> StepRecord | None:
 
 
 def _begin(observed: Observed, version: Version, step: StepName, champion: Champion | None) -> Progress:
+    if step == "train" and (twin := sameness.twin_of_automatic(observed.versions, version)) is not None:
+        update = {"state": "Superseded", "message": sameness.words(twin), "finished_at": stamp(observed.now)}
+        return Progress(version.status.model_copy(update=update))
     attempt = 1 + max((record.attempt for record in version.status.steps if record.step == step), default=0)
     record = StepRecord(
         step=step,
