@@ -23,6 +23,7 @@ from perennial.core.actions import (
     CreateJob,
     CreateLedgerJob,
     CreateMetricJob,
+    CreatePollJob,
     CreateReproduceJob,
     CreateVersion,
     DeleteJob,
@@ -40,7 +41,7 @@ from perennial.core.observed import Meta, Observed, Version
 from perennial.lending import Lending
 from perennial.manifests import REVISIONS
 from perennial.manifests.common import RENDERED_ANNOTATION, pointer
-from perennial.manifests.jobs import job, ledger_job
+from perennial.manifests.jobs import job, ledger_job, poll_job
 from perennial.manifests.recording import recording
 from perennial.manifests.reproducing import reproduce_job
 from perennial.manifests.route import http_route
@@ -92,6 +93,8 @@ class Applier:
                 return await self._create(reproduce_job(meta.name, version, action), version.meta.uid)
             case CreateLedgerJob():
                 return await self._create(ledger_job(meta, scene.observed.spec.training, action), meta.uid)
+            case CreatePollJob():
+                return await self._create(poll_job(meta, scene.observed.spec.training, action), meta.uid)
             case DeleteJob(name, uid):
                 return await self._delete(JOBS, meta.namespace, name, uid)
             case DeleteVersion(name, uid):

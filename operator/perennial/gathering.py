@@ -17,6 +17,7 @@ from perennial.api.serving import ParentReference, RuleReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
 from perennial.asking import Asking
 from perennial.core import progress, providers
+from perennial.core.jobs import LEDGER_STEP, POLL_STEP
 from perennial.core.observed import Borrowed, Meta, Observed, PodCounters, RouteState, ServingPod
 from perennial.following import Following
 from perennial.manifests.borrowed import rivals
@@ -104,7 +105,8 @@ class Gatherer:
             defaults=await self._surroundings.defaults(namespace),
             versions=versions,
             jobs=observe.jobs(jobs, pods, owners, warnings),
-            ledger_jobs=observe.ledger_jobs(jobs, pods, meta.uid, warnings),
+            ledger_jobs=observe.own_jobs(LEDGER_STEP, jobs, pods, meta.uid, warnings),
+            poll_jobs=observe.own_jobs(POLL_STEP, jobs, pods, meta.uid, warnings),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
             borrowed=await self._borrowed(key, meta, rule, lending, gateway),

@@ -31,6 +31,7 @@ COMMANDS: dict[Command, tuple[str, type[Any]]] = {
     Command.FETCH_BENTO: ("fetch_bento", contract.ServeSpec),
     Command.SERVE: ("server", contract.ServeSpec),
     Command.LEDGER: ("ledger", contract.LedgerSpec),
+    Command.POLL: ("poll", contract.PollSpec),
 }
 """Command -> module of this package, kind of its spec."""
 

@@ -131,6 +131,7 @@ class Container(StrEnum):
     FETCH_BENTO = "fetch-bento"
     SERVER = "server"
     LEDGER = "ledger"
+    POLL = "poll"
 
 
 class Command(StrEnum):
@@ -145,6 +146,7 @@ class Command(StrEnum):
     FETCH_BENTO = "fetch-bento"
     SERVE = "serve"
     LEDGER = "ledger"
+    POLL = "poll"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,8 @@ class PrepareResult:
     """Share of the positive class in the training rows."""
     cutoff: str
     """Time (RFC 3339) from which the newest rows are held out."""
+    listing: str = ""
+    """Digest of the names, sizes and ETags of the files that were read; empty: made before this was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +381,28 @@ class LedgerResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PollSpec:
+    """Input of poll: which source to look at, for which ModelDeployment."""
+
+    model: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What lies behind a source now, by names, sizes and ETags; nothing was read."""
+
+    source: str
+    """sha256 of the URI that was looked at."""
+    listing: str
+    """As `PrepareResult.listing`."""
+    objects: int
+    """Files."""
+    bytes: int
+    """Their size together."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The input is wrong: a CamelCase reason and one message that names what was found and what to do."""
 
@@ -392,7 +418,7 @@ class Fault:
     message: str
 
 
-Result = PrepareResult | TrainResult | EvaluateResult | LedgerResult | ReproduceResult
+Result = PrepareResult | TrainResult | EvaluateResult | LedgerResult | ReproduceResult | PollResult
 Answer = Result | Refusal | Fault
 
 _ANSWERS: dict[str, type[Any]] = {
@@ -401,6 +427,7 @@ _ANSWERS: dict[str, type[Any]] = {
     "evaluate": EvaluateResult,
     "ledger": LedgerResult,
     "reproduce": ReproduceResult,
+    "poll": PollResult,
     "refused": Refusal,
     "fault": Fault,
 }

@@ -58,14 +58,14 @@ def prepare(spec: PrepareSpec, store: Store, work: Path, source_secret: Path) ->
         say("already prepared", version=spec.version)
         return done
     before = _parent_split(spec, store)
-    prepared = sort_out(spec, read_all(spec, work, source_secret), before)
-    result = _write(spec, prepared, store, work)
+    collector, listing = read_all(spec, work, source_secret)
+    result = _write(spec, sort_out(spec, collector, before), store, work, listing)
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
 
-def read_all(spec: PrepareSpec, work: Path, source_secret: Path) -> Collector:
-    """Every row of every file, declared columns only, with the hash of the whole source row."""
+def read_all(spec: PrepareSpec, work: Path, source_secret: Path) -> tuple[Collector, str]:
+    """Every row of every file, declared columns only, with the hash of the whole source row; and the digest of the listing."""
     data = source.Source(spec.source, source_secret)
     files = data.files()
     say("source listed", files=len(files), bytes=sum(file.size for file in files))
@@ -79,7 +79,7 @@ def read_all(spec: PrepareSpec, work: Path, source_secret: Path) -> Collector:
                 collector.add(batch, row_hashes(batch), row)
                 row += batch.height
         say("file read", file=file.name, rows=row - 1)
-    return collector
+    return collector, source.listing_digest(files)
 
 
 def sort_out(spec: PrepareSpec, collector: Collector, before: Split) -> Prepared:
@@ -130,7 +130,7 @@ def _check_sides(prepared: Prepared, time: str, label: str) -> None:
             )
 
 
-def _write(spec: PrepareSpec, prepared: Prepared, store: Store, work: Path) -> PrepareResult:
+def _write(spec: PrepareSpec, prepared: Prepared, store: Store, work: Path, listing: str) -> PrepareResult:
     time, label = _only(spec.columns, "time"), _only(spec.columns, "label")
     kept = [column.name for role in _ROLES_KEPT for column in spec.columns if column.role == role]
     with tempfile.TemporaryDirectory(dir=work) as folder:
@@ -155,6 +155,7 @@ def _write(spec: PrepareSpec, prepared: Prepared, store: Store, work: Path) -> P
         duplicates=prepared.duplicates,
         positive_rate=round(float(prepared.train[label].sum()) / prepared.train.height, 6),
         cutoff=split.to_text(prepared.split.windows[-1][0]),
+        listing=listing,
     )
 
 

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from perennial.adapters.declared import DECLARED
 from perennial.api.serving import ParentReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
-from perennial.core.jobs import LEDGER_STEP
 from perennial.core.observed import ContainerState, Job, JobPod, Meta, Mirror, RouteState, ServingPod, Version, Workload
 from perennial.manifests.common import FINALIZER, INDEX_ANNOTATION, STEP_LABEL, VERSION_LABEL
 from perennial.ports import Manifest
@@ -115,15 +114,15 @@ def jobs(
     return tuple(sorted(found, key=lambda job: (job.created_at, job.name)))
 
 
-def ledger_jobs(
-    manifests: Iterable[Manifest], pods: Iterable[Manifest], owner: str, warnings: Mapping[str, str]
+def own_jobs(
+    step: str, manifests: Iterable[Manifest], pods: Iterable[Manifest], owner: str, warnings: Mapping[str, str]
 ) -> tuple[Job, ...]:
-    """Jobs that store the ledger of the ModelDeployment with this UID, with their pods; `warnings` by UID of the Job."""
+    """Jobs of a step of the ModelDeployment with this UID itself, with their pods; `warnings` by UID of the Job."""
     by_owner = _by_owner(pods)
     found = [
         _job(one, 0, by_owner.get(one["metadata"]["uid"], ()), warnings.get(one["metadata"]["uid"], ""))
         for one in manifests
-        if is_owned(one, owner) and (one["metadata"].get("labels") or {}).get(STEP_LABEL) == LEDGER_STEP
+        if is_owned(one, owner) and (one["metadata"].get("labels") or {}).get(STEP_LABEL) == step
     ]
     return tuple(sorted(found, key=lambda job: (job.created_at, job.attempt)))
 

@@ -34,6 +34,7 @@ from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
 from perennial.api.smoke import Smoke
 from perennial.api.training import Training
+from perennial.api.triggers import Limits, Triggers, TriggersStatus
 from perennial.api.version import (
     GateVerdict,
     RuntimePin,
@@ -73,6 +74,8 @@ class ModelDeploymentSpec(SpecModel):
 
     data: Data
     training: Training
+    triggers: Triggers = Triggers()
+    limits: Limits = Limits()
     evaluation: Evaluation = Evaluation()
     approval: Approval | None = None
     """Roll a version out only when a person has approved it."""
@@ -154,6 +157,8 @@ class ModelDeploymentStatus(StatusModel):
     """Where spec.approval asks for it."""
     reproducing: Reproducing | None = None
     """The version that is being trained again, to compare."""
+    triggers: TriggersStatus | None = None
+    """Where spec.triggers has any."""
     ended: int = 0
     """The newest version that a person or a policy ended: it is not taken up again."""
     held: bool = False

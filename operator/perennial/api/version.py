@@ -6,16 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from perennial.api.base import Name, SpecModel, StatusModel, Text, Timestamp
+from perennial.api.base import Digest, Name, SpecModel, StatusModel, Text, Timestamp
 
 
 class Trigger(SpecModel):
     """Why a version was made."""
 
-    reason: Literal["Created", "SpecChanged", "Requested"]
+    reason: Literal["Created", "SpecChanged", "Requested", "Schedule", "NewData"]
     """In a word."""
     message: Text = ""
     """In a sentence."""
+    due: Timestamp | None = None
+    """Of a schedule: the time that it was due at."""
+    listing: Digest | None = None
+    """Of new data: the digest of names, sizes and ETags that was seen."""
 
 
 class RuntimePin(SpecModel):

@@ -12,7 +12,7 @@ from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentStatus, ModelVersionSpec, ModelVersionStatus
 from perennial.core.observed import Mirror
 from perennial.core.tape import Recording
-from perennial_runtime.contract import CompareSpec, EvaluateSpec, LedgerSpec, PrepareSpec, ServeSpec, TrainSpec
+from perennial_runtime.contract import CompareSpec, EvaluateSpec, LedgerSpec, PollSpec, PrepareSpec, ServeSpec, TrainSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,17 @@ class CreateLedgerJob:
     input: LedgerSpec
     secret: str
     """Name of the Secret with the store's keys."""
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePollJob:
+    """The Job <name>-poll-<number>, owned by the ModelDeployment, that looks at the data source. Exists: adopted."""
+
+    number: int
+    input: PollSpec
+    secret: str
+    """Name of the Secret with the source's keys."""
     image: str
 
 
@@ -202,6 +213,7 @@ Action = (
     | CreateMetricJob
     | CreateReproduceJob
     | CreateLedgerJob
+    | CreatePollJob
     | DeleteJob
     | ApplyServing
     | ApplyRoute

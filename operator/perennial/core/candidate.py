@@ -20,6 +20,7 @@ from perennial.core import (
     recording,
     rollout,
     routers,
+    sameness,
     shadow,
     smoke,
     training,
@@ -180,7 +181,8 @@ def _train(draft: Draft, number: int) -> None:
     state = progress.status.state
     if state in FINAL:
         draft.set(candidate=None)
-        draft.event("Warning", state, f"v{number}: {progress.status.message}", number)
+        same = sameness.ended_as_same(draft.versions[number])
+        draft.event(*(("Normal", sameness.SAME) if same else ("Warning", state)), f"v{number}: {progress.status.message}", number)
     elif state == "Accepted":
         _accepted(draft, draft.versions[number])
 

@@ -24,6 +24,11 @@ def ledger_job_name(model: str, last: int) -> str:
     return f"{model}-ledger-{last}"
 
 
+def poll_job_name(model: str, number: int) -> str:
+    """Name of the Job that looks at the data source for the n-th time."""
+    return f"{model}-poll-{number}"
+
+
 def store_uri(base: str, namespace: str, uid: str) -> str:
     """Where what belongs to a ModelDeployment lies in a store."""
     return f"{base.rstrip('/')}/{namespace}/{uid}"

@@ -2,7 +2,8 @@
 
 Judged by exit code *and* reason of our named containers, now and before (a deadline in back-off hides the real end there): an OOM
 kill of a child leaves exit code 0. `perennial.core.training` turns the reading into the version's records; `perennial.core.runs`
-reads a metric's Jobs by the same checks, its own in front, and `perennial.core.storing` those of the ledger.
+reads a metric's Jobs by the same checks, its own in front, and `perennial.core.storing` those of the ledger,
+`perennial.core.polling` those that look at the data source.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _SPEAKS = {
     "evaluate": Container.EVALUATE,
     "ledger": Container.LEDGER,
     "reproduce": Container.COMPARE,
+    "poll": Container.POLL,
 }
 """Whose termination message is the step's answer."""
 METRIC_STEP = "metric"
@@ -56,7 +58,10 @@ REPRODUCE_STEP = "reproduce"
 """The step of a Job that trains a version again (`perennial.core.reproducing`)."""
 LEDGER_STEP = "ledger"
 """The step of a Job that stores entries of the ledger (`perennial.core.storing`)."""
+POLL_STEP = "poll"
+"""The step of a Job that looks at the data source (`perennial.core.polling`)."""
 _ORDER = {
+    POLL_STEP: (Container.POLL,),
     LEDGER_STEP: (Container.LEDGER,),
     METRIC_STEP: (METRIC_CONTAINER,),
     "prepare": (Container.PREPARE,),

@@ -23,14 +23,14 @@ from perennial_runtime import chain
 from perennial_runtime.contract import EvaluateResult, PrepareResult, TrainResult
 
 OF_VERSIONS: Final = frozenset(
-    {"StepBegun", "StepEnded", "Gate", "Accepted", "Passed", "Rejected", "Identical", "Failed", "Superseded"}
+    {"StepBegun", "StepEnded", "Gate", "Accepted", "Passed", "Rejected", "Identical", "Failed", "Superseded", "SameInputs"}
 )
 """What only the version's own status shows to have been decided."""
 SAID: Final = frozenset({"StepBegun", "StepEnded", "Gate"})
 """Of those, what a pass may decide several of: they are told apart by their words. Of an end or a start there is one."""
 CAUSES: Final = frozenset({"VersionCreated", "Request", "SpecReverted"})
 """What stands before the rest of its pass."""
-WAITS: Final = frozenset({"Inconclusive", "Outage", "ObjectiveMissed", "Paused", "Quarantined", "WritesRefused"})
+WAITS: Final = frozenset({"Inconclusive", "Outage", "ObjectiveMissed", "Paused", "Quarantined", "WritesRefused", "RetrainDue"})
 """Conditions that say what is waited for; where an event tells the same, the event is the decision."""
 DROPPED_AT_ONCE: Final = 32
 """Entries that go together, so that a store that stays away is not told of with each new one."""

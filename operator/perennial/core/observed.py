@@ -317,6 +317,8 @@ class Observed:
     """Of its versions."""
     ledger_jobs: tuple[Job, ...] = ()
     """Its own, which store its ledger; `attempt` is the last entry."""
+    poll_jobs: tuple[Job, ...] = ()
+    """Its own, which look at the data source; `attempt` counts them."""
     workloads: tuple[Workload, ...] = ()
     route: RouteState | None = None
     """Our HTTPRoute, also one that is left of a spec that had a route."""

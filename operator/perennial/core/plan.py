@@ -1,7 +1,8 @@
 """One pass decided: everything that was observed and the time in, a plan out. Pure; the reconciler carries it out.
 
-The rules run in one order, each adding to a draft: what was lost, requests of a person, triggers, the pin, the candidate, a
-return under way; then what follows from all of them: states, Deployments, the route, history, conditions.
+The rules run in one order, each adding to a draft: what was lost, what Jobs found behind the data source, requests of a person,
+triggers, the pin, the candidate, a return under way; then what follows from all of them: states, Deployments, the route, history,
+limits, conditions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from perennial.core import (
     clock,
     kstatus,
     ledger,
+    limits,
     lost,
+    polling,
     recording,
     report,
     reproducing,
@@ -44,12 +47,15 @@ def plan(observed: Observed) -> Plan:
     draft = Draft(_starting_nothing(observed) if observed.invalid else observed)
     clock.set_back(draft)
     lost.mend(draft)
+    triggers.note(draft)
+    polling.take_in(draft)
     triggers.adopt(draft)
     wishes.carry_out(draft)
     if draft.status.paused:
         draft.observed = _starting_nothing(draft.observed)
     triggers.on_spec(draft)
     serving.take_up(draft)
+    triggers.by_themselves(draft)
     returns.by_pin(draft)
     candidate.advance(draft)
     returns.carry_out(draft)
@@ -63,6 +69,8 @@ def plan(observed: Observed) -> Plan:
     borrowing.finalizer(draft)
     storing.settle(draft)
     smoke.expire(draft)
+    limits.settle(draft)
+    polling.begin(draft)
     report.conditions(draft)
     return _finish(draft)
 

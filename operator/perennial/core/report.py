@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import approval, borrowing, kstatus, providers, requests, returns, routers, shadow, smoke, storing
+from perennial.core import (
+    approval,
+    borrowing,
+    kstatus,
+    limits,
+    polling,
+    providers,
+    requests,
+    returns,
+    routers,
+    sameness,
+    schedule,
+    shadow,
+    smoke,
+    storing,
+)
 from perennial.core.actions import KeepRecording
 from perennial.core.arms import ready_pods, why_not_ready, workload_of
 from perennial.core.candidate import why_not_begun, why_paused
@@ -16,8 +31,8 @@ from perennial_runtime.contract import GROUP
 CLASS_SECONDS = 10.0
 """How soon to look again at a GatewayClass that cannot do what is asked for: nobody tells when it has changed."""
 
-UNTOLD = (storing.ACTION, KeepRecording.__name__)
-"""Refused writes that are no fault of the model: the first has a condition of its own, the second is in the operator's log."""
+UNTOLD = (storing.ACTION, polling.ACTION, KeepRecording.__name__)
+"""Refused writes that are no fault of the model: the last is in the operator's log, the others have conditions of their own."""
 
 
 def conditions(draft: Draft) -> None:
@@ -30,6 +45,7 @@ def conditions(draft: Draft) -> None:
     _misspelled(draft)
     _accepted(draft)
     approval.tell(draft)
+    limits.tell(draft)
     borrowing.tell(draft)
     kstatus.find(draft)
     draft.set(
@@ -139,23 +155,39 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "VersionMissing", deleted)
     elif latest is None:
         draft.find("UpToDate", False, "Pending", f"v{status.latest} is being made")
-    elif smoke.is_over(draft):
-        draft.find("UpToDate", True, "Passed", f"v{latest.number} is what the spec asks for")
     elif _inputs_differ(draft, latest):
         paused = why_paused(draft)
         words = "the spec asks for other data, training or evaluation than any version has"
         draft.find("UpToDate", False, "InputsDiffer", f"{words}{paused and f'; {paused}'}")
-    elif _is_reverted(draft, latest):
-        draft.find("UpToDate", True, "Reverted", f"v{status.stable} is what the spec asks for since it was reverted")
-    elif latest.number == status.stable:
-        draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
-    elif kstatus.is_same_model(draft, latest):
-        draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
+    elif satisfied := _satisfied(draft, latest):
+        draft.find("UpToDate", True, *satisfied)
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
         back = returns.how_back(draft, latest.number)
         words = waits or f"{latest.status.message}{back and f'; {back}'}"
         draft.find("UpToDate", False, latest.status.state, f"v{latest.number}: {words}")
+
+
+def _satisfied(draft: Draft, latest: Version) -> tuple[str, str] | None:
+    """(reason, message): how what the spec asks for is there; None when it is not."""
+    stable = draft.status.stable
+    if smoke.is_over(draft):
+        return "Passed", f"v{latest.number} is what the spec asks for"
+    if _is_reverted(draft, latest):
+        return "Reverted", f"v{stable} is what the spec asks for since it was reverted"
+    if latest.number == stable:
+        return "NewestServes", f"v{latest.number} is the newest version and serves"
+    if kstatus.is_same_model(draft, latest):
+        return "SameModel", f"v{latest.number}: {latest.status.message}"
+    if (twin := _repeated(draft, latest)) is not None and twin == stable:
+        return sameness.SAME, f"v{latest.number}: {latest.status.message}"
+    return None
+
+
+def _repeated(draft: Draft, latest: Version) -> int | None:
+    """The version that the newest one would have been made again of, had it been trained."""
+    twin = sameness.twin_of(draft.versions.values(), latest) if sameness.ended_as_same(latest) else None
+    return twin.number if twin is not None else None
 
 
 def _why_not_begun(draft: Draft, latest: Version) -> str:
@@ -211,6 +243,8 @@ def _accepted(draft: Draft) -> None:
         draft.wake(CLASS_SECONDS)
     elif words := providers.unknown_sources(draft.observed):
         draft.find("Accepted", False, "MetricSourceUnknown", words)
+    elif problem := schedule.problem(draft):
+        draft.find("Accepted", False, *problem)
 
 
 def _refused_writes(draft: Draft) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import RouteWeight
-from perennial.core import replicas, routers
+from perennial.core import replicas, routers, sameness
 from perennial.core.actions import ApplyServing, DeleteVersion
 from perennial.core.arms import ready_pods, workload_of
 from perennial.core.draft import FINAL, Draft
@@ -102,7 +102,8 @@ def _wanted_weights(draft: Draft, stable: int, now: dict[int, int]) -> dict[int,
 
 
 def history(draft: Draft) -> None:
-    """Versions past `spec.history` go, but none that serves, is wanted, or still stands in the route."""
+    """Versions past `spec.history` go, but none that serves, is wanted, or still stands in the route. Those that trained nothing,
+    for nothing was new, take no place: of a quiet data source there would soon be no others."""
     status, spec = draft.status, draft.observed.spec
     wanted = {status.stable, status.candidate, status.latest, spec.pin, *(entry.version for entry in status.weights)}
     wanted |= routers.versions(draft.observed)
@@ -112,7 +113,8 @@ def history(draft: Draft) -> None:
         wanted.add(status.rollout.stable)
     if status.reproducing:
         wanted.add(status.reproducing.version)
-    for number in sorted(draft.versions)[: -spec.history]:
+    idle = {number for number, version in draft.versions.items() if sameness.ended_as_same(version)}
+    for number in sorted((*sorted(draft.versions.keys() - idle)[: -spec.history], *idle)):
         version = draft.versions[number]
         if number not in wanted and version.status.state in FINAL and not version.meta.deleting:
             draft.after.append(DeleteVersion(version.meta.name, version.meta.uid))

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
-from perennial.core import accelerator, gates, jobs, lineage, progress, smoke
+from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, smoke
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.conditions import Finding
 from perennial.core.inputs import job_name, since, stamp
@@ -102,6 +102,9 @@ def _last(status: ModelVersionStatus, step: str, key: str) -> StepRecord | None:
 
 
 def _begin(observed: Observed, version: Version, step: StepName, champion: Champion | None) -> Progress:
+    if step == "train" and (twin := sameness.twin_of_automatic(observed.versions, version)) is not None:
+        update = {"state": "Superseded", "message": sameness.words(twin), "finished_at": stamp(observed.now)}
+        return Progress(version.status.model_copy(update=update))
     attempt = 1 + max((record.attempt for record in version.status.steps if record.step == step), default=0)
     record = StepRecord(
         step=step,

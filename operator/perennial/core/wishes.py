@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from perennial.api.base import UNATTESTED
 from perennial.api.v1alpha1 import RequestRecord
 from perennial.api.version import Trigger
-from perennial.core import approval, arms, candidate, reproducing, requests, returns, triggers, watch
+from perennial.core import approval, arms, candidate, limits, reproducing, requests, returns, sameness, triggers, watch
 from perennial.core.actions import RemoveAnnotation
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import stamp
@@ -94,14 +94,15 @@ def _pause(draft: Draft, request: Request) -> str:
 
 
 def _resume(draft: Draft, request: Request) -> str:
-    """Ends what pause and rollback-to began; `spec.paused` is for the spec to end."""
+    """Ends what pause and rollback-to began, and what failed attempts stopped; `spec.paused` is for the spec to end."""
+    retrains = "; retrains begin by themselves again" if limits.forgive(draft, "a person typed resume") else ""
     if not draft.status.held and not draft.status.paused:
-        return "nothing is held or paused: new versions are rolled out"
+        return f"nothing is held or paused: new versions are rolled out{retrains}"
     draft.set(held=False, held_digest="", paused=False)
     still = "; spec.paused is still true" if draft.observed.spec.paused else ""
     newest = draft.status.latest
     back = returns.how_back(draft, newest) if draft.status.candidate is None else ""
-    return f"new versions are rolled out again{still}{back and f'; v{newest} does not come by itself: {back}'}"
+    return f"new versions are rolled out again{retrains}{still}{back and f'; v{newest} does not come by itself: {back}'}"
 
 
 def _retry(draft: Draft, request: Request) -> str:
@@ -118,7 +119,7 @@ def _retry(draft: Draft, request: Request) -> str:
     if draft.status.candidate is not None:
         return f"refused: v{draft.status.candidate} is under way"
     state = draft.state(number)
-    if state not in ("Failed", "Superseded"):
+    if state not in ("Failed", "Superseded") or sameness.ended_as_same(draft.versions[number]):
         return f"refused: v{number} is {state}; {_instead(draft, number)}"
     approval.ask_again(draft, number)
     draft.set(candidate=number, ended=0)  # `candidate.advance` takes up a candidate that has ended
@@ -139,6 +140,8 @@ def _instead(draft: Draft, number: int) -> str:
             )
         case "RolledBack":
             return "it was taken back: type perennial.dev/retrain=<why> to have it made and judged again"
+        case "Superseded":
+            return "it would repeat a version that was judged already: type perennial.dev/retrain=<why> to train anyway"
         case "Retired" if back := returns.how_back(draft, number):
             return back
         case _:

@@ -1,4 +1,5 @@
-"""A version's Jobs: prepare, train and evaluate, and those that measure it for a metric; and a model's, which stores its ledger.
+"""A version's Jobs: prepare, train and evaluate, and those that measure it for a metric; and a model's, which store its ledger
+and look at its data source.
 
 Every attempt is a Job of its own (backoffLimit 0, the operator counts); evictions cost no attempt (Ignore comes first). The
 deadline is the pod's, not the Job's: the Job's would delete the pod and the evidence. Read back by `perennial.adapters.observe`.
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 
 from perennial.api.base import seconds
 from perennial.api.training import FallbackToCpu, Training
-from perennial.core.actions import CreateJob, CreateLedgerJob, CreateMetricJob
-from perennial.core.inputs import job_name, ledger_job_name
-from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP
+from perennial.core.actions import CreateJob, CreateLedgerJob, CreateMetricJob, CreatePollJob
+from perennial.core.inputs import job_name, ledger_job_name, poll_job_name
+from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP, POLL_STEP
 from perennial.core.observed import Meta, Version
 from perennial.manifests.common import (
     MANAGED_BY,
@@ -62,6 +63,7 @@ DATA_PATH = TRAIN_FILE.rpartition("/")[0]
 _STEP_RESOURCES = resources("250m", "512Mi", "2", "2Gi")
 _FETCH_RESOURCES = resources("50m", "128Mi", "1", "512Mi")
 _REPORTER_RESOURCES = resources("20m", "96Mi", "500m", "512Mi")
+_POLL_RESOURCES = resources("20m", "64Mi", "500m", "256Mi")
 _TRAIN_RESOURCES = resources("500m", "512Mi", "2", "4Gi")
 _METRIC_RESOURCES = resources("50m", "64Mi", "1", "512Mi")
 _HOMELESS = {"TMPDIR": "/tmp", "USER": "trainer"}  # noqa: S108 - an emptyDir, the pod's own
@@ -71,6 +73,9 @@ METRIC_GRACE_SECONDS = 10
 LEDGER_SECONDS = 600
 """Deadline of the Job that stores a ledger: it writes one small object."""
 LEDGER_GRACE_SECONDS = 10
+POLL_SECONDS = 300
+"""Deadline of the Job that looks at the data source: it lists names."""
+POLL_GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,26 @@ def ledger_job(meta: Meta, training: Training, action: CreateLedgerJob) -> Manif
         metadata(ledger_job_name(meta.name, action.last), meta.namespace, deployment_owner(meta), labels),
         {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
         (Container.LEDGER,),
+    )
+
+
+def poll_job(meta: Meta, training: Training, action: CreatePollJob) -> Manifest:
+    """One container of ours with the source's credentials, in the account and with the pull Secrets of the other steps."""
+    labels = {MODEL_LABEL: meta.name, STEP_LABEL: POLL_STEP, ROLE_LABEL: "train", **MANAGED_BY}
+    mounts = [mount("source", SOURCE_SECRET_PATH, read_only=True)]
+    look = container(Container.POLL, action.image, mounts, _POLL_RESOURCES, Command.POLL)
+    template: Manifest = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": POLL_GRACE_SECONDS,
+        "activeDeadlineSeconds": POLL_SECONDS,
+        **pod_spec(training),
+        "containers": [with_step(look, encode(action.input))],
+        "volumes": [secret_volume("source", action.secret), empty_dir("tmp")],
+    }
+    return _job(
+        metadata(poll_job_name(meta.name, action.number), meta.namespace, deployment_owner(meta), labels),
+        {"metadata": {"labels": {**training.pod_labels, **labels}}, "spec": template},
+        (Container.POLL,),
     )
 
 

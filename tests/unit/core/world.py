@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,8 @@ from typing import Any
 
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus, ModelVersionStatus
 from perennial.core import actions
-from perennial.core.inputs import job_name, ledger_job_name, version_name
-from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP, REPRODUCE_STEP
+from perennial.core.inputs import job_name, ledger_job_name, poll_job_name, version_name
+from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP, POLL_STEP, REPRODUCE_STEP
 from perennial.core.observed import (
     ContainerState,
     Defaults,
@@ -43,6 +44,7 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     GateMeasurement,
     LedgerResult,
+    PollResult,
     PrepareResult,
     Refusal,
     TrainResult,
@@ -96,6 +98,15 @@ class World:
     versions: dict[int, Version] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     ledger_jobs: dict[str, Job] = field(default_factory=dict)
+    poll_jobs: dict[str, Job] = field(default_factory=dict)
+    listing: str = "l1"
+    """What lies behind the data source, as its listing's digest."""
+    poll_says: Answer | None = None
+    """What a Job that looks at the data source answers instead."""
+    polling: bool = False
+    """Such a Job goes on and on."""
+    rows: str | None = None
+    """Digest of the rows that prepare finds; None: other ones for each version."""
     stored: list[str] = field(default_factory=list)
     """Lines of the ledger that Jobs stored."""
     store_says: Answer | None = None
@@ -181,6 +192,7 @@ class World:
             versions=tuple(self.versions[number] for number in sorted(self.versions)),
             jobs=tuple(self.jobs.values()),
             ledger_jobs=tuple(self.ledger_jobs.values()),
+            poll_jobs=tuple(self.poll_jobs.values()),
             errors=self.errors,
             workloads=tuple(self._aged(w) for w in self.workloads.values()),
             route=self.route,
@@ -300,7 +312,10 @@ class World:
                 self._create_reproduce_job(action)
             case actions.CreateLedgerJob():
                 self._create_ledger_job(action)
+            case actions.CreatePollJob():
+                self._create_poll_job(action)
             case actions.DeleteJob(name=name):
+                self.poll_jobs.pop(name, None)
                 self.jobs.pop(name, None)
                 self.ledger_jobs.pop(name, None)
                 self.deleted.append(name)
@@ -347,8 +362,28 @@ class World:
             return
         self.created.append(name)
         said = self.answer(action.step, action.version, action) if self.answer else None
-        job = said if isinstance(said, Job) else finished(action, said or usual(action), self.now)
+        job = said if isinstance(said, Job) else finished(action, said or self._usual(action), self.now)
         self.jobs[name] = replace(job, name=name, version=action.version, step=action.step, attempt=action.attempt)
+
+    def _usual(self, action: actions.CreateJob) -> Answer:
+        answer = usual(action)
+        if isinstance(answer, PrepareResult):
+            return replace(answer, listing=self.listing, data=self.rows or answer.data)
+        return answer
+
+    def _create_poll_job(self, action: actions.CreatePollJob) -> None:
+        name = poll_job_name("delays", action.number)
+        if name in self.poll_jobs:
+            return
+        self.created.append(name)
+        source = hashlib.sha256(action.input.source.encode()).hexdigest()
+        answer = self.poll_says or PollResult(source, self.listing, 3, 4096)
+        code = {PollResult: 0, Refusal: EXIT_REFUSED}.get(type(answer), EXIT_TRANSIENT)
+        container = ContainerState(Container.POLL, "terminated", "Completed", encode_answer(answer), code)
+        pod = JobPod("p", "u", "Failed" if code else "Succeeded", self.now, containers=(container,))
+        uid = f"uid-{name}-{self.created.count(name)}"
+        job = Job(name, uid, 0, POLL_STEP, action.number, self.now, complete=not code, failed=bool(code), pods=(pod,))
+        self.poll_jobs[name] = Job(name, uid, 0, POLL_STEP, action.number, self.now) if self.polling else job
 
     def _create_metric_job(self, action: actions.CreateMetricJob) -> None:
         name = job_name("delays", action.version, METRIC_STEP, action.run)

@@ -1,0 +1,170 @@
+"""`triggers.newData`: small Jobs look at the data source, and another listing than the newest version was begun with is new data.
+
+    interval over -> Job poll -> its answer, a digest of names, sizes and ETags -> status.triggers.data, and the Job is deleted
+    -> the listing is neither the one that prepare read last nor one that a version was begun with: new data
+
+The operator reads no Secret of a source. Whichever of create, write and delete is the last before a kill, the Job that is there,
+its UID in the status, or its fixed name tells the next pass where it stands. A look that fails says nothing about the data: it is
+told and tried again, later each time. Used by `perennial.core.plan`, and by `perennial.core.triggers` for what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from perennial.api.base import seconds
+from perennial.api.triggers import DataStatus, PollProblem, TriggersStatus
+from perennial.core import jobs, limits
+from perennial.core.actions import CreatePollJob, DeleteJob
+from perennial.core.draft import Draft
+from perennial.core.inputs import since, stamp
+from perennial.core.jobs import Reading
+from perennial.core.observed import Job
+from perennial.core.sameness import prepared_of
+from perennial_runtime.contract import PollResult, PollSpec
+
+CAUSE = "NewData"
+CONDITION = "DataPolled"
+ACTION = CreatePollJob.__name__
+LONGEST_RETRY_SECONDS = 3600.0
+"""After a look that failed: twice the interval, twice that after the next, and so on, but no more than this or the interval."""
+LOOK_SECONDS = 20.0
+
+
+def take_in(draft: Draft) -> None:
+    """What Jobs have answered goes into the status, before anything is decided on it; what cannot be looked at is told."""
+    wish, status = draft.observed.spec.triggers.new_data, draft.status.triggers
+    if wish is None or status is None:
+        draft.after.extend(DeleteJob(job.name, job.uid) for job in draft.observed.poll_jobs)
+        if status is not None and status.data is not None:
+            draft.set(triggers=status.model_copy(update={"data": None}))
+        return
+    if status.data is None:
+        _set(draft, DataStatus())
+    waits = [reading for job in draft.observed.poll_jobs if (reading := _taken_in(draft, job)) is not None]
+    _tell(draft, next((reading for reading in waits if reading.message), None))
+
+
+def begin(draft: Draft) -> None:
+    """Asks for the next Job when it is due, after everything else in this pass: one at a time."""
+    wish, data = draft.observed.spec.triggers.new_data, _data(draft)
+    if wish is None or data is None or draft.observed.poll_jobs or draft.observed.spec.paused:
+        return
+    pause = seconds(wish.interval)
+    if data.problem is not None:
+        pause = max(pause, min(LONGEST_RETRY_SECONDS, pause * 2.0 ** min(data.problem.tries, 12)))
+    waited = since(draft.observed.now, data.polled_at) if data.polled_at else pause
+    if 0.0 <= waited < pause:
+        draft.wake(pause - waited)
+        return
+    observed = draft.observed
+    source, store = observed.spec.data.source, observed.defaults.store
+    secret = source.secret_ref.name if source.secret_ref is not None else store.secret_name
+    spec = PollSpec(observed.meta.name, source.uri)
+    draft.after.append(CreatePollJob(data.polls + 1, spec, secret, observed.defaults.serving_image))
+
+
+def new_listing(draft: Draft) -> str:
+    """The digest of a listing that no version was begun with; empty when there is none."""
+    data = _data(draft)
+    if data is None or not data.listing:
+        return ""
+    return data.listing if data.listing not in _known(draft, data) else ""
+
+
+def words(draft: Draft) -> str:
+    """Why a version is made, in a sentence."""
+    data = _data(draft)
+    if data is None:
+        return ""
+    return f"new data: {data.objects} files, {data.bytes} bytes, seen at {data.changed_at} (listing {data.listing[:12]})"
+
+
+def taken_up(status: TriggersStatus, listing: str | None) -> TriggersStatus:
+    """A version has begun: it stands for all that was seen."""
+    data = status.data
+    if data is None or not (listing or data.listing):
+        return status
+    return status.model_copy(update={"data": data.model_copy(update={"taken": listing or data.listing})})
+
+
+def _taken_in(draft: Draft, job: Job) -> Reading | None:
+    """What a Job came to goes into the status, and the Job goes; the reading of one that runs."""
+    reading = jobs.read(job, "its deadline", draft.observed.now)
+    if reading.state == "running":
+        draft.wake(LOOK_SECONDS)
+        return reading
+    draft.after.append(DeleteJob(job.name, job.uid))
+    data = _data(draft)
+    if data is None or data.job == job.uid:
+        return None  # taken in before, by a pass that was killed before it could delete it
+    looked = {"polls": max(data.polls, job.attempt), "polled_at": stamp(draft.observed.now), "job": job.uid}
+    answer = reading.answer
+    if not isinstance(answer, PollResult):
+        _failed(draft, data.model_copy(update=looked), reading)
+        return None
+    if data.problem is not None:
+        draft.tell("Normal", CONDITION, "the data source can be looked at again")
+    data = data.model_copy(update={**looked, "problem": None})
+    if answer.source == _digest(draft.observed.spec.data.source.uri):
+        data = _seen(draft, data, answer)
+    _set(draft, data)
+    return None
+
+
+def _seen(draft: Draft, data: DataStatus, answer: PollResult) -> DataStatus:
+    """A listing as it is now. The first one is what later ones are compared with, where no version tells what it read."""
+    if answer.listing == data.listing:
+        return data
+    size = {"objects": answer.objects, "bytes": answer.bytes}
+    data = data.model_copy(update={"listing": answer.listing, **size, "changed_at": stamp(draft.observed.now)})
+    if not _known(draft, data):
+        return data.model_copy(update={"taken": answer.listing})
+    if answer.listing not in _known(draft, data):
+        _set(draft, data)
+        limits.forgive(draft, f"the data changed: {words(draft)}")
+    return data
+
+
+def _failed(draft: Draft, data: DataStatus, reading: Reading) -> None:
+    before = data.problem
+    if before is None:
+        draft.tell("Warning", "DataNotPolled", f"{reading.reason}: {reading.message}")
+    known = before or PollProblem(since=stamp(draft.observed.now), tries=0, reason=reading.reason[:128])
+    update = {"tries": known.tries + 1, "reason": reading.reason[:128], "message": reading.message[:1024]}
+    _set(draft, data.model_copy(update={"problem": known.model_copy(update=update)}))
+
+
+def _known(draft: Draft, data: DataStatus) -> set[str]:
+    """Listings that are not new: what a version was begun with, and what prepare read last."""
+    answers = [answer for number in sorted(draft.versions) if (answer := prepared_of(draft.versions[number].status))]
+    return {listing for listing in (data.taken, answers[-1].listing if answers else "") if listing}
+
+
+def _tell(draft: Draft, held: Reading | None) -> None:
+    """Only while something is wrong."""
+    data = _data(draft)
+    trouble = data.problem if data is not None else None
+    refused = next((words for name, words in draft.observed.errors if name == ACTION), "")
+    if refused:
+        why = ("RefusedByCluster", f"{refused}; trying again")
+    elif trouble is not None:
+        why = (trouble.reason, f"{trouble.message}; it is tried again, later each time")
+    elif held is not None:
+        why = (held.reason, held.message)
+    else:
+        return
+    draft.find(CONDITION, False, why[0], f"nobody can tell whether there is new data: {why[1]}")
+
+
+def _data(draft: Draft) -> DataStatus | None:
+    return draft.status.triggers.data if draft.status.triggers is not None else None
+
+
+def _set(draft: Draft, data: DataStatus) -> None:
+    if draft.status.triggers is not None:
+        draft.set(triggers=draft.status.triggers.model_copy(update={"data": data}))
+
+
+def _digest(uri: str) -> str:
+    return hashlib.sha256(uri.encode()).hexdigest()

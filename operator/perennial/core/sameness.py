@@ -1,0 +1,69 @@
+"""The same inputs are not trained on twice: a version that began by itself ends after prepare when nothing is new.
+
+The same: data, training and evaluation of the spec, the rows that prepare found, and the image that trains. A person's retrain
+and a changed spec train anyway. Used by `perennial.core.training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import get_args
+
+from perennial.api.triggers import AutomaticReason
+from perennial.api.v1alpha1 import ModelVersionStatus
+from perennial.core.observed import Version
+from perennial_runtime.contract import PrepareResult, decode_answer
+
+SAME = "SameInputs"
+_AUTOMATIC = get_args(AutomaticReason)
+
+
+def is_automatic(version: Version) -> bool:
+    """Whether a trigger began it: neither the spec nor a person."""
+    return version.spec.trigger.reason in _AUTOMATIC
+
+
+def twin_of(versions: Iterable[Version], version: Version) -> Version | None:
+    """The newest version before this one that was made of the same and has been judged."""
+    found = [one for one in versions if one.number < version.number and _is_judged(one) and _is_same(one, version)]
+    return max(found, key=lambda one: one.number, default=None)
+
+
+def twin_of_automatic(versions: Iterable[Version], version: Version) -> Version | None:
+    """Why a version that began by itself is not trained: the one that it would repeat. None for any other version."""
+    return twin_of(versions, version) if is_automatic(version) else None
+
+
+def ended_as_same(version: Version) -> bool:
+    """Whether it ended for that, and so trained nothing."""
+    return is_automatic(version) and version.status.state == "Superseded" and version.status.message.startswith(f"{SAME}: ")
+
+
+def words(twin: Version) -> str:
+    """What a version says that ended for that."""
+    return (
+        f"{SAME}: the data, the spec and the training image are those of v{twin.number}, which was judged already "
+        f"({twin.status.state}): nothing is trained; perennial.dev/retrain=<why> trains anyway"
+    )
+
+
+def prepared_of(status: ModelVersionStatus) -> PrepareResult | None:
+    """What prepare found, of a version that it ended well for."""
+    records = [record for record in status.steps if record.step == "prepare" and record.state == "Succeeded"]
+    answer = decode_answer(records[-1].result) if records else None
+    return answer if isinstance(answer, PrepareResult) else None
+
+
+def _is_judged(version: Version) -> bool:
+    return version.status.identity is not None or version.status.state == "Rejected"
+
+
+def _is_same(one: Version, other: Version) -> bool:
+    before, after = prepared_of(one.status), prepared_of(other.status)
+    return (
+        before is not None
+        and after is not None
+        and before.data == after.data
+        and one.spec.inputs_digest == other.spec.inputs_digest
+        and one.spec.runtime.training_image == other.spec.runtime.training_image
+    )
