@@ -1,8 +1,8 @@
 """Starts the processes that read what the trainer wrote, and turns whatever becomes of one into scores or a refusal.
 
-`perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict) and for the champion
-(scored, tolerant). The children (`onnx_check`, `parity_check`) have no credentials in their environment, an empty directory to
-work in, and limits on memory, CPU and time; their crash is the file's fault and never ours.
+`perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict), for the champion
+(scored, tolerant) and for the latency. The children (`onnx_check`, `parity_check`, `latency_check`) have no credentials in their
+environment, an empty directory to work in, and limits on memory, CPU and time; their crash is the file's fault and never ours.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from perennial_runtime.evaluate_child import ANSWER_FILE, ModelRefused
 from perennial_runtime.evaluate_columns import Table, write_table
 from perennial_runtime.parity_check import SCORES_FILE, broken
 
+LATENCIES_FILE = "latencies.npy"
 Scores = dict[str, NDArray[np.float64]]
 PARITY_SECONDS = 120
 """Of CPU and of the clock, for 512 rows; most of it is there for a busy node."""
@@ -101,6 +102,22 @@ def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimit
             raise broken(f"the process that reads it {_how(done.returncode)}")
         scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
         return scores
+
+
+def latencies_in_sandbox(bento_source: Path, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:
+    """Milliseconds of each of many requests on an unpacked Bento, golden rows one by one. Raises ModelRefused."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("latency_check", {"bento": str(bento_source)}, room, limits)
+        except subprocess.TimeoutExpired:
+            raise ModelRefused(
+                "ModelTooSlow", f"the predict path was not measured within {limits.wall_seconds:.0f} s: train a smaller model"
+            ) from None
+        if not _answered(done, room):
+            raise ModelRefused(*_crash(done.returncode, done.stderr.decode(errors="replace"), limits))
+        taken: NDArray[np.float64] = np.load(room / "out" / LATENCIES_FILE, allow_pickle=False)
+        return taken
 
 
 def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:
