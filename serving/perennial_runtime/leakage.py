@@ -156,8 +156,8 @@ def _refuse_label_copies(sides: Sides) -> None:
     what = _some([f"{name!r} (AUC {auc:.4f})" for name, auc in leaks.items()])
     raise Refused(
         "TimeTellsLabel" if len(times) == len(leaks) else "LabelLeaked",
-        f"{what} by itself tells {sides.label!r} in {len(labels)} training rows, the bound is {BOUND}: what is known only with the "
-        "label is not there when a model is asked; leave it out of data.columns, or write allowLeakage with the reason",
+        f"{what} by itself tells {sides.label!r} in {len(labels)} training rows, the bound is {BOUND}: what is known only with "
+        "the label is not there when a model is asked; leave it out of data.columns, or write allowLeakage with the reason",
     )
 
 

@@ -25,7 +25,7 @@ from perennial.api.base import (
     rules,
 )
 from perennial.api.data import Data
-from perennial.api.evaluation import Evaluation
+from perennial.api.evaluation import SLICES_ARE_COLUMNS, Evaluation
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.rollout import Rollout
@@ -43,6 +43,7 @@ class ModelDeploymentSpec(SpecModel):
         json_schema_extra=rules(
             STEPS_REACHED,
             HOLD_BACK_REACHED,
+            SLICES_ARE_COLUMNS,
             cel(
                 "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
                 "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",
@@ -176,6 +177,8 @@ class ModelVersionStatus(StatusModel):
     steps: Annotated[list[StepRecord], Field(max_length=64)] = []
     identity: Digest | None = None
     bento: Digest | None = None
+    measurements: Digest | None = None
+    """Blob of the store with every number that it was judged by, those of all slices too."""
     gates: Annotated[list[GateVerdict], Field(max_length=8)] = []
     evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
     """Of the steps and the watch."""
