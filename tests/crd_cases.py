@@ -97,6 +97,7 @@ def base(kind: str) -> Manifest:
 STEPS = "spec.rollout.steps"
 COLUMNS = "spec.data.columns"
 GATES = "spec.evaluation.gates"
+PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
 ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
@@ -245,10 +246,57 @@ CASES = (
     ),
     Case(
         "a gate without a limit",
-        "a gate needs exactly one of minimum and notWorseThanServingBy",
+        "a gate needs exactly one of minimum, maximum, notWorseThanServingBy and minimumPerSlice",
         {GATES: [{"metric": "roc_auc"}]},
-        ("gate roc_auc has neither",),
+        ("gate roc_auc has 0 of minimum", "keep exactly one"),
         accepted={GATES: [{"metric": "roc_auc", "minimum": 0.7}, {"metric": "roc_auc", "notWorseThanServingBy": 0.01}]},
+    ),
+    Case(
+        "a minimum of what should be small",
+        "of calibration_error, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+        {GATES: [{"metric": "calibration_error", "minimum": 0.1}]},
+        ("gate calibration_error", "less is better", "give maximum"),
+        accepted={GATES: [{"metric": "calibration_error", "maximum": 0.1}]},
+    ),
+    Case(
+        "a maximum of what should be large",
+        "of roc_auc, average_precision and accuracy more is better: give minimum",
+        {GATES: [{"metric": "accuracy", "maximum": 0.9}]},
+        ("gate accuracy", "more is better", "give minimum"),
+        accepted={GATES: [{"metric": name, "maximum": 20} for name in ("model_bytes", "latency_p99_ms", "data_age_hours")]},
+    ),
+    Case(
+        "an age beside that of the serving version",
+        "model_bytes, latency_p99_ms and data_age_hours are not compared with the serving version: give maximum",
+        {GATES: [{"metric": "data_age_hours", "notWorseThanServingBy": 1}]},
+        ("gate data_age_hours", "not compared with the serving version", "give maximum"),
+        accepted={GATES: [{"metric": "calibration_error", "notWorseThanServingBy": 0.01}]},
+    ),
+    Case(
+        "slices that no gate judges",
+        "evaluation.slices and a gate with minimumPerSlice need each other: give both or neither",
+        {"spec.evaluation.slices": [{"column": "dep_hour"}]},
+        ("spec.evaluation", "need each other"),
+        accepted={GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour", "minimumRows": 50}]},
+    ),
+    Case(
+        "a slice of a column that is none",
+        "evaluation.slices must name columns of data.columns with role feature or slice: add the column with role: slice, or "
+        "correct its name",
+        {GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "arr_late"}]},
+        ("evaluation.slices must name columns", "role: slice"),
+        accepted={
+            GATES: [PER_SLICE],
+            "spec.evaluation.slices": [{"column": "carrier"}],
+            COLUMNS: [*deployment()["spec"]["data"]["columns"], {"name": "carrier", "role": "slice"}],
+        },
+    ),
+    Case(
+        "a label that may leak",
+        "allowLeakage is for columns with role feature or time, which are looked at for leakage: remove it",
+        {f"{COLUMNS}.2.allowLeakage": "it is the label"},
+        ("column arr_late has role label", "remove allowLeakage"),
+        accepted={f"{COLUMNS}.0.allowLeakage": "known at the gate"},
     ),
     Case(
         "a path without a slash",
@@ -477,7 +525,7 @@ BOUNDS = (
     ("a holdout of everything", {"spec.data.holdout.fraction": 1}, "data.holdout.fraction is 1"),
     ("neither recipe nor image", {"spec.training": {}}, "neither recipe nor image"),
     ("a split that only a later version knows", {"spec.data.holdout.by": "hash"}, "spec.data.holdout.by"),
-    ("a role that is none", {f"{COLUMNS}.0.role": "weight"}, "spec.data.columns[0].role"),
+    ("a role that is none", {f"{COLUMNS}.0.role": "whatever"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),
     ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),
     ("a job without an image", {METRICS: [{"name": "a", "job": {}}]}, "image"),
@@ -487,6 +535,15 @@ BOUNDS = (
     ("a margin that shows nothing", {METRICS: [{"name": "a", "errors": {}, "margin": 11}]}, "spec.rollout.metrics[0].margin"),
     ("an objective of no bad answer", {METRICS: [{"name": "a", "errors": {}, "objective": {"maxRate": 0}}]}, "maxRate is 0"),
     ("an objective without a rate", {METRICS: [{"name": "a", "errors": {}, "objective": {}}]}, "objective.maxRate"),
+    ("a slice without a column", {GATES: [PER_SLICE], "spec.evaluation.slices": [{}]}, "spec.evaluation.slices[0].column"),
+    (
+        "a slice of no rows",
+        {GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour", "minimumRows": 1}]},
+        "minimumRows",
+    ),
+    ("the same slices twice", {GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}] * 2}, "Duplicate value"),
+    ("a leak that is allowed for no reason", {f"{COLUMNS}.0.allowLeakage": ""}, "allowLeakage"),
+    ("a model of less than no bytes", {GATES: [{"metric": "model_bytes", "maximum": -1}]}, "maximum"),
     ("a step of all traffic", {STEPS: [{"weight": 100, "hold": "1m"}]}, "spec.rollout.steps[0].weight"),
     ("a shadow of nothing", {"spec.rollout.shadow": {"hold": "1m", "percent": 0}}, "spec.rollout.shadow.percent"),
     ("a shadow of more than all", {"spec.rollout.shadow": {"hold": "1m", "percent": 101}}, "spec.rollout.shadow.percent"),

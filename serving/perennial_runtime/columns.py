@@ -4,6 +4,7 @@
     label     Int64 of 0 and 1
     time      Datetime in UTC, microseconds (a time without a zone is UTC)
     id        text
+    slice     text
 
 Parquet says what a feature is. In CSV a feature is a number when every cell of every file is one (NA, NaN, null are missing
 then), 0 or 1 when every cell is true or false, and text otherwise. Every refusal names file, column and row, never a cell.
@@ -88,7 +89,7 @@ class Collector:
                 return _label(cells, where, first_row)
             case "time":
                 return _time(cells, where, first_row)
-            case "id":
+            case "id" | "slice":
                 return cells.cast(pl.String, strict=False)
             case _:
                 return self._parquet_feature(column.name, cells, where)

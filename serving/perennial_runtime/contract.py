@@ -13,7 +13,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -110,6 +110,11 @@ SCORE_BINS = 20
 """Equal bins of a score from 0 to 1; the bound of bin i is (i + 1) / SCORE_BINS, and belongs to it."""
 WARM_SECONDS = 5.0
 
+SLICE_LEVEL = 0.05
+"""False discovery rate of slices that are said to be under their minimum."""
+MOST_SLICES = 20
+"""Values of a column that are looked at as slices: those with the most holdout rows."""
+
 
 class Step(StrEnum):
     """One Job of a version's life."""
@@ -151,10 +156,12 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the data and what it is for: feature, label, id or time."""
+    """One column of the data and what it is for: feature, label, id, time or slice."""
 
     name: str
     role: str
+    allow_leakage: str = ""
+    """Why it may tell the label, or the rows, by itself; empty: it may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,8 @@ class PrepareSpec:
     parent_uid: str | None = None
     """ModelVersion whose split this one continues: rows keep the side that they had there."""
     attempt: int = 1
+    slices: tuple[str, ...] = ()
+    """Columns by which the holdout will be judged in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +266,38 @@ class ReproduceResult:
 
 @dataclass(frozen=True, slots=True)
 class GateSpec:
-    """One gate: exactly one of `minimum` and `not_worse_than_serving_by`."""
+    """One gate: exactly one of the bounds."""
 
     metric: str
     minimum: float | None = None
     not_worse_than_serving_by: float | None = None
+    maximum: float | None = None
+    minimum_per_slice: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its bound, by the name that it has in the API."""
+        given = (
+            ("minimum", self.minimum),
+            ("maximum", self.maximum),
+            ("minimumPerSlice", self.minimum_per_slice),
+        )
+        return next((name for name, bound in given if bound is not None), "notWorseThanServingBy")
+
+    @property
+    def limit(self) -> float:
+        """What a measurement is held against: the bound, or minus the margin."""
+        bounds = (self.minimum, self.maximum, self.minimum_per_slice)
+        return next((bound for bound in bounds if bound is not None), 0.0 - (self.not_worse_than_serving_by or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSpec:
+    """A column whose values part the holdout."""
+
+    column: str
+    minimum_rows: int
+    """Values with fewer holdout rows are not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,24 +331,68 @@ class EvaluateSpec:
     """What the model card tells of where the version comes from, as (what, value)."""
     parent_uid: str | None = None
     """ModelVersion beside whose training data the card shows this one's."""
+    slices: tuple[SliceSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFound:
+    """One slice as a gate found it."""
+
+    name: str
+    """<column>=<value>, cut short where it is long."""
+    rows: int
+    estimate: float
+    upper: float
+    p: float
+    """Adjusted for all slices that are judged (Benjamini-Hochberg): of no slice under its minimum, so many would look like it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlicesFound:
+    """What a gate `minimumPerSlice` found: how many, and the worst of them by name. All of them are in the store."""
+
+    judged: int
+    not_judged: int
+    """Slices with too few rows."""
+    under: int
+    """Slices whose adjusted p is at most SLICE_LEVEL."""
+    told: tuple[SliceFound, ...] = ()
+    """The worst that were judged, by their p."""
+    thin: str = ""
+    """The largest of those that were not judged, with its rows."""
+    rest: int = 0
+    """Values beyond MOST_SLICES of a column, which were not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateMeasurement:
     """A gate's estimate with its one-sided 95 % bounds, as measured; the operator's core turns it into a verdict.
 
-    For `notWorseThanServingBy` the estimate is challenger minus champion and the limit is minus the margin.
+    For `notWorseThanServingBy` the estimate is challenger minus champion (of an error: champion minus challenger, so that more
+    is better) and the limit is minus the margin. For `minimumPerSlice` the numbers are those of the worst slice.
     """
 
     metric: str
     kind: str
-    """minimum | notWorseThanServingBy"""
+    """minimum | maximum | notWorseThanServingBy | minimumPerSlice"""
     limit: float
     estimate: float
     lower: float
     upper: float
     needed_rows: int
-    """About how many holdout rows would decide it; 0 when it is decided."""
+    """About how many holdout rows (for a latency: requests) would decide it; 0 when it is decided."""
+    slices: SlicesFound | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedGate:
+    """A GateMeasurement without what the gate itself says."""
+
+    gate: int
+    """Its place in EvaluateSpec.gates."""
+    at: tuple[float, ...]
+    """Estimate, lower, upper, needed rows."""
+    slices: SlicesFound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +413,10 @@ class EvaluateResult:
     """Identity of the champion it was compared with."""
     card: str | None = None
     """Blob digest of the model card."""
+    packed: tuple[PackedGate, ...] = ()
+    """The gates where they would be too long as they are: `packed` and `unpacked`."""
+    evidence: str | None = None
+    """Digest of the blob that holds every number, those of all slices too (docs/evaluation.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +550,33 @@ def decode(kind: type[T], text: str) -> T:
         return typing.cast(T, _build(kind, json.loads(text)))
     except (ValueError, TypeError, RecursionError) as error:
         raise ContractError(f"not a {kind.__name__}: {error}") from error
+
+
+def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
+    """The same in fewer bytes, for a termination message: gates by their places among those that were asked for."""
+    places = {(gate.metric, gate.kind, gate.limit): place for place, gate in enumerate(gates)}
+    found = tuple(
+        PackedGate(
+            places[one.metric, one.kind, one.limit], (one.estimate, one.lower, one.upper, float(one.needed_rows)), one.slices
+        )
+        for one in result.gates
+    )
+    return dataclasses.replace(result, gates=(), packed=found)
+
+
+def unpacked(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
+    """What `packed` was given, with the same gates. Raises ContractError where they are others."""
+    if not result.packed:
+        return result
+    if any(not 0 <= one.gate < len(gates) or len(one.at) != 4 for one in result.packed):
+        raise ContractError(
+            f"the measurements of {len(result.packed)} gates are not those of the {len(gates)} that were asked for"
+        )
+    found = []
+    for one in result.packed:
+        gate, (estimate, lower, upper, needed) = gates[one.gate], one.at
+        found.append(GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, int(needed), one.slices))
+    return dataclasses.replace(result, gates=tuple(found), packed=())
 
 
 def encode_answer(answer: Answer) -> str:

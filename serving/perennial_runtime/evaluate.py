@@ -3,7 +3,7 @@
 model.onnx is checked and scored in a sandbox (`evaluate_sandbox`, where the trainer's own scores are read too), compared with
 those scores (parity), packaged as a Bento (`bento`, with `golden` requests and a `profile`) and scored on the blind holdout
 beside the champion's model from its own Bento. The gates are measured (`evaluate_gates`), never judged: verdicts are the
-operator's (`perennial.core.gates`).
+operator's (`perennial.core.gates`). What goes back to it must be short (`evaluate_answer`); all the numbers lie in the store.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,15 @@ from numpy.typing import NDArray
 from perennial_runtime import bento, card
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import UnsafeArchive, unpack
-from perennial_runtime.contract import (
-    MESSAGE_LIMIT,
-    PARITY_ROWS,
-    WORK_PATH,
-    Champion,
-    ContractError,
-    EvaluateResult,
-    EvaluateSpec,
-    PrepareResult,
-    Step,
-    encode_answer,
-)
+from perennial_runtime.contract import PARITY_ROWS, WORK_PATH, Champion, EvaluateResult, EvaluateSpec, PrepareResult, Step
+from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
-from perennial_runtime.evaluate_gates import DECIMALS, Blind, measure, shortened
+from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
+from perennial_runtime.evaluate_gates import Beside, Blind, measure
 from perennial_runtime.evaluate_rows import KindDiffers, in_kinds_of, read_hashes, read_labels, read_table
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
+from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
 from perennial_runtime.golden import golden_document
 from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.scoring import Schema, read_schema
@@ -96,28 +89,63 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     distance = _parity(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
-    gates = measure(spec.gates, blind, spec.seed)
-    say("gates measured", gates=len(gates), rows=int(blind.compared.sum()))
     identity, archive, profile = _package(spec, inputs, tables, scores, room)
+    facts = _facts(spec, inputs, archive, room, limits)
+    slices, parts = _slices(spec, inputs, blind)
+    gates = measure(spec.gates, blind, spec.seed, Beside(facts, slices))
+    say(
+        "gates measured",
+        gates=len(gates),
+        rows=int(blind.compared.sum()),
+        slices=sum(one.found.judged for one in slices.values()),
+    )
     packed = store.put_file(archive)
     say("bento stored", digest=packed, size=archive.stat().st_size)
-    measured = card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))
-    shown = store.put_bytes(card.document(card.card_of(spec.version, spec.record, measured)))
-    store.put_document(profile_path(spec.uid), json.dumps(profile, sort_keys=True).encode())
-    say("model card stored", digest=shown)
-    return _fitted(
-        EvaluateResult(
-            identity=identity,
-            bento=packed,
-            bento_bytes=archive.stat().st_size,
-            parity=float(f"{distance:.3g}"),
-            holdout_rows=int(blind.compared.sum()),
-            dropped_rows=int((~blind.compared).sum()),
-            gates=gates,
-            champion=spec.champion.identity if spec.champion else None,
-            card=shown,
-        )
+    result = EvaluateResult(
+        identity=identity,
+        bento=packed,
+        bento_bytes=archive.stat().st_size,
+        parity=float(f"{distance:.3g}"),
+        holdout_rows=int(blind.compared.sum()),
+        dropped_rows=int((~blind.compared).sum()),
+        gates=gates,
+        champion=spec.champion.identity if spec.champion else None,
+        card=_card(spec, store, card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))),
     )
+    kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts)))
+    return fitted(kept, spec.gates, facts[LATENCY].rows if LATENCY in facts else 0)
+
+
+def _card(spec: EvaluateSpec, store: Store, measured: card.Measured) -> str:
+    """Digest of the model card; what the training data looked like is stored beside it, for the next version's card."""
+    shown = store.put_bytes(card.document(card.card_of(spec.version, spec.record, measured)))
+    store.put_document(profile_path(spec.uid), json.dumps(measured.profile, sort_keys=True).encode())
+    say("model card stored", digest=shown)
+    return shown
+
+
+def _facts(spec: EvaluateSpec, inputs: _Inputs, archive: Path, room: Path, limits: SandboxLimits) -> dict[str, Fact]:
+    """Those of the facts that a gate asks for."""
+    wanted, facts = {gate.metric for gate in spec.gates}, {}
+    if MODEL_BYTES in wanted:
+        facts[MODEL_BYTES] = exact(inputs.model.stat().st_size)
+    if DATA_AGE in wanted:
+        facts[DATA_AGE] = age(inputs.schema["time"], (inputs.train, inputs.holdout), datetime.now(UTC))
+    if LATENCY in wanted:
+        unpack(archive, room / "timed")
+        facts[LATENCY] = latency(room / "timed" / bento.SOURCE, room, limits)
+        say("latency measured", requests=facts[LATENCY].rows, p99_ms=round(facts[LATENCY].estimate.value, 3))
+    return facts
+
+
+def _slices(spec: EvaluateSpec, inputs: _Inputs, blind: Blind) -> tuple[dict[int, SliceGate], dict[str, Any]]:
+    """What the gates with `minimumPerSlice` found, and all the slices as a document."""
+    gates = {place: gate for place, gate in enumerate(spec.gates) if gate.minimum_per_slice is not None}
+    if not gates:
+        return {}, {}
+    judged = blind.judged
+    parted = part(inputs.holdout.filter(pl.Series(judged)), spec.slices)
+    return measure_slices(gates, parted, blind.labels[judged], blind.scores[judged], spec.seed)
 
 
 def _parent_profile(spec: EvaluateSpec, store: Store) -> dict[str, Any] | None:
@@ -241,15 +269,3 @@ def _champion_scores(champion: Champion, source: Path, inputs: _Inputs, room: Pa
 
 def _not_comparable(what: str) -> Refused:
     return Refused("ChampionNotComparable", f"{what} or take notWorseThanServingBy out of the gates for this version")
-
-
-def _fitted(result: EvaluateResult) -> EvaluateResult:
-    """The result with as many decimals as fit into one termination message."""
-    for decimals in range(DECIMALS, 1, -1):
-        fitted = replace(result, gates=tuple(shortened(gate, result.holdout_rows, decimals) for gate in result.gates))
-        try:
-            encode_answer(fitted)
-        except ContractError:
-            continue
-        return fitted
-    raise Refused("TooManyGates", f"the measurements of {len(result.gates)} gates do not fit into {MESSAGE_LIMIT} bytes")

@@ -1,24 +1,27 @@
 """Measures the gates: labels and scores in, GateMeasurements out, every one of them whether it will pass or not.
 
 Called by `perennial_runtime.evaluate`; the verdicts are `perennial.core.gates`'. Rows that either version was trained on are
-left out of everything; a gate that compares with the serving version is not measured when nothing serves.
+left out of everything; a gate that compares with the serving version is not measured when nothing serves. Neighbours:
+`evaluate_slices` for the parts of the holdout, `evaluate_facts` for what is no metric of the scores.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial_runtime.contract import GateMeasurement, GateSpec
 from perennial_runtime.evaluate_child import ModelRefused
-from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable, needed_rows
+from perennial_runtime.evaluate_facts import Fact
+from perennial_runtime.evaluate_slices import SliceGate
+from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable, needed_rows, needed_rows_below
 
-MINIMUM = "minimum"
-NOT_WORSE = "notWorseThanServingBy"
+MAXIMUM = "maximum"
+PER_SLICE = "minimumPerSlice"
 DECIMALS = 6
 
 
@@ -43,29 +46,41 @@ class Blind:
         return self.judged if self.champion is None else self.judged & ~np.isnan(self.champion)
 
 
-def measure(gates: Sequence[GateSpec], blind: Blind, seed: int) -> tuple[GateMeasurement, ...]:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What gates hold against a version besides the scores of the whole holdout."""
+
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    slices: Mapping[int, SliceGate] = field(default_factory=dict)
+    """By the gate's place."""
+
+
+def measure(gates: Sequence[GateSpec], blind: Blind, seed: int, beside: Beside | None = None) -> tuple[GateMeasurement, ...]:
     """A measurement for each gate that can be measured, in order. Raises ModelRefused when too few rows are left."""
-    found = []
-    for gate in gates:
-        if gate.minimum is not None:
-            found.append(_minimum(gate.metric, gate.minimum, blind, seed))
-        elif gate.not_worse_than_serving_by is not None and blind.champion is not None:
-            found.append(_not_worse(gate.metric, gate.not_worse_than_serving_by, blind, blind.champion, seed))
-    return tuple(found)
+    beside = beside or Beside()
+    found = [_measured(place, gate, blind, seed, beside) for place, gate in enumerate(gates)]
+    return tuple(one for one in found if one is not None)
 
 
-def _minimum(metric: str, limit: float, blind: Blind, seed: int) -> GateMeasurement:
-    rows = _enough(blind, blind.judged)
-    return _measurement(metric, MINIMUM, limit, alone(metric, blind.labels[rows], blind.scores[rows], seed), int(rows.sum()))
+def _measured(place: int, gate: GateSpec, blind: Blind, seed: int, beside: Beside) -> GateMeasurement | None:
+    if gate.minimum_per_slice is not None:
+        part = beside.slices.get(place)
+        return None if part is None else replace(_measurement(gate, part.worst, 0), slices=part.found)
+    if gate.metric in beside.facts:
+        fact = beside.facts[gate.metric]
+        return _measurement(gate, fact.estimate, fact.rows)
+    if gate.not_worse_than_serving_by is None:
+        rows = enough(blind, blind.judged)
+        return _measurement(gate, alone(gate.metric, blind.labels[rows], blind.scores[rows], seed), int(rows.sum()))
+    if blind.champion is None:
+        return None
+    rows = enough(blind, blind.compared)
+    found = difference(gate.metric, blind.labels[rows], blind.scores[rows], blind.champion[rows], seed)
+    return _measurement(gate, found, int(rows.sum()))
 
 
-def _not_worse(metric: str, margin: float, blind: Blind, champion: NDArray[np.float64], seed: int) -> GateMeasurement:
-    rows = _enough(blind, blind.compared)
-    found = difference(metric, blind.labels[rows], blind.scores[rows], champion[rows], seed)
-    return _measurement(metric, NOT_WORSE, 0.0 - margin, found, int(rows.sum()))
-
-
-def _enough(blind: Blind, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def enough(blind: Blind, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The rows, if they can be judged. Raises ModelRefused."""
     labels = blind.labels[rows]
     if judgeable(labels):
         return rows
@@ -76,17 +91,32 @@ def _enough(blind: Blind, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
     )
 
 
-def _measurement(metric: str, kind: str, limit: float, found: Estimate, rows: int) -> GateMeasurement:
+def _measurement(gate: GateSpec, found: Estimate, rows: int) -> GateMeasurement:
     exact = GateMeasurement(
-        metric=metric, kind=kind, limit=limit, estimate=found.value, lower=found.lower, upper=found.upper, needed_rows=0
+        metric=gate.metric,
+        kind=gate.kind,
+        limit=gate.limit,
+        estimate=found.value,
+        lower=found.lower,
+        upper=found.upper,
+        needed_rows=0,
     )
     return shortened(exact, rows)
 
 
 def shortened(gate: GateMeasurement, rows: int, decimals: int = DECIMALS) -> GateMeasurement:
     """Fewer decimals, for the termination message. Bounds are rounded outwards: a gate may turn undecided, never decided."""
+    if gate.lower == gate.estimate == gate.upper:  # exact, and exact it stays
+        value = round(gate.estimate, DECIMALS)
+        return replace(gate, estimate=value, lower=value, upper=value, needed_rows=0)
     scale = 10**decimals
     lower = math.floor(gate.lower * scale) / scale
     upper = math.ceil(gate.upper * scale) / scale
     short = Estimate(round(gate.estimate, decimals), lower, upper)
-    return replace(gate, estimate=short.value, lower=lower, upper=upper, needed_rows=needed_rows(short, gate.limit, rows))
+    return replace(gate, estimate=short.value, lower=lower, upper=upper, needed_rows=_needed(gate, short, rows))
+
+
+def _needed(gate: GateMeasurement, short: Estimate, rows: int) -> int:
+    if gate.kind == PER_SLICE:
+        return 0
+    return (needed_rows_below if gate.kind == MAXIMUM else needed_rows)(short, gate.limit, rows)

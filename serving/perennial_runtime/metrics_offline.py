@@ -8,6 +8,7 @@
 | roc_auc | DeLong's error (few rows: Hanley-McNeil's), Student's t, logit scale | DeLong's error of the difference, Student's t |
 | average_precision | bootstrap over rows | paired bootstrap over rows |
 | accuracy (score >= 0.5) | Wilson | Agresti-Min on the discordant rows |
+| calibration_error | bootstrap over rows (`calibration`) | paired bootstrap; champion minus challenger, for less is better |
 
 DeLong, DeLong, Clarke-Pearson: Biometrics 44 (1988) 837; the O(n log n) form: Sun, Xu: IEEE SPL 21 (2014) 1389. Hanley, McNeil:
 Radiology 143 (1982) 29. Wilson: JASA 22 (1927) 209. Agresti, Min: Statistics in Medicine 24 (2005) 729. Their coverage here:
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial_runtime import calibration
+
 Z = 1.6448536269514722
 """Quantile of the normal law for one-sided 95 %."""
 LEVEL = 0.05
@@ -36,6 +39,7 @@ SMALLEST_CLASS = 2
 FEW_ROWS = 30
 """Under so many rows of a class DeLong's error is too small too often, and Hanley-McNeil's, which is larger, is used."""
 MOST_NEEDED = 1_000_000_000
+CALIBRATION = "calibration_error"
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -62,15 +66,19 @@ def alone(metric: str, labels: Labels, scores: Floats, seed: int) -> Estimate:
         return _auc(labels, scores)
     if metric == "accuracy":
         return _accuracy(labels, scores)
+    if metric == CALIBRATION:
+        return _calibration(labels, scores, seed)
     return _average_precision(labels, scores, seed)
 
 
 def difference(metric: str, labels: Labels, challenger: Floats, champion: Floats, seed: int) -> Estimate:
-    """The metric of the challenger minus that of the champion, on the same rows."""
+    """By how much the challenger is better than the champion on the same rows: of an error, by how much less it has."""
     if metric == "roc_auc":
         return _auc_difference(labels, challenger, champion)
     if metric == "accuracy":
         return _accuracy_difference(labels, challenger, champion)
+    if metric == CALIBRATION:
+        return _calibration_difference(labels, challenger, champion, seed)
     return _average_precision_difference(labels, challenger, champion, seed)
 
 
@@ -87,6 +95,13 @@ def needed_rows(estimate: Estimate, limit: float, rows: int) -> int:
     scale = 10 ** max(0, len(str(needed)) - 2)
     rounded: int = math.ceil(needed / scale) * scale
     return min(MOST_NEEDED, rounded)
+
+
+def needed_rows_below(estimate: Estimate, limit: float, rows: int) -> int:
+    """`needed_rows` of a gate with a maximum."""
+    if estimate.upper <= limit:
+        return 0
+    return needed_rows(Estimate(-estimate.value, -estimate.upper, -estimate.lower), -limit, rows)
 
 
 # ---- ROC AUC -----------------------------------------------------------------------------------------------------------------
@@ -107,6 +122,11 @@ def _placements(labels: Labels, scores: Floats) -> tuple[float, Floats, Floats]:
     of_positives = (ranks[: len(positives)] - _midranks(positives)) / len(negatives)
     of_negatives = 1.0 - (ranks[len(positives) :] - _midranks(negatives)) / len(positives)
     return float(of_positives.mean()), of_positives, of_negatives
+
+
+def rank_auc(labels: Labels, scores: Floats) -> float:
+    """The AUC alone; both classes must be there."""
+    return _placements(labels, scores)[0]
 
 
 def _auc(labels: Labels, scores: Floats) -> Estimate:
@@ -241,3 +261,23 @@ def _average_precision_difference(labels: Labels, challenger: Floats, champion: 
     value = float(gap(np.ones((1, len(labels))))[0])
     lower, upper = np.quantile(_bootstrap(len(labels), seed, gap), [LEVEL, 1 - LEVEL])
     return Estimate(value, min(value, float(lower)), max(value, float(upper)))
+
+
+# ---- calibration error -------------------------------------------------------------------------------------------------------
+
+
+def _calibration(labels: Labels, scores: Floats, seed: int) -> Estimate:
+    found = calibration.errors(labels, scores, seed, _bootstrap)
+    return _between(calibration.root(np.array([found.value])), calibration.root(found.centred))
+
+
+def _calibration_difference(labels: Labels, challenger: Floats, champion: Floats, seed: int) -> Estimate:
+    ours, theirs = (calibration.errors(labels, scores, seed, _bootstrap) for scores in (challenger, champion))
+    value = calibration.root(np.array([theirs.value])) - calibration.root(np.array([ours.value]))
+    return _between(value, calibration.root(theirs.centred) - calibration.root(ours.centred))
+
+
+def _between(value: Floats, replicates: Floats) -> Estimate:
+    """Percentiles of the replicates as bounds."""
+    lower, upper = np.quantile(replicates, [LEVEL, 1 - LEVEL])
+    return Estimate(float(value[0]), min(float(value[0]), float(lower)), max(float(value[0]), float(upper)))

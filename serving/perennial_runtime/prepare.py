@@ -14,12 +14,13 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from perennial_runtime import source, split, tabular
+from perennial_runtime import leakage, source, split, tabular
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import FILE, HASH, ROW, Collector
 from perennial_runtime.contract import SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
@@ -30,6 +31,7 @@ from perennial_runtime.store import Store
 
 MOST_DUPLICATES = 0.01
 _ROLES_KEPT = ("feature", "label", "time", "id")
+"""In both sides; columns with the role slice are in the holdout alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def prepare(spec: PrepareSpec, store: Store, work: Path, source_secret: Path) ->
         return done
     before = _parent_split(spec, store)
     collector, listing = read_all(spec, work, source_secret)
-    result = _write(spec, sort_out(spec, collector, before), store, work, listing)
+    result = _write(spec, sort_out(spec, collector, before, datetime.now(UTC)), store, work, listing)
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
@@ -82,7 +84,7 @@ def read_all(spec: PrepareSpec, work: Path, source_secret: Path) -> tuple[Collec
     return collector, source.listing_digest(files)
 
 
-def sort_out(spec: PrepareSpec, collector: Collector, before: Split) -> Prepared:
+def sort_out(spec: PrepareSpec, collector: Collector, before: Split, now: datetime) -> Prepared:
     """Types, duplicates, sides and the checks of the whole dataset."""
     frame, kinds = collector.finish()
     time = _only(spec.columns, "time")
@@ -97,6 +99,8 @@ def sort_out(spec: PrepareSpec, collector: Collector, before: Split) -> Prepared
     held_out = pl.Series(after.holds_out(times))
     prepared = Prepared(frame.filter(~held_out), frame.filter(held_out), kinds, data, rows, duplicates, after)
     _check_sides(prepared, time, label)
+    _check_slices(spec, prepared.holdout)
+    leakage.check(leakage.Sides(prepared.train, prepared.holdout, spec.columns, kinds), now)
     return prepared
 
 
@@ -130,12 +134,23 @@ def _check_sides(prepared: Prepared, time: str, label: str) -> None:
             )
 
 
+def _check_slices(spec: PrepareSpec, holdout: pl.DataFrame) -> None:
+    for name in spec.slices:
+        if holdout[name].n_unique() < 2:
+            raise Refused(
+                "SliceOneValue",
+                f"column {name!r}, which evaluation.slices names, has one value in all {holdout.height} holdout rows: there is "
+                "nothing to tell apart; leave it out of evaluation.slices, or add data",
+            )
+
+
 def _write(spec: PrepareSpec, prepared: Prepared, store: Store, work: Path, listing: str) -> PrepareResult:
     time, label = _only(spec.columns, "time"), _only(spec.columns, "label")
     kept = [column.name for role in _ROLES_KEPT for column in spec.columns if column.role == role]
+    parts = [column.name for column in spec.columns if column.role == "slice"]
     with tempfile.TemporaryDirectory(dir=work) as folder:
         train = _store_rows(prepared.train.select(kept), Path(folder) / "train.parquet", store)
-        holdout = _store_rows(prepared.holdout.select([*kept, HASH]), Path(folder) / "holdout.parquet", store)
+        holdout = _store_rows(prepared.holdout.select([*kept, *parts, HASH]), Path(folder) / "holdout.parquet", store)
         hashes = Path(folder) / "train_rows.npy"
         np.save(hashes, np.sort(prepared.train[HASH].to_numpy()).astype(np.uint64))
         train_rows = store.put_file(hashes)

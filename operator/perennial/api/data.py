@@ -46,7 +46,12 @@ class DataColumn(SpecModel):
             cel(
                 "self.role != 'feature' || self.name != 'score'",
                 "a feature can't be named score, which is the model's output: rename the column in the data",
-            )
+            ),
+            cel(
+                "!has(self.allowLeakage) || self.role == 'feature' || self.role == 'time'",
+                "allowLeakage is for columns with role feature or time, which are looked at for leakage: remove it",
+                "'column %s has role %s, which is not looked at for leakage: remove allowLeakage'.format([self.name, self.role])",
+            ),
         )
     )
 
@@ -66,9 +71,11 @@ class DataColumn(SpecModel):
         ),
     ]
     """As it stands in the data."""
-    role: Literal["feature", "label", "id", "time"]
+    role: Literal["feature", "label", "id", "time", "slice"]
     """feature: input of the model; label: what it predicts (0/1 or bool); time: when the row became known, for the split;
-    id: kept beside the row."""
+    id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer."""
+    allow_leakage: Annotated[str, Field(min_length=1, max_length=256, examples=["known at the counter"])] | None = None
+    """Why this column may tell the label, or the rows, by itself: it is left out of the search for leakage."""
 
 
 class Holdout(SpecModel):

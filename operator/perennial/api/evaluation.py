@@ -7,32 +7,77 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import SpecModel, cel, rules
+from perennial.api.data import COLUMN_PATTERN
 
-Metric = Literal["roc_auc", "average_precision", "accuracy"]
+Metric = Literal[
+    "roc_auc", "average_precision", "accuracy", "calibration_error", "model_bytes", "latency_p99_ms", "data_age_hours"
+]
+LIST_BY_COLUMN = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["column"]}
+_BOUNDS = "[has(self.minimum), has(self.maximum), has(self.notWorseThanServingBy), has(self.minimumPerSlice)]"
+_MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy']"
+_BY_LABELS = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+
+SLICES_ARE_COLUMNS = cel(
+    "!has(self.evaluation) || !has(self.evaluation.slices) || self.evaluation.slices.all(s, "
+    "self.data.columns.exists(c, c.name == s.column && (c.role == 'feature' || c.role == 'slice')))",
+    "evaluation.slices must name columns of data.columns with role feature or slice: add the column with role: slice, or correct "
+    "its name",
+)
+"""A rule of the whole spec."""
 
 
 class Gate(SpecModel):
-    """What a model must prove on the holdout: `minimum`, or `notWorseThanServingBy`."""
+    """What a model must prove: `minimum` or `maximum`, `notWorseThanServingBy`, or `minimumPerSlice`."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
-                "[has(self.minimum), has(self.notWorseThanServingBy)].exists_one(given, given)",
-                "a gate needs exactly one of minimum and notWorseThanServingBy",
-                "'gate %s has %s minimum and notWorseThanServingBy: keep exactly one; write two gates for both'"
-                ".format([self.metric, has(self.minimum) ? 'both' : 'neither'])",
-            )
+                f"{_BOUNDS}.exists_one(given, given)",
+                "a gate needs exactly one of minimum, maximum, notWorseThanServingBy and minimumPerSlice",
+                f"'gate %s has %d of minimum, maximum, notWorseThanServingBy and minimumPerSlice: keep exactly one; write a gate "
+                f"for each'.format([self.metric, {_BOUNDS}.filter(given, given).size()])",
+            ),
+            cel(
+                f"!(has(self.minimum) || has(self.minimumPerSlice)) || self.metric in {_MORE_IS_BETTER}",
+                "of calibration_error, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+                "'gate %s: of it less is better; give maximum'.format([self.metric])",
+            ),
+            cel(
+                f"!has(self.maximum) || !(self.metric in {_MORE_IS_BETTER})",
+                "of roc_auc, average_precision and accuracy more is better: give minimum",
+                "'gate %s: of it more is better; give minimum'.format([self.metric])",
+            ),
+            cel(
+                f"!has(self.notWorseThanServingBy) || self.metric in {_BY_LABELS}",
+                "model_bytes, latency_p99_ms and data_age_hours are not compared with the serving version: give maximum",
+                "'gate %s is not compared with the serving version: give maximum'.format([self.metric])",
+            ),
         )
     )
 
     metric: Metric
-    """What is measured on the holdout."""
+    """What is measured: roc_auc, average_precision, accuracy and calibration_error (root mean squared, over ten bins of equal
+    mass) on the holdout; model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node where it is
+    judged; data_age_hours, of the newest row."""
     minimum: Annotated[float, Field(ge=0, le=1)] | None = None
     """The metric's one-sided 95 % lower bound must reach this."""
+    maximum: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    """The metric's one-sided 95 % upper bound must not be over this."""
     not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1)] | None = None
     """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows."""
+    minimum_per_slice: Annotated[float, Field(ge=0, le=1)] | None = None
+    """No slice of evaluation.slices that has enough rows may be shown to be under this, with at most 5 % false discoveries."""
     on_undecided: Literal["refuse", "pass"] = "refuse"
-    """What happens when the holdout is too small to tell; refuse when not given."""
+    """What happens when the holdout is too small to tell, or no slice has enough rows; refuse when not given."""
+
+
+class SliceColumn(SpecModel):
+    """A column whose values part the holdout; each value is a slice."""
+
+    column: Annotated[str, Field(pattern=COLUMN_PATTERN, max_length=63, examples=["carrier"])]
+    """Name of a column with role feature or slice. Its values are told in messages and in the status."""
+    minimum_rows: Annotated[int, Field(ge=2, le=1_000_000_000)] = 200
+    """A slice with fewer holdout rows is not judged; 200 when not given. At most the 20 largest values are looked at."""
 
 
 class Parity(SpecModel):
@@ -45,6 +90,18 @@ class Parity(SpecModel):
 class Evaluation(SpecModel):
     """How a model is judged."""
 
-    gates: Annotated[list[Gate], Field(max_length=5)] = []
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "(has(self.gates) && self.gates.exists(g, has(g.minimumPerSlice))) == "
+                "(has(self.slices) && self.slices.size() > 0)",
+                "evaluation.slices and a gate with minimumPerSlice need each other: give both or neither",
+            )
+        )
+    )
+
+    gates: Annotated[list[Gate], Field(max_length=8)] = []
     """All must pass; none: every model that works is rolled out."""
+    slices: Annotated[list[SliceColumn], Field(max_length=4, json_schema_extra=LIST_BY_COLUMN)] = []
+    """Parts of the holdout that are judged by themselves, by the gates with minimumPerSlice."""
     parity: Parity = Parity()

@@ -25,7 +25,7 @@ from perennial.api.base import (
     rules,
 )
 from perennial.api.data import Data
-from perennial.api.evaluation import Evaluation
+from perennial.api.evaluation import SLICES_ARE_COLUMNS, Evaluation
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.lineage import MOST_REPORTS, Lineage, Reproducing, Reproduction
@@ -55,6 +55,7 @@ class ModelDeploymentSpec(SpecModel):
         json_schema_extra=rules(
             STEPS_REACHED,
             HOLD_BACK_REACHED,
+            SLICES_ARE_COLUMNS,
             cel(
                 "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
                 "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",
@@ -214,6 +215,8 @@ class ModelVersionStatus(StatusModel):
     """What it was made of, as its steps found it."""
     reproduced: Annotated[list[Reproduction], Field(max_length=MOST_REPORTS)] = []
     """What came of training it again, the newest last."""
+    measurements: Digest | None = None
+    """Blob of the store with every number that it was judged by, those of all slices too."""
     gates: Annotated[list[GateVerdict], Field(max_length=8)] = []
     evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
     """Of the steps and the watch."""

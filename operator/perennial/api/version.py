@@ -87,6 +87,30 @@ class TrainProgress(StatusModel):
     """When it will have ended if it goes on as it did until then."""
 
 
+class SliceVerdict(StatusModel):
+    """One slice of the holdout."""
+
+    name: Annotated[str, Field(max_length=64)]
+    """<column>=<value>."""
+    rows: int
+    estimate: float
+    upper: float
+    p: float
+    """Adjusted for all judged slices (Benjamini, Hochberg)."""
+
+
+class SliceVerdicts(StatusModel):
+    """What a gate found in the slices; all of them are in the blob `status.measurements` of the store."""
+
+    judged: int
+    not_judged: int
+    """Too few rows."""
+    under: int
+    """Shown to be under the minimum."""
+    worst: Annotated[list[SliceVerdict], Field(max_length=8)] = []
+    """As many by name as fit, the worst first."""
+
+
 class GateVerdict(StatusModel):
     """A gate, judged."""
 
@@ -96,8 +120,10 @@ class GateVerdict(StatusModel):
     estimate: float
     lower: float
     upper: float
-    verdict: Literal["Passed", "Failed", "Undecided"]
+    verdict: Literal["Passed", "Failed", "Undecided", "NotJudged"]
     message: Annotated[str, Field(max_length=512)]
+    slices: SliceVerdicts | None = None
+    """Of a gate with minimumPerSlice; the numbers above are then those of the worst slice."""
 
 
 VersionState = Literal[

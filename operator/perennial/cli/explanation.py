@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import LedgerEntry
-from perennial.api.version import GateVerdict, StepRecord
+from perennial.api.version import GateVerdict, SliceVerdicts, StepRecord
 from perennial.cli.asking import Model, Version
 from perennial.cli.screen import figures, second, span
 from perennial.core.inputs import moment
@@ -93,18 +93,35 @@ def _data(version: Version) -> list[str]:
 def _gate(gate: GateVerdict) -> Iterator[str]:
     """The verdict in the operator's words, and the limit at which it would have been another."""
     yield f"{gate.verdict}: {gate.message}"
-    if gate.lower == gate.upper == gate.estimate == 0.0:
-        return  # never measured
-    is_margin = gate.kind == "notWorseThanServingBy"
-    name = "notWorseThanServingBy" if is_margin else "minimum"
-    passes = f"{-gate.lower:.4f} or more" if is_margin else f"{gate.lower:.4f} or less"
-    stops = f"less than {-gate.lower:.4f}" if is_margin else f"more than {gate.lower:.4f}"
-    if is_margin and gate.lower >= 0.0:
-        yield "  it would have passed with any notWorseThanServingBy"
-    elif gate.verdict == "Passed":
-        yield f"  it would not have passed with {name}: {stops}"
+    if gate.slices is not None:
+        yield from _slices(gate.slices)
+    elif not gate.lower == gate.upper == gate.estimate == 0.0:  # else it was never measured
+        yield f"  {_otherwise(gate)}"
+
+
+def _otherwise(gate: GateVerdict) -> str:
+    if gate.kind == "maximum":
+        passes, stops = f"{gate.upper:.10g} or more", f"less than {gate.upper:.10g}"
+    elif gate.kind == "notWorseThanServingBy":
+        if gate.lower >= 0.0:
+            return "it would have passed with any notWorseThanServingBy"
+        passes, stops = f"{-gate.lower:.4f} or more", f"less than {-gate.lower:.4f}"
     else:
-        yield f"  it would have passed with {name}: {passes}"
+        passes, stops = f"{gate.lower:.4f} or less", f"more than {gate.lower:.4f}"
+    if gate.verdict == "Passed":
+        return f"it would not have passed with {gate.kind}: {stops}"
+    return f"it would have passed with {gate.kind}: {passes}"
+
+
+def _slices(found: SliceVerdicts) -> Iterator[str]:
+    """The worst slices by name; NotJudged is said even where there is nothing else to say."""
+    for one in found.worst:
+        yield f"  {one.name}: {one.estimate:.4f} on {one.rows:,} rows, at most {one.upper:.4f}, adjusted p {one.p:.2g}"
+    more = found.judged - len(found.worst)
+    if more:
+        yield f"  and {more} judged slices more, in the store: status.measurements"
+    if found.not_judged:
+        yield f"  NotJudged: {found.not_judged} slices with too few rows"
 
 
 def _approval(model: Model, version: Version) -> Iterator[str]:

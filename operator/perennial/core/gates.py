@@ -1,52 +1,81 @@
-"""Verdicts of the offline gates: what evaluate measured in, Passed, Failed or Undecided with words out.
+"""Verdicts of the offline gates: what evaluate measured in, Passed, Failed, Undecided or NotJudged with words out.
 
 A bound decides, never the bare estimate: with a one-sided 95 % interval `minimum: m` passes when the lower bound reaches m, fails
-when the upper bound is under it, and is undecided between. `notWorseThanServingBy: d` is the same for challenger minus champion
-against -d.
+when the upper bound is under it, and is undecided between; `maximum` is its mirror image. `notWorseThanServingBy: d` is the first
+for challenger minus champion against -d. `minimumPerSlice` fails when a slice is shown to be under it, corrected
+for their number (`perennial_runtime.evaluate_slices`); it is not judged when no slice had enough rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, assert_never
 
 from perennial.api.evaluation import Gate
-from perennial.api.version import GateVerdict
-from perennial_runtime.contract import EvaluateResult, GateMeasurement
+from perennial.api.version import GateVerdict, SliceVerdict, SliceVerdicts
+from perennial_runtime.contract import ContractError, EvaluateResult, GateMeasurement, GateSpec, SliceFound, SlicesFound, unpacked
 
 UNDECIDABLE_ROWS = 1_000_000_000
 """From so many rows on, evaluate says that the value lies on the limit."""
+LATENCY = "latency_p99_ms"
+UNITS: Mapping[str, tuple[str, str]] = {
+    "model_bytes": (",.0f", " bytes"),
+    LATENCY: (".3f", " ms"),
+    "data_age_hours": (".1f", " hours"),
+}
+"""Format and unit of what is no share."""
+
+Verdict = Literal["Passed", "Failed", "Undecided", "NotJudged"]
 
 
-def judge(gates: Sequence[Gate], result: EvaluateResult) -> tuple[GateVerdict, ...]:
+def spec_of(gate: Gate) -> GateSpec:
+    """The gate as evaluate is told it."""
+    return GateSpec(gate.metric, gate.minimum, gate.not_worse_than_serving_by, gate.maximum, gate.minimum_per_slice)
+
+
+def measured_by(result: EvaluateResult, asked: Sequence[GateSpec]) -> EvaluateResult:
+    """The result with its measurements by name; without any where they are of other gates than were asked for."""
+    try:
+        return unpacked(result, asked)
+    except ContractError:
+        return replace(result, packed=())
+
+
+def judge(gates: Sequence[Gate], result: EvaluateResult, claims: Mapping[str, float] | None = None) -> tuple[GateVerdict, ...]:
     """A verdict for each gate, in order; a comparison has none while nothing serves, for there is nothing to compare with.
 
-    A gate that should have been measured and was not fails: silence is no proof.
+    A gate that should have been measured and was not fails: silence is no proof. `claims` are the trainer's own metrics.
     """
     verdicts = []
     for gate in gates:
-        measured = next((found for found in result.gates if _is_of(found, gate)), None)
+        asked = spec_of(gate)
+        measured = next((found for found in result.gates if _is_of(found, asked)), None)
         if measured is not None:
-            verdicts.append(_verdict(measured))
-        elif gate.minimum is not None or result.champion is not None:
-            verdicts.append(_unmeasured(gate))
+            verdicts.append(_verdict(measured, claims or {}))
+        elif gate.not_worse_than_serving_by is None or result.champion is not None:
+            verdicts.append(_unmeasured(asked))
     return tuple(verdicts)
 
 
-def _kind(gate: Gate) -> str:
-    return "minimum" if gate.minimum is not None else "notWorseThanServingBy"
+def passes(gates: Sequence[Gate], verdict: GateVerdict) -> bool:
+    """Whether a verdict lets a version through: one that says nothing does where its gate allows it."""
+    if verdict.verdict not in ("Undecided", "NotJudged"):
+        return verdict.verdict == "Passed"
+    named = (verdict.metric, verdict.kind, verdict.limit)
+    asked = [(spec_of(gate), gate.on_undecided) for gate in gates]
+    return any(allowed == "pass" for spec, allowed in asked if (spec.metric, spec.kind, spec.limit) == named)
 
 
-def _limit(gate: Gate) -> float:
-    return gate.minimum if gate.minimum is not None else 0.0 - (gate.not_worse_than_serving_by or 0.0)
+def _is_of(measured: GateMeasurement, asked: GateSpec) -> bool:
+    return (measured.metric, measured.kind, measured.limit) == (asked.metric, asked.kind, asked.limit)
 
 
-def _is_of(measured: GateMeasurement, gate: Gate) -> bool:
-    return (measured.metric, measured.kind, measured.limit) == (gate.metric, _kind(gate), _limit(gate))
-
-
-def _verdict(measured: GateMeasurement) -> GateVerdict:
+def _verdict(measured: GateMeasurement, claims: Mapping[str, float]) -> GateVerdict:
     verdict = _decide(measured)
+    words = _words(measured, verdict) if measured.slices is None else _slice_words(measured, measured.slices, verdict)
+    claim = claims.get(measured.metric) if measured.kind in ("minimum", "maximum") else None
+    claimed = "" if claim is None else f"; its trainer claims {claim:.4f}"
     return GateVerdict(
         metric=measured.metric,
         kind=measured.kind,
@@ -55,49 +84,103 @@ def _verdict(measured: GateMeasurement) -> GateVerdict:
         lower=measured.lower,
         upper=measured.upper,
         verdict=verdict,
-        message=_words(measured, verdict),
+        message=f"{words}{claimed}"[:512],
+        slices=None if measured.slices is None else _slices(measured.slices),
     )
 
 
-def _unmeasured(gate: Gate) -> GateVerdict:
+def _unmeasured(asked: GateSpec) -> GateVerdict:
     return GateVerdict(
-        metric=gate.metric,
-        kind=_kind(gate),
-        limit=_limit(gate),
+        metric=asked.metric,
+        kind=asked.kind,
+        limit=asked.limit,
         estimate=0.0,
         lower=0.0,
         upper=0.0,
         verdict="Failed",
-        message=f"{gate.metric} was not measured: operator and training image do not fit together, install both of one release",
+        message=f"{asked.metric} was not measured: operator and training image do not fit together, install both of one release",
     )
 
 
-def _decide(measured: GateMeasurement) -> Literal["Passed", "Failed", "Undecided"]:
+def _decide(measured: GateMeasurement) -> Verdict:
+    if measured.slices is not None:
+        return "NotJudged" if not measured.slices.judged else "Failed" if measured.slices.under else "Passed"
+    if measured.kind == "maximum":
+        if measured.upper <= measured.limit:
+            return "Passed"
+        return "Failed" if measured.lower > measured.limit else "Undecided"
     if measured.lower >= measured.limit:
         return "Passed"
     return "Failed" if measured.upper < measured.limit else "Undecided"
 
 
-def _words(measured: GateMeasurement, verdict: Literal["Passed", "Failed", "Undecided"]) -> str:
-    if measured.kind == "minimum":
-        what, limit = measured.metric, f"the minimum {measured.limit:g}"
-        value = f"{measured.estimate:.4f}"
-    else:
-        what, limit = f"{measured.metric} against the version that serves", f"the margin {measured.limit:g}"
-        value = f"{measured.estimate:+.4f}"
-    shown = f"{what} {value} (from {measured.lower:.4f} to {measured.upper:.4f}, one-sided 95 % bounds)"
+# ---- words -------------------------------------------------------------------------------------------------------------------
+
+
+def _words(measured: GateMeasurement, verdict: Verdict) -> str:
+    shown, limit, beyond = _shown(measured), _limit(measured), "over" if measured.kind == "maximum" else "under"
     match verdict:
         case "Passed":
-            return f"{shown} reaches {limit}"
+            return f"{shown} {'keeps' if measured.kind == 'maximum' else 'reaches'} {limit}"
         case "Failed":
-            return f"{shown} is under {limit}"
+            return f"{shown} is {beyond} {limit}"
         case "Undecided":
-            return f"{shown} does not decide {limit}: {_need(measured.needed_rows)}"
+            return f"{shown} does not decide {limit}: {_need(measured)}"
+        case "NotJudged":
+            return f"{shown} was not held against {limit}"
         case _:
             assert_never(verdict)
 
 
-def _need(rows: int) -> str:
-    if rows >= UNDECIDABLE_ROWS:
+def _shown(measured: GateMeasurement) -> str:
+    layout, unit = UNITS.get(measured.metric, (".4f", ""))
+    is_margin = measured.kind == "notWorseThanServingBy"
+    what = f"{measured.metric} against the version that serves" if is_margin else measured.metric
+    value = f"{what} {measured.estimate:{'+' if is_margin else ''}{layout}}{unit}"
+    if measured.lower == measured.estimate == measured.upper and measured.metric in UNITS:
+        return value
+    return f"{value} (from {measured.lower:{layout}} to {measured.upper:{layout}}{unit}, one-sided 95 % bounds)"
+
+
+def _limit(measured: GateMeasurement) -> str:
+    word = {"maximum": "maximum", "notWorseThanServingBy": "margin"}.get(measured.kind, "minimum")
+    return f"the {word} {measured.limit:,.10g}" if measured.metric in UNITS else f"the {word} {measured.limit:g}"
+
+
+def _need(measured: GateMeasurement) -> str:
+    if measured.metric == LATENCY:
+        return "measured on a node with less else to do it may be decided; see docs/evaluation.md"
+    if measured.needed_rows >= UNDECIDABLE_ROWS:
         return "it lies on the limit, and more holdout rows would hardly decide it"
-    return f"about {rows} holdout rows are needed"
+    return f"about {measured.needed_rows} holdout rows are needed"
+
+
+def _slice_words(measured: GateMeasurement, found: SlicesFound, verdict: Verdict) -> str:
+    return "; ".join(_slice_parts(measured, found, verdict))
+
+
+def _slice_parts(measured: GateMeasurement, found: SlicesFound, verdict: Verdict) -> Iterator[str]:
+    limit, worst = f"the minimum {measured.limit:g}", found.told
+    if verdict == "NotJudged":
+        yield f"{measured.metric} by slice: none of {found.not_judged} slices has enough rows to be judged against {limit}"
+    elif verdict == "Failed":
+        named = ", ".join(_named(one) for one in worst[: found.under])
+        yield f"{measured.metric} by slice: {found.under} of {found.judged} are under {limit}{named and f': {named}'}"
+    else:
+        lowest = f", nearest to it {_named(worst[0])}" if worst else ""
+        yield f"{measured.metric} by slice: none of {found.judged} is shown to be under {limit}{lowest}"
+    if found.not_judged:
+        count = "" if verdict == "NotJudged" else f"{found.not_judged} not judged for too few rows, "
+        fix = ": lower evaluation.slices.minimumRows or add data" if verdict == "NotJudged" else ""
+        yield f"{count}the largest of them {found.thin or 'in status.measurements'}{fix}"
+    if found.rest:
+        yield f"{found.rest} rarer values were not looked at"
+
+
+def _named(one: SliceFound) -> str:
+    return f"{one.name} {one.estimate:.4f} (at most {one.upper:.4f}, {one.rows} rows, adjusted p {one.p:.2g})"
+
+
+def _slices(found: SlicesFound) -> SliceVerdicts:
+    worst = [SliceVerdict(name=one.name, rows=one.rows, estimate=one.estimate, upper=one.upper, p=one.p) for one in found.told]
+    return SliceVerdicts(judged=found.judged, not_judged=found.not_judged, under=found.under, worst=worst)

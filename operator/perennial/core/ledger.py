@@ -285,7 +285,8 @@ def _result(version: Version, record: StepRecord) -> dict[str, str]:
         case TrainResult(model=str(model), parity=str(parity)):
             return {"model": model, "parity": parity}
         case EvaluateResult() as answer:
-            return {"identity": answer.identity, "bento": answer.bento}
+            evidence = {"measurements": answer.evidence} if answer.evidence else {}
+            return {"identity": answer.identity, "bento": answer.bento, **evidence}
         case _:
             return {}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from perennial.api.v1alpha1 import ModelVersionStatus
-from perennial.api.version import GateVerdict, StepRecord
+from perennial.api.version import StepRecord
 from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, smoke
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.conditions import Finding
@@ -27,6 +27,7 @@ from perennial_runtime.contract import (
     GateSpec,
     PrepareResult,
     PrepareSpec,
+    SliceSpec,
     TrainResult,
     TrainSpec,
     decode_answer,
@@ -247,8 +248,11 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
     result = decode_answer(record.result) if record else None
     if not isinstance(result, EvaluateResult):
         raise TypeError(f"evaluate of {version.meta.name} succeeded without a result")
-    verdicts = gates.judge(version.spec.evaluation.gates, result)
-    refused = [verdict for verdict in verdicts if not _passes(version, verdict)]
+    asked = version.spec.evaluation.gates
+    result = gates.measured_by(result, _gates(version))
+    trained = answer_of(version.status, "train")
+    verdicts = gates.judge(asked, result, trained.claims if isinstance(trained, TrainResult) else {})
+    refused = [verdict for verdict in verdicts if not gates.passes(asked, verdict)]
     update: dict[str, Any] = {"gates": list(verdicts), "score": _score(result)}
     if refused:
         words = "; ".join(verdict.message for verdict in refused)
@@ -257,16 +261,6 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
         passed = "; ".join(verdict.message for verdict in verdicts) or f"no gates were asked for; {_score(result)}"
         update |= {"state": "Accepted", "message": passed[:2048]}
     return Progress(version.status.model_copy(update=update))
-
-
-def _passes(version: Version, verdict: GateVerdict) -> bool:
-    if verdict.verdict == "Undecided":
-        return any(
-            gate.on_undecided == "pass"
-            for gate in version.spec.evaluation.gates
-            if gate.metric == verdict.metric and (gate.minimum is not None) == (verdict.kind == "minimum")
-        )
-    return verdict.verdict == "Passed"
 
 
 def _score(result: EvaluateResult) -> str:
@@ -279,7 +273,8 @@ def _facts(answer: Answer | None) -> dict[str, Any]:
         case PrepareResult():
             return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
         case EvaluateResult():
-            return {"identity": answer.identity, "bento": answer.bento, "card": answer.card}
+            digests = {"bento": answer.bento, "card": answer.card, "measurements": answer.evidence}
+            return {"identity": answer.identity, **digests}
         case _:
             return {}
 
@@ -312,7 +307,8 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
         uid=version.meta.uid,
         store=version.spec.store.uri,
         source=data.source.uri,
-        columns=tuple(Column(column.name, column.role) for column in data.columns),
+        columns=tuple(Column(column.name, column.role, column.allow_leakage or "") for column in data.columns),
+        slices=tuple(part.column for part in version.spec.evaluation.slices),
         holdout_fraction=data.holdout.fraction,
         minimum_rows=data.minimum_rows,
         parent_uid=version.spec.parent.uid if version.spec.parent else None,
@@ -339,6 +335,10 @@ def train_spec(version: Version, attempt: int, *, uid: str = "", scratch: bool =
     )
 
 
+def _gates(version: Version) -> tuple[GateSpec, ...]:
+    return tuple(gates.spec_of(gate) for gate in version.spec.evaluation.gates) or (SHOWN,)
+
+
 def _evaluate(version: Version, attempt: int, champion: Champion | None) -> EvaluateSpec:
     prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
     trained = cast(TrainResult, answer_of(version.status, "train"))
@@ -352,8 +352,8 @@ def _evaluate(version: Version, attempt: int, champion: Champion | None) -> Eval
         holdout=prepared.holdout,
         schema=prepared.schema,
         max_abs_difference=version.spec.evaluation.parity.max_abs_difference,
-        gates=tuple(GateSpec(gate.metric, gate.minimum, gate.not_worse_than_serving_by) for gate in version.spec.evaluation.gates)
-        or (SHOWN,),
+        gates=_gates(version),
+        slices=tuple(SliceSpec(part.column, part.minimum_rows) for part in version.spec.evaluation.slices),
         seed=version.spec.training.seed,
         champion=champion,
         attempt=attempt,

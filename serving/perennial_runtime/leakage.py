@@ -1,0 +1,242 @@
+"""Does the data give the answer away? Checks of `prepare`, before anything is trained; each refuses with its numbers.
+
+| reason | what is found |
+|---|---|
+| TimeInFuture | rows whose time is more than a day ahead |
+| IdAsFeature | a feature that names rows: text that is another in every row, a counter, or the id column again |
+| LabelLeaked | a feature that tells the label by itself: AUC of at least 0.995 on the training rows |
+| TimeTellsLabel | the same of the time column |
+| RowsShared | holdout rows that a training row repeats in every feature and the label |
+
+How well a column tells the label: the larger of the AUC of its order and that of its rate of class 1. The rates are of each word,
+or of each hundredth of the numbers (missing is one, too), from every other row, and judged on the rows between.
+
+A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
+number that has more than six digits in most rows and is another one in at least a fifth of them. Rows are sampled, at most SAMPLE
+a side, by a hash of features and label, so that copies are in the sample together: memory is bounded by the sample.
+A column with `allow_leakage` is left out of all of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from perennial_runtime.answers import Refused
+from perennial_runtime.columns import NUMERIC, numbers_in
+from perennial_runtime.contract import Column
+from perennial_runtime.metrics_offline import rank_auc
+
+SAMPLE = 200_000
+BOUND = 0.995
+FEWEST = 20
+"""Rows of each class under which an AUC says too little."""
+PARTS = 100
+SHARED = 0.01
+"""Share of the holdout that may repeat training rows: as many as may repeat each other (`prepare.MOST_DUPLICATES`)."""
+NAMED = 50
+"""Rows from which on text that is another in each of them names the rows."""
+DIGITS = 6
+NEARLY = 2e-7
+"""A float32 holds a number of six digits as nearly as this."""
+FINE, DISTINCT = 0.5, 0.2
+AHEAD = timedelta(days=1)
+_LISTED = 5
+_PART = "__part"
+
+Labels = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The rows with their sides, typed, and what the columns are."""
+
+    train: pl.DataFrame
+    holdout: pl.DataFrame
+    columns: Sequence[Column]
+    kinds: Mapping[str, str]
+
+    def names(self, role: str) -> list[str]:
+        """The columns of a role that are not allowed to leak."""
+        return [column.name for column in self.columns if column.role == role and not column.allow_leakage]
+
+    @property
+    def label(self) -> str:
+        """The label's column."""
+        return next(column.name for column in self.columns if column.role == "label")
+
+
+def check(sides: Sides, now: datetime) -> None:
+    """Raises Refused at the first kind of leak that is found."""
+    _refuse_future(sides, now)
+    sampled = _sampled(sides)
+    _refuse_ids(sampled, sides.train.height + sides.holdout.height)
+    _refuse_label_copies(sampled)
+    _refuse_shared_rows(sampled)
+
+
+def _refuse_future(sides: Sides, now: datetime) -> None:
+    for time in sides.names("time"):
+        ahead = sum(int((side[time] > now + AHEAD).sum()) for side in (sides.train, sides.holdout))
+        if ahead:
+            raise Refused(
+                "TimeInFuture",
+                f"column {time!r} (role time) lies in the future in {ahead} of {sides.train.height + sides.holdout.height} rows: "
+                "give that role to the time at which a row became known, or correct the rows",
+            )
+
+
+def _sampled(sides: Sides) -> Sides:
+    """At most about SAMPLE rows a side, chosen by what is in them: copies stay together."""
+    told = [column.name for column in sides.columns if column.role in ("feature", "label")]
+
+    def some(frame: pl.DataFrame) -> pl.DataFrame:
+        every = math.ceil(max(sides.train.height, sides.holdout.height) / SAMPLE)
+        return frame if every == 1 else frame.filter(frame.select(told).hash_rows(seed=1) % every == 0)
+
+    return Sides(some(sides.train), some(sides.holdout), sides.columns, sides.kinds)
+
+
+# ---- ids ---------------------------------------------------------------------------------------------------------------------
+
+
+def _refuse_ids(sides: Sides, rows: int) -> None:
+    found = [f"{name!r} {what}" for name in sides.names("feature") if (what := _names_rows(sides, name, rows))]
+    if found:
+        raise Refused(
+            "IdAsFeature",
+            f"{_some(found)}: such a feature names rows, and a model learns them by heart; give it role id, leave it out of "
+            "data.columns, or write allowLeakage with the reason",
+        )
+
+
+def _names_rows(sides: Sides, name: str, rows: int) -> str:
+    """How a feature names rows; empty where it does not."""
+    cells = sides.train[name]
+    for other in sides.names("id"):
+        if _same(cells, sides.train[other]):
+            return f"is column {other!r} (role id) again"
+    known = cells.drop_nulls()
+    if known.len() < NAMED or known.n_unique() < known.len():
+        return ""
+    if sides.kinds[name] != NUMERIC:
+        return f"is another text in each of {known.len()} training rows"
+    values = known.to_numpy()
+    if np.all(values == np.floor(values)) and values.max() - values.min() < 2 * rows:
+        return f"is a counter: another whole number in each of {known.len()} training rows"
+    return ""
+
+
+def _same(cells: pl.Series, ids: pl.Series) -> bool:
+    if cells.dtype == pl.String:
+        return bool((cells == ids).all()) and cells.null_count() < cells.len()
+    numbers = numbers_in(ids)
+    return numbers is not None and numbers.null_count() < numbers.len() and bool((cells == numbers).all())
+
+
+# ---- the label ---------------------------------------------------------------------------------------------------------------
+
+
+def _refuse_label_copies(sides: Sides) -> None:
+    labels = sides.train[sides.label].to_numpy() == 1
+    if min(labels.sum(), (~labels).sum()) < FEWEST:
+        return
+    found = {name: tells(sides.train[name], labels) for role in ("feature", "time") for name in sides.names(role)}
+    leaks = {name: auc for name, auc in found.items() if auc >= BOUND}
+    times = [name for name in sides.names("time") if name in leaks]
+    if not leaks:
+        return
+    what = _some([f"{name!r} (AUC {auc:.4f})" for name, auc in leaks.items()])
+    raise Refused(
+        "TimeTellsLabel" if len(times) == len(leaks) else "LabelLeaked",
+        f"{what} by itself tells {sides.label!r} in {len(labels)} training rows, the bound is {BOUND}: what is known only with "
+        "the label is not there when a model is asked; leave it out of data.columns, or write allowLeakage with the reason",
+    )
+
+
+def tells(cells: pl.Series, labels: Labels) -> float:
+    """How well a column by itself tells the label: an AUC, 0.5 for not at all."""
+    order = 0.5
+    parts = cells.cast(pl.String)
+    if cells.dtype != pl.String:
+        numbers = cells.cast(pl.Int64 if isinstance(cells.dtype, pl.Datetime) else pl.Float64).cast(pl.Float64)
+        known = numbers.is_not_null().to_numpy()
+        values = numbers.fill_null(0.0).to_numpy()
+        order = _auc(labels[known], values[known])
+        parts = pl.Series(np.where(known, _hundredths(values, known), -1.0)).cast(pl.String)
+    return max(order, 1 - order, _auc_of_rates(parts, labels))
+
+
+def _hundredths(values: Floats, known: Labels) -> Floats:
+    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, PARTS + 1)[1:-1])) if known.any() else np.zeros(0)
+    places: Floats = np.searchsorted(edges, values, side="right").astype(np.float64)
+    return places
+
+
+def _auc_of_rates(parts: pl.Series, labels: Labels) -> float:
+    """AUC of the rates of class 1 by part: those of the even rows on the odd ones, and the reverse; their mean."""
+    even = np.arange(len(labels)) % 2 == 0
+    return (_across(parts, labels, even) + _across(parts, labels, ~even)) / 2
+
+
+def _across(parts: pl.Series, labels: Labels, learnt: Labels) -> float:
+    base = float(labels[learnt].mean())
+    frame = pl.DataFrame({_PART: parts, "hit": labels})
+    counted = frame.filter(pl.Series(learnt)).group_by(_PART).agg(pl.col("hit").sum().alias("hits"), pl.len().alias("rows"))
+    rates = counted.with_columns(rate=(pl.col("hits") + base) / (pl.col("rows") + 1)).select(_PART, "rate")
+    asked = frame.filter(pl.Series(~learnt)).join(rates, on=_PART, how="left", maintain_order="left", nulls_equal=True)
+    return _auc(labels[~learnt], asked["rate"].fill_null(base).to_numpy())
+
+
+def _auc(labels: Labels, values: Floats) -> float:
+    return rank_auc(labels, values) if 0 < labels.sum() < len(labels) else 0.5
+
+
+# ---- rows on both sides ------------------------------------------------------------------------------------------------------
+
+
+def _refuse_shared_rows(sides: Sides) -> None:
+    fine = [name for name in sides.names("feature") if sides.kinds[name] == NUMERIC and _is_fine(sides.train[name])]
+    rows = sides.holdout.height
+    if not fine or not rows:
+        return
+    told = [column.name for column in sides.columns if column.role in ("feature", "label")]
+    recognisable = np.logical_or.reduce([_has_digits(sides.holdout[name]) for name in fine])
+    hashes = sides.holdout.select(told).hash_rows(seed=2).to_numpy()
+    shared = int((np.isin(hashes, sides.train.select(told).hash_rows(seed=2).to_numpy()) & recognisable).sum())
+    if shared > SHARED * rows:
+        raise Refused(
+            "RowsShared",
+            f"{shared} of {rows} holdout rows ({shared / rows:.1%}) repeat a training row in every feature and the label, to "
+            f"the digits of {_some([repr(name) for name in fine])}, over {SHARED:.0%}: a model that knows its training rows by "
+            "heart would look good; remove the copies at the source, or write allowLeakage at these columns with the reason",
+        )
+
+
+def _is_fine(cells: pl.Series) -> bool:
+    known = cells.drop_nulls()
+    rows = known.len()
+    return rows > 0 and _has_digits(known).mean() >= FINE and known.n_unique() >= DISTINCT * rows
+
+
+def _has_digits(cells: pl.Series) -> Labels:
+    """Whether a number has more than DIGITS significant digits."""
+    values = cells.fill_null(0.0).to_numpy()
+    size = np.abs(values)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(size)))
+        off = np.abs(np.round(values * scale) / scale - values)
+    digits: Labels = np.nan_to_num(off, nan=0.0, posinf=0.0) > NEARLY * size
+    return digits
+
+
+def _some(items: Iterator[str] | Sequence[str]) -> str:
+    listed = list(items)
+    return ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
