@@ -29,9 +29,9 @@ Run a trainer as the train Job of a version runs it, and judge what it wrote by 
 It makes /perennial/data/train.parquet and /perennial/params.json, runs COMMAND as a user that is not root, and looks at
 /perennial/out. In an image that starts as root nothing more is needed; in others, and closest to the cluster:
 
-  docker run --rm --read-only --tmpfs /tmp:exec,mode=1777 --tmpfs /perennial:mode=1777 --user 65532 IMAGE \\
-    python -m perennial_runtime.check --column months:feature --column plan:feature:text \\
-      --column seen_at:time --column left:label -- python /trainer/train.py
+  docker run --rm --read-only --tmpfs /tmp:exec,mode=1777 --tmpfs /perennial:mode=1777 --user 65532 --entrypoint python3 \\
+    IMAGE -m perennial_runtime.check --column months:feature --column plan:feature:text \\
+      --column seen_at:time --column left:label -- python3 /trainer/train.py
 """
 EPILOG: Final = """\
 An image without Python 3.11, or without numpy, onnx, onnxruntime and polars, is checked in three steps, the first and the
