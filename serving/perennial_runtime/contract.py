@@ -92,6 +92,9 @@ SCORE_OUTPUT = "score"
 PARITY_ROWS = 512
 """The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
 
+ALLOWED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Of the operators in model.onnx."""
+
 LATENCY_BOUNDS_MS = (
     1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500,
     600, 750, 1000, 1500, 2000, 2500, 3000, 5000,
@@ -325,7 +328,7 @@ class EvaluateSpec:
     gates: tuple[GateSpec, ...]
     seed: int
     champion: Champion | None = None
-    allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+    allowed_domains: tuple[str, ...] = ALLOWED_DOMAINS
     attempt: int = 1
     record: tuple[tuple[str, str], ...] = ()
     """What the model card tells of where the version comes from, as (what, value)."""

@@ -95,7 +95,7 @@ def test_health_of_a_version_is_that_of_its_state(make: Any, health: dict[str, s
 def test_every_state_of_a_version_has_a_health() -> None:
     expected = {
         **dict.fromkeys(("Pending", "Preparing", "Training", "Evaluating", "Deploying", "Canary"), "Progressing"),
-        **dict.fromkeys(("Serving", "Retired", "Superseded"), "Healthy"),
+        **dict.fromkeys(("Serving", "Retired", "Superseded", "Passed"), "Healthy"),
         **dict.fromkeys(("Failed", "Rejected", "RolledBack"), "Degraded"),
         "Accepted": "Suspended",
     }
