@@ -27,6 +27,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from perennial_runtime import export
+from perennial_runtime.cpus import cpu_limit
 from perennial_runtime.recipes.encoders import RateEncoder
 
 ROUNDS = 60
@@ -106,7 +107,7 @@ def train(data: Path, params_file: Path, out: Path, *, rank: int, workers: int, 
         random_state=params["seed"],
         deterministic=True,
         force_row_wise=True,
-        n_jobs=len(os.sched_getaffinity(0)),
+        n_jobs=cpu_limit(),
         verbose=-1,
         **together(workers, named, rank),
     )

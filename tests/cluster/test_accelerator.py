@@ -23,7 +23,8 @@ BUSY, EVICTED, QUEUED = "busy", "evicted", "queued"
 SMALL = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 TOLERATED = [{"key": ACCELERATOR, "operator": "Exists"}]
 LONG = """
-import json, pathlib, subprocess, sys, time
+import json, pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 out = pathlib.Path("/perennial/out")
 params = json.loads(pathlib.Path("/perennial/params.json").read_text())
 checkpoint = out / "checkpoint" / "step"
@@ -88,9 +89,7 @@ def attempts(state: State, number: int = 1) -> list[tuple[int, str, str]]:
 def test_a_busy_accelerator_is_told_in_the_schedulers_words_and_after_the_wait_a_cpu_trains(occupied: Place) -> None:
     asked = {"resource": ACCELERATOR, "fallbackToCPU": {"after": "20s"}}
     occupied.apply(occupied.manifest(BUSY, training={"accelerator": asked}))
-    waits = occupied.until(
-        "the wait", lambda state: said(state, "Queued").get("reason") == "Unschedulable", name=BUSY, seconds=120
-    )
+    waits = occupied.until("the wait", lambda state: said(state, "Queued").get("reason") == "Unschedulable", name=BUSY)
     for word in ("train 1", f"Insufficient {ACCELERATOR}", "0/2 nodes are available", "on a CPU from "):
         assert word in said(waits, "Queued")["message"]
     state = occupied.serving(name=BUSY)
@@ -116,14 +115,8 @@ def evict(place: Place, pod: str) -> None:
 
 def test_an_eviction_in_mid_run_goes_on_from_the_checkpoint_and_uses_up_no_retry(place: Place) -> None:
     place.upload(synthetic.table(1500))
-    trainer = {
-        "recipe": None,
-        "image": place.images.trainer,
-        "command": ["python3", "-c", LONG],
-        "retries": 0,
-        "resources": SMALL,
-    }
-    place.apply(place.manifest(EVICTED, training=trainer))
+    trainer = {"recipe": None, "image": place.images.trainer, "command": ["python3", "-c", LONG], "resources": SMALL}
+    place.apply(place.manifest(EVICTED, training={**trainer, "retries": 0}))
     seen = place.until("half of the work", lambda state: "progress" in state.version(1), name=EVICTED, seconds=120)
     assert (seen.version(1)["progress"]["percent"], seen.version(1)["progress"]["loss"]) == (50, 0.4)
     (pod,) = place.kubectl.list("pods", f"perennial.dev/model={EVICTED},perennial.dev/step=train")
@@ -151,14 +144,19 @@ def test_a_suspended_job_is_queued_and_starts_when_its_queue_lets_it(place: Plac
     waits = place.until("the queue", lambda state: said(state, "Queued").get("reason") == "Suspended", name=QUEUED)
     assert "queue team-a admits it" in said(waits, "Queued")["message"]
     assert said(waits, "Reconciling")["status"] == "True"
-    before = waits.deployment["metadata"]["resourceVersion"]
+    before = version_of(waits)
     place.until("a while in the queue", lambda state: age(said(waits, "Queued")) > 65, name=QUEUED)
     held = place.state(QUEUED)
-    assert held.deployment["metadata"]["resourceVersion"] == before, "nothing is written while it waits"
+    assert version_of(held) == before, "nothing is written while it waits"
     assert trainings(place, QUEUED)[0]["spec"]["suspend"] is True
     place.kubectl.patch("job", job["metadata"]["name"], {"spec": {"suspend": False}})
     state = place.serving(name=QUEUED)
     assert attempts(state) == [(1, "cpu", "Completed")], "the time in the queue was longer than its timeout, and counted nowhere"
+
+
+def version_of(state: State) -> str:
+    """The resourceVersion of the ModelDeployment."""
+    return str((state.deployment or {})["metadata"]["resourceVersion"])
 
 
 def age(condition: dict[str, Any]) -> float:
