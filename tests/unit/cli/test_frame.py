@@ -202,9 +202,14 @@ def test_a_training_shows_how_far_it_is_its_loss_and_the_time_left() -> None:
     assert "training: 45 %, loss 0.423, about 2m10s left" in lines(world)
     world.now += timedelta(minutes=5)
     assert "training: 45 %, loss 0.423" in lines(world), "a time that has passed is told no more"
+
+
+def test_a_line_of_a_training_changes_with_the_status_and_not_by_the_second() -> None:
     cluster = WorldCluster(at_work(), is_down=True)
-    words = line(asking.read(cluster.model("delays"), cluster.versions("delays")), cluster.world.now)
-    assert words.endswith("; training: 45 %, loss 0.423, about 2m10s left")
+    model = asking.read(cluster.model("delays"), cluster.versions("delays"))
+    told = {line(model, cluster.world.now + timedelta(seconds=number)) for number in range(60)}
+    (words,) = told
+    assert "; training: 45 %, loss 0.423, done at about 2026-01-01T00:02:" in words
 
 
 def test_a_job_that_waits_for_its_node_stands_in_the_picture() -> None:
