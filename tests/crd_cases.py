@@ -224,6 +224,22 @@ CASES = (
         accepted={"spec.training.accelerator": {"count": 2}, "spec.training.resources.limits": {"memory": "1Gi"}},
     ),
     Case(
+        "an accelerator asked for on a CPU",
+        "accelerator.fallbackToCPU.resources names the accelerator's resource: on a CPU there is none; remove it",
+        {"spec.training.accelerator.fallbackToCPU.resources.limits": {"nvidia.com/gpu": 1}},
+        ("spec.training.accelerator", "on a CPU there is none", "remove it"),
+        accepted={
+            "spec.training.accelerator.fallbackToCPU": {"after": "90s", "resources": {"limits": {"cpu": 4}}, "nodeSelector": {}}
+        },
+    ),
+    Case(
+        "workers of a recipe",
+        "training.workers needs training.image: a recipe trains in one pod; remove workers",
+        {"spec.training.workers": 2},
+        ("spec.training", "training.workers is 2", "give an image of yours, or remove workers"),
+        accepted={"spec.training": {"image": "r/trainer", "workers": 2, "jobLabels": {"kueue.x-k8s.io/queue-name": "team-a"}}},
+    ),
+    Case(
         "an accelerator without a domain",
         "accelerator.resource must be <domain>/<name>, e.g. nvidia.com/gpu",
         {"spec.training.accelerator.resource": "gpu"},

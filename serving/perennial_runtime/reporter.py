@@ -57,7 +57,8 @@ _LINE_BYTES = 4096
 def main(spec: TrainSpec) -> TrainResult | None:
     """Serve progress and save checkpoints until SIGTERM, then upload."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as __main__ did at the start; threads inherit it
-    if worker_of(os.environ):
+    if worker := worker_of(os.environ):
+        say("the first worker's outputs count, not these", worker=worker)
         signal.sigwait({signal.SIGTERM})
         return None
     out = Path(OUT_PATH)

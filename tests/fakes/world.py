@@ -143,7 +143,7 @@ class CountingSource:
 
 
 class Trainers:
-    """Implements `perennial.ports.TrainProgress`: reporters that say nothing, until they are told what."""
+    """Implements `perennial.ports.Reporters`: reporters that say nothing, until they are told what."""
 
     def __init__(self) -> None:
         self.says: TrainReading | None = None
