@@ -2,7 +2,7 @@
 
 `perennial_runtime.evaluate` makes it from the record that the operator hands over and from what it has just measured, and stores
 it by digest as one JSON document {"markdown", "html"}; `kubectl perennial card` fetches it. The Markdown has the numbers, the
-page the pictures too. It is made once and tells what was true then: the verdict and what live requests showed stand in the status.
+page the pictures too. It is made once and tells what was true then: the verdict, and what live requests showed, stand in status.
 """
 
 from __future__ import annotations
