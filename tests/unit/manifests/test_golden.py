@@ -14,11 +14,11 @@ import yaml
 
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
-from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, Event
+from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, CreatePollJob, Event
 from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.common import VERSION_LABEL
 from perennial.manifests.event import event
-from perennial.manifests.jobs import job, ledger_job
+from perennial.manifests.jobs import job, ledger_job, poll_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
@@ -30,6 +30,7 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     GateSpec,
     LedgerSpec,
+    PollSpec,
     PrepareSpec,
     ServeSpec,
     TrainSpec,
@@ -116,6 +117,7 @@ LEDGER = CreateLedgerJob(
     "perennial-store",
     "r/runtime@sha256:1",
 )
+POLL = CreatePollJob(4, PollSpec("delays", "s3://flights/2013/"), "flights-read", "r/runtime@sha256:1")
 SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
 
 
@@ -131,6 +133,7 @@ def render() -> dict[str, Manifest]:
             "delays", version(), CreateMetricJob(2, "acceptance", 3, MEASURE, (("PERENNIAL_CANDIDATE", "delays-v2"),))
         ),
         "job-ledger": ledger_job(META, wish(THEIRS).training, LEDGER),
+        "job-poll": poll_job(META, wish(THEIRS).training, POLL),
         "deployment": deployment,
         "service": service,
         "service-of-the-model": model_service(META),
@@ -152,8 +155,9 @@ def test_no_service_sends_requests_to_the_pod_of_a_metric() -> None:
     assert RENDERED["job-metric"]["metadata"]["labels"][VERSION_LABEL] == "2", "which says whose Job it is"
 
 
-def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger() -> None:
-    labels = RENDERED["job-ledger"]["spec"]["template"]["metadata"]["labels"]
+@pytest.mark.parametrize("job_name", ["job-ledger", "job-poll"])
+def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger_or_looks_at_the_data(job_name: str) -> None:
+    labels = RENDERED[job_name]["spec"]["template"]["metadata"]["labels"]
     for name in ("service", "service-of-the-model"):
         assert not RENDERED[name]["spec"]["selector"].items() <= labels.items(), name
 
