@@ -31,6 +31,7 @@ def described(model: Model, version: Version | None, now: datetime) -> list[Sect
         ),
         Section("What serves", list(_serves(model, now))),
         Section("What is under way", list(_under_way(model, now)) or ["nothing"]),
+        Section("What begins a retrain by itself", list(retrains(model))),
         _conditions(model, now),
         *(_of_version(model, version, now) if version else ()),
         Section("What people asked for", list(_asked(model))),
@@ -84,6 +85,27 @@ def _under_way(model: Model, now: datetime) -> Iterator[str]:
             yield f"{one.type}, {one.reason}: {one.message.removeprefix(f'{one.reason}: ')}"
     for request in requests.found(model.manifest["metadata"].get("annotations") or {}):
         yield f"the request {request.key}={request.value!r} waits for the operator"
+
+
+def retrains(model: Model) -> Iterator[str]:
+    """What is due next, what was seen of the data, what holds a retrain back."""
+    wish, status = model.spec.triggers, model.status.triggers
+    if status is None:
+        return
+    if wish.schedule is not None and status.schedule is not None:
+        coming = f"next at {second(status.schedule.next)}" if status.schedule.next else "at no time: see the condition Accepted"
+        yield f'the schedule "{wish.schedule.cron}" ({wish.schedule.time_zone}): {coming}'
+    if wish.new_data is not None:
+        data = status.data
+        seen = f"{data.objects:,} files, as they are since {second(data.changed_at)}" if data and data.changed_at else "not yet"
+        yield f"new data, looked for every {wish.new_data.interval}: {seen}"
+    for one in model.status.conditions:
+        if one.type == "RetrainDue":
+            yield f"due: {one.message}"
+    if status.failures:
+        said = ", ".join(f"v{number}" for number in status.failures[-5:])
+        most = model.spec.limits.stop_after_failures
+        yield f"attempts in a row that did not improve: {len(status.failures)} of {most} (the last: {said})"
 
 
 def _conditions(model: Model, now: datetime) -> Section:
