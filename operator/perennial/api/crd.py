@@ -55,9 +55,9 @@ DEPLOYMENT_COLUMNS: tuple[Column, ...] = (
     ("State", "string", ".status.summary", "What is happening.", 0),
     ("Candidate", "integer", ".status.candidate", "The version that is on its way.", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether it is well.", 0),
-    ("Due", "string", ".status.triggers.schedule.next", "When the schedule begins a retrain next.", 1),
     ("Address", "string", ".status.address", "Where to send predictions to.", 1),
     ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', "Why it is as it is.", 1),
+    ("Due", "string", ".status.triggers.schedule.next", "When the schedule begins a retrain next.", 1),
     ("Age", "date", ".metadata.creationTimestamp", "Since when it is here.", 0),
 )
 VERSION_COLUMNS: tuple[Column, ...] = (

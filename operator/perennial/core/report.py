@@ -162,19 +162,15 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", True, "NewestServes", f"v{latest.number} is the newest version and serves")
     elif kstatus.is_same_model(draft, latest):
         draft.find("UpToDate", True, "SameModel", f"v{latest.number}: {latest.status.message}")
-    elif (twin := _repeated(draft, latest)) is not None and twin == status.stable:
-        draft.find("UpToDate", True, sameness.SAME, f"v{latest.number}: {latest.status.message}")
+    elif sameness.ended_as_same(latest):
+        twin = sameness.twin_of(draft.versions.values(), latest)
+        serves = twin is not None and twin.number == status.stable
+        draft.find("UpToDate", serves, sameness.SAME, f"v{latest.number}: {latest.status.message}")
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
         back = returns.how_back(draft, latest.number)
         words = waits or f"{latest.status.message}{back and f'; {back}'}"
         draft.find("UpToDate", False, latest.status.state, f"v{latest.number}: {words}")
-
-
-def _repeated(draft: Draft, latest: Version) -> int | None:
-    """The version that the newest one would have been made again of, had it been trained."""
-    twin = sameness.twin_of(draft.versions.values(), latest) if sameness.ended_as_same(latest) else None
-    return twin.number if twin is not None else None
 
 
 def _why_not_begun(draft: Draft, latest: Version) -> str:
