@@ -65,7 +65,7 @@ def test_csv_gives_the_same_rows_as_parquet_and_gzip_too(world: World, tmp_path:
     other.root.mkdir()
     data.write_csv(other.source / "one.csv")
     mixed, text = world.prepare(), other.prepare()
-    assert mixed == text
+    assert replace(mixed, listing="") == replace(text, listing="")
     assert mixed.rows == 600
 
 
