@@ -63,8 +63,8 @@ def decided(entry: LedgerEntry, *, of: bool = False) -> str:
 
 
 def _made(version: Version) -> list[str]:
-    parent = version.spec.parent
-    lines = [because(version)]
+    parent, trigger = version.spec.parent, version.spec.trigger
+    lines = [because(version), *([f"the files that were seen have the digest {trigger.listing}"] if trigger.listing else [])]
     return [*lines, *([f"it goes on with the data split of {parent.name}"] if parent else [])]
 
 

@@ -24,7 +24,7 @@ from perennial.core.inputs import since
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 """Characters of a whole: all requests, or the newest evidence."""
-WELL = ("Ready", "Measured", "MetricsAnswered", "Accepted", "Approved", "Pinned")
+WELL = ("Ready", "Measured", "MetricsAnswered", "Accepted", "Approved", "Pinned", "LedgerStored", "DataPolled")
 """Conditions that are well when they are True; all others tell of something when they are."""
 STEADY = ("Ready", "Progressing", "UpToDate", "Reconciling", "Stalled")
 """Conditions that are well when they are True, or that say nothing more than the head line."""

@@ -244,6 +244,15 @@ def held() -> World:
 
 
 @once
+def stopped() -> World:
+    """v2 was rejected, and nothing is retrained by itself any more."""
+    world = served(World(wish=spec(triggers={"schedule": {"cron": "0 3 * * *"}}, limits={"stopAfterFailures": 1})))
+    world.answer = lambda step, number, action: evaluated(number, "identity-1", 0.5) if step == "evaluate" else None
+    ask(world, "retrain")
+    return world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Rejected", rate=RATE)
+
+
+@once
 def accepted() -> World:
     """v2 is fit to serve, and waits for the pin to go."""
     world = other_data(pin(serving(), 1))

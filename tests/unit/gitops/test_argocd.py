@@ -133,6 +133,7 @@ def test_health_of_a_version_has_its_state_and_its_words() -> None:
         (states.newest_failed, {"retrain", "retry", "pause"}),
         (lambda: states.ask(states.training(), "abort"), {"retrain", "retry", "pause"}),
         (states.held, {"retrain", "resume", "pause"}),
+        (states.stopped, {"retrain", "resume", "pause"}),
         (lambda: states.ask(states.canary(), "pause"), {"abort", "resume"}),
         (lambda: states.passed(states.commit(states.canary(), paused=True)), {"abort"}),
         (lambda: states.pin(states.promoted(), 2), {"retrain", "pause"}),

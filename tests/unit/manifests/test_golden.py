@@ -14,11 +14,19 @@ import yaml
 
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
-from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, CreateReproduceJob, Event
+from perennial.core.actions import (
+    ApplyServing,
+    CreateJob,
+    CreateLedgerJob,
+    CreateMetricJob,
+    CreatePollJob,
+    CreateReproduceJob,
+    Event,
+)
 from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.common import VERSION_LABEL
 from perennial.manifests.event import event
-from perennial.manifests.jobs import job, ledger_job
+from perennial.manifests.jobs import job, ledger_job, poll_job
 from perennial.manifests.reproducing import reproduce_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
@@ -33,6 +41,7 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     GateSpec,
     LedgerSpec,
+    PollSpec,
     PrepareSpec,
     ServeSpec,
     TrainSpec,
@@ -141,6 +150,7 @@ REPRODUCE = CreateReproduceJob(
     "r/training@sha256:3",
 )
 WORKERS = CreateJob(2, "train", 1, replace(TRAIN, algorithm=None))
+POLL = CreatePollJob(4, PollSpec("delays", "s3://flights/2013/"), "flights-read", "r/runtime@sha256:1")
 SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
 
 
@@ -160,6 +170,7 @@ def render() -> dict[str, Manifest]:
         ),
         "job-reproduce": reproduce_job("delays", version(), REPRODUCE),
         "job-ledger": ledger_job(META, wish(THEIRS).training, LEDGER),
+        "job-poll": poll_job(META, wish(THEIRS).training, POLL),
         "deployment": deployment,
         "service": service,
         "service-of-the-model": model_service(META),
@@ -181,8 +192,9 @@ def test_no_service_sends_requests_to_the_pod_of_a_metric() -> None:
     assert RENDERED["job-metric"]["metadata"]["labels"][VERSION_LABEL] == "2", "which says whose Job it is"
 
 
-def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger() -> None:
-    labels = RENDERED["job-ledger"]["spec"]["template"]["metadata"]["labels"]
+@pytest.mark.parametrize("job_name", ["job-ledger", "job-poll"])
+def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger_or_looks_at_the_data(job_name: str) -> None:
+    labels = RENDERED[job_name]["spec"]["template"]["metadata"]["labels"]
     for name in ("service", "service-of-the-model"):
         assert not RENDERED[name]["spec"]["selector"].items() <= labels.items(), name
 
