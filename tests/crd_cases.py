@@ -252,8 +252,8 @@ CASES = (
     ),
     Case(
         "a slice of a column that is none",
-        "evaluation.slices must name columns of data.columns with role feature or slice: add the column with role: slice, or correct "
-        "its name",
+        "evaluation.slices must name columns of data.columns with role feature or slice: add the column with role: slice, or "
+        "correct its name",
         {GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "arr_late"}]},
         ("evaluation.slices must name columns", "role: slice"),
         accepted={

@@ -86,7 +86,7 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     say("inputs read", train_rows=inputs.train.height, holdout_rows=inputs.holdout.height)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
-    distance = _parity(parity, scores["parity"], spec.max_abs_difference)
+    distance = check_parity(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
     identity, archive = _package(spec, inputs, tables, scores, room)
@@ -162,7 +162,8 @@ def _fetch_train_rows(spec: EvaluateSpec, store: Store, room: Path) -> Path:
     return store.get_file(split["train_rows"], room / bento.TRAIN_ROWS_FILE)
 
 
-def _parity(expected: Scores, found: Scores, limit: float) -> float:
+def check_parity(expected: Scores, found: Scores, limit: float) -> float:
+    """Largest distance of the trainer's own scores from those of model.onnx. Raises ModelRefused where it is over the limit."""
     distance = np.abs(expected - found)
     worst = float(distance.max())
     if worst > limit:
