@@ -6,7 +6,6 @@ takes as long as six trainings of a few seconds on one node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +24,12 @@ ENDED = ("Failed", "Rejected")
 
 
 @pytest.fixture(scope="module")
-def applied(shared_place: Place) -> Iterator[Place]:
+def applied(shared_place: Place) -> Place:
     """Every case, applied."""
     place = shared_place
     place.ground.upload("tests", [(f"{place.namespace}/{name}", body) for name, body in dishonest.data()])
     place.kubectl.apply(*(_manifest(place, case) for case in CASES))
-    yield place
+    return place
 
 
 def _manifest(place: Place, case: Case) -> dict[str, Any]:

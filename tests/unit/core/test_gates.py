@@ -122,7 +122,9 @@ def test_a_maximum_is_the_mirror_image_of_a_minimum(lower: float, upper: float, 
 
 
 def test_a_size_is_told_without_bounds_and_with_its_unit() -> None:
-    (verdict,) = judge([Gate(metric="model_bytes", maximum=1_000_000)], result(off(2_000_000, 2_000_000, "model_bytes", 1_000_000)))
+    (verdict,) = judge(
+        [Gate(metric="model_bytes", maximum=1_000_000)], result(off(2_000_000, 2_000_000, "model_bytes", 1_000_000))
+    )
     assert verdict.verdict == "Failed"
     assert verdict.message == "model_bytes 2,000,000 bytes is over the maximum 1,000,000"
 
