@@ -144,8 +144,8 @@ class Column:
 
     name: str
     role: str
-    allow_leakage: str = ""
-    """Why it may tell the label, or the rows, by itself; empty: it may not."""
+    may_leak: bool = False
+    """It may tell the label, or the rows, by itself: a reason was given."""
 
 
 @dataclass(frozen=True, slots=True)

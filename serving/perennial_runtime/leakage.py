@@ -12,10 +12,10 @@ How well a column tells the label: the larger of the AUC of its order and that o
 or of each hundredth of the numbers (missing is one, too), from every other row, and judged on the rows between.
 
 A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
-number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look
-coarse by chance, so that the count is a little low). Rows are sampled, at most SAMPLE
-a side, by a hash of features and label, so that copies are in the sample together: memory is bounded by the sample.
-A column with `allow_leakage` is left out of all of it.
+number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look coarse by
+chance, so that the count is a little low). Rows are sampled, at most about SAMPLE a side, by a hash of features and label, so
+that copies are in the sample together: what is held besides the rows is bounded by the sample. A column for which a reason is
+given (`may_leak`) is left out of all of it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Sides:
 
     def names(self, role: str) -> list[str]:
         """The columns of a role that are not allowed to leak."""
-        return [column.name for column in self.columns if column.role == role and not column.allow_leakage]
+        return [column.name for column in self.columns if column.role == role and not column.may_leak]
 
     @property
     def label(self) -> str:
