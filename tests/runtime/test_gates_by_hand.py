@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import polars as pl
 import pytest
 from scipy import stats
@@ -43,7 +45,10 @@ class Seen:
 
     world: World
     spec: EvaluateSpec
-    gates: dict[tuple[str, str], GateMeasurement]
+    gates: dict[tuple[str, str], dict[str, Any]]
+    """As the evidence in the store has them."""
+    sent: dict[tuple[str, str], GateMeasurement]
+    """As the termination message has them."""
     labels: Array
     ours: Array
     theirs: Array
@@ -52,7 +57,7 @@ class Seen:
 
     def bounds(self, metric: str, kind: str) -> tuple[float, float, float]:
         found = self.gates[metric, kind]
-        return found.estimate, found.lower, found.upper
+        return found["estimate"], found["lower"], found["upper"]
 
     def draws(self, value: Callable[[Array], float]) -> tuple[float, float]:
         """Percentiles of a value of resampled rows."""
@@ -73,16 +78,27 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     spec = replace(spec, slices=(SliceSpec("carrier", 100),))
     result = evaluate(spec, world.store, work)
     assert result.evidence is not None
+    evidence = json.loads(world.store.get_bytes(result.evidence))
     return Seen(
         world=world,
         spec=spec,
-        gates={(gate.metric, gate.kind): gate for gate in unpacked(result, spec.gates).gates},
+        gates={(gate["metric"], gate["kind"]): gate for gate in evidence["gates"]},
+        sent={(gate.metric, gate.kind): gate for gate in unpacked(result, spec.gates).gates},
         labels=world.holdout["late"].to_numpy() == 1,
-        ours=truth(world.holdout, slope=0.3),
-        theirs=truth(world.holdout),
-        evidence=json.loads(world.store.get_bytes(result.evidence)),
+        ours=served(world, model(slope=0.3)),
+        theirs=served(world, model()),
+        evidence=evidence,
         message=encode_answer(result),
     )
+
+
+def served(world: World, body: onnx.ModelProto) -> Array:
+    """Scores of the holdout as onnxruntime gives them: single precision, so that ties are those that serving has."""
+    session = onnxruntime.InferenceSession(body.SerializeToString(), providers=["CPUExecutionProvider"])
+    hours = world.holdout["hour"].fill_null(float("nan")).to_numpy().astype(np.float32)
+    carriers = world.holdout["carrier"].fill_null("").to_numpy().astype(object)
+    found: Array = session.run(["score"], {"hour": hours.reshape(-1, 1), "carrier": carriers.reshape(-1, 1)})[0]
+    return found.reshape(-1).astype(np.float64)
 
 
 def delong(seen: Seen, *scores: Array) -> tuple[Array, Array]:
@@ -190,7 +206,7 @@ def test_slices_are_exact_binomial_tests_corrected_by_scipy(seen: Seen) -> None:
     assert [one["p"] for one in judged] == pytest.approx(expected)
     assert [one["adjusted"] for one in judged] == pytest.approx(list(stats.false_discovery_control(expected)))
     assert [one["slice"] for one in seen.evidence["slices"]["notJudged"]] == ["carrier=(missing)"]
-    found = seen.gates["accuracy", "minimumPerSlice"].slices
+    found = seen.sent["accuracy", "minimumPerSlice"].slices
     assert found is not None
     assert (found.judged, found.not_judged, found.under) == (4, 1, 0)
 
@@ -206,4 +222,9 @@ def test_size_and_age_are_exact_and_a_latency_has_bounds(seen: Seen) -> None:
 
 def test_twelve_gates_and_their_slices_fit_into_one_termination_message(seen: Seen) -> None:
     assert len(seen.message.encode()) <= 1024
-    assert len(seen.evidence["gates"]) == len(seen.spec.gates) == 12
+    assert len(seen.evidence["gates"]) == len(seen.spec.gates) == len(seen.sent) == 12
+    for named, gate in seen.sent.items():
+        exact = seen.gates[named]
+        assert gate.estimate == pytest.approx(exact["estimate"], abs=0.005)
+        assert gate.lower <= exact["lower"]
+        assert gate.upper >= exact["upper"]
