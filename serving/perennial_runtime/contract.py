@@ -163,8 +163,8 @@ class Column:
 
     name: str
     role: str
-    allow_leakage: str = ""
-    """Why it may tell the label, or the rows, by itself; empty: it may not."""
+    may_leak: bool = False
+    """It may tell the label, or the rows, by itself: a reason was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -559,9 +559,7 @@ def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
     """The same in fewer bytes, for a termination message: gates by their places among those that were asked for."""
     places = {(gate.metric, gate.kind, gate.limit): place for place, gate in enumerate(gates)}
     found = tuple(
-        PackedGate(
-            places[one.metric, one.kind, one.limit], (one.estimate, one.lower, one.upper, float(one.needed_rows)), one.slices
-        )
+        PackedGate(places[one.metric, one.kind, one.limit], (one.estimate, one.lower, one.upper, one.needed_rows), one.slices)
         for one in result.gates
     )
     return dataclasses.replace(result, gates=(), packed=found)
