@@ -18,9 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from perennial_runtime import bento, export
 from perennial_runtime.answers import Refused
 from perennial_runtime.contract import EvaluateResult, EvaluateSpec, GateSpec, encode_answer, unpacked
+from perennial_runtime.evaluate import evaluate
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_sandbox import SandboxLimits
-from perennial_runtime.parity_check import difference, evaluate
+from perennial_runtime.parity_check import difference
 from perennial_runtime.scoring import Scorer
 from runtime.evaluate_world import SCHEMA, World, against, model, truth
 
