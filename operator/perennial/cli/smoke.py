@@ -175,7 +175,7 @@ def _made(place: KubeconfigCluster, manifest: Manifest, *, keep: bool) -> Iterat
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the program as Ctrl+C does, so that what it made is removed; one that is ignored (nohup) stays so."""
+    """SIGTERM and SIGHUP end the program as Ctrl+C does, so that what it made is removed; where they are ignored they stay so."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
