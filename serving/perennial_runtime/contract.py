@@ -54,6 +54,8 @@ PROGRESS_PORT = 9091
 STORE_SECRET_PATH = "/perennial/secrets/store"
 SOURCE_SECRET_PATH = "/perennial/secrets/source"
 """Where the Secrets are mounted: one file for each key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)."""
+SOURCE_PATH = "/perennial/source"
+"""Where prepare finds the claim that holds the data, read-only."""
 
 WORK_PATH = "/perennial/work"
 """Scratch space of prepare and evaluate (an emptyDir)."""
@@ -154,6 +156,8 @@ class PrepareSpec:
     parent_uid: str | None = None
     """ModelVersion whose split this one continues: rows keep the side that they had there."""
     attempt: int = 1
+    duplicates_by: str = "source"
+    """Which columns tell rows apart: source, all in the files; columns, the declared ones, and no others are read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,110 +1,174 @@
 """The step `prepare`: the source's files -> training data, holdout and schema in the store, or a refusal that says what to mend.
 
-    source.files -> tabular.read -> rows.row_hashes + columns.Collector -> split -> blobs -> PrepareResult
+    source.files -> tabular.read -> rows.row_hashes + columns.Collector -> spill.Runs       each file, batch by batch
+    spill.Runs -> split -> train.parquet, holdout.parquet, schema.json, hashes -> blobs     each part, in order
 
-Runs in a Job of its own (`python -m perennial_runtime prepare`), with the secrets of source and store. What it writes depends
-on the rows alone, not on the order or format of the files: the same data gives the same digests. The trainer gets the training
-rows, `evaluate` the holdout; see docs/data.md for the rules.
+Runs in a Job of its own (`python -m perennial_runtime prepare`), with the secrets of source and store. It needs the memory of a
+few batches, however large the data is, and about twice the data on disk. What it writes depends on the rows alone, not on the
+order or format of the files: the same data gives the same digests. The trainer gets the training rows, `evaluate` the holdout;
+see docs/data.md for the rules.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from perennial_runtime import source, split, tabular
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.columns import FILE, HASH, ROW, Collector
+from perennial_runtime.columns import HASH, Collector
 from perennial_runtime.contract import SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
 from perennial_runtime.prepare_schema import describe
+from perennial_runtime.source_progress import Progress
 from perennial_runtime.rows import row_hashes
+from perennial_runtime.source_files import SourceFile
+from perennial_runtime.spill import Hashes, Runs, write_parquet
 from perennial_runtime.split import Split
 from perennial_runtime.store import Store
 
+FUTURE = timedelta(days=1)
+"""By so much a row may be later than now: clocks and time zones are not that wrong."""
+AHEAD = 1
+"""Batches that are read while one is hashed."""
 MOST_DUPLICATES = 0.01
 _ROLES_KEPT = ("feature", "label", "time", "id")
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """The rows with their sides, not yet stored."""
+class Gathered:
+    """All rows of the source, on disk, and what they are."""
 
-    train: pl.DataFrame
-    """Declared columns and HASH, ordered by time and hash."""
-    holdout: pl.DataFrame
-    kinds: dict[str, str]
-    data: str
-    rows: int
-    duplicates: int
-    split: Split
+    runs: Runs
+    collector: Collector
+    hashes: Hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """The same without repeats, in order: not the rows, their times. `sizes` has the rows of each part of the runs."""
+
+    times: NDArray[np.int64]
+    sizes: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Side:
+    """Training rows or holdout, as they pass by on their way into a file."""
+
+    name: str
+    rows: int = 0
+    positives: int = 0
+
+    def count(self, frame: pl.DataFrame, label: str) -> None:
+        """Some more of its rows."""
+        self.rows += frame.height
+        self.positives += int(frame[label].sum())
 
 
 def main(spec: PrepareSpec) -> PrepareResult:
     """Carry out the step, with the paths that the operator mounts."""
-    return prepare(spec, Store(spec.store), Path(WORK_PATH), Path(SOURCE_SECRET_PATH))
+    return prepare(spec, Store(spec.store), Path(WORK_PATH), Path(SOURCE_SECRET_PATH), datetime.now(UTC))
 
 
-def prepare(spec: PrepareSpec, store: Store, work: Path, source_secret: Path) -> PrepareResult:
-    """The stored result where the step has ended before, else a new one."""
+def prepare(spec: PrepareSpec, store: Store, work: Path, source_secret: Path, now: datetime) -> PrepareResult:
+    """The stored result where the step has ended before, else a new one. `now` is what no row may be much later than."""
     done = store.get_result(spec.uid, Step.PREPARE)
     if isinstance(done, PrepareResult):
         say("already prepared", version=spec.version)
         return done
     before = _parent_split(spec, store)
-    prepared = sort_out(spec, read_all(spec, work, source_secret), before)
-    result = _write(spec, prepared, store, work)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        room = Path(folder)
+        gathered = gather(spec, source_secret, room)
+        ordered = put_in_order(spec, gathered, room, now)
+        result = _write(spec, gathered, ordered, before.extended_by(ordered.times, spec.holdout_fraction), store=store, room=room)
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
 
-def read_all(spec: PrepareSpec, work: Path, source_secret: Path) -> Collector:
-    """Every row of every file, declared columns only, with the hash of the whole source row."""
+def gather(spec: PrepareSpec, source_secret: Path, room: Path) -> Gathered:
+    """Every row of every file, declared columns only, with the hash of the whole row."""
     data = source.Source(spec.source, source_secret)
     files = data.files()
-    say("source listed", files=len(files), bytes=sum(file.size for file in files))
-    collector = Collector(spec.columns)
+    progress = Progress(len(files), sum(file.size for file in files))
+    say("source listed", files=len(files), bytes=progress.bytes)
+    for name in ("runs", "file"):
+        (room / name).mkdir()
+    collector = Collector(spec.columns, whole_rows=spec.duplicates_by != "columns")
+    gathered = Gathered(Runs(room / "runs", _only(spec.columns, "time")), collector, Hashes(room / "hashes"))
     for file in files:
-        with tempfile.TemporaryDirectory(dir=work) as folder:
-            local = data.fetch(file, Path(folder))
-            collector.start(file.name, is_text=not file.name.endswith(".parquet"))
+        with tempfile.TemporaryDirectory(dir=room / "file") as folder, data.opened(file, Path(folder)) as local:
             row = 1
-            for batch in tabular.read(local, file.name):
-                collector.add(batch, row_hashes(batch), row)
+            for batch, hashes in _hashed(_batches(file, local, Path(folder), collector)):
+                gathered.runs.add(collector.add(batch, row).with_columns(pl.Series(HASH, hashes)))
+                gathered.hashes.add(hashes)
                 row += batch.height
-        say("file read", file=file.name, rows=row - 1)
-    return collector
+                progress.rows(batch.height)
+        progress.file(file.name, file.size, row - 1)
+    data.check_unchanged(files)
+    collector.finish()
+    gathered.runs.close()
+    return gathered
 
 
-def sort_out(spec: PrepareSpec, collector: Collector, before: Split) -> Prepared:
-    """Types, duplicates, sides and the checks of the whole dataset."""
-    frame, kinds = collector.finish()
-    time = _only(spec.columns, "time")
-    label = _only(spec.columns, "label")
-    rows = frame.height
-    data = _digest(frame[HASH].to_numpy(), spec.columns, kinds)
-    frame = frame.drop(FILE, ROW).sort(time, HASH).unique(subset=HASH, keep="first", maintain_order=True)
-    duplicates = rows - frame.height
-    _check_size(spec, rows, duplicates)
-    times = frame[time].cast(pl.Int64).to_numpy()
-    after = before.extended(times, spec.holdout_fraction)
-    held_out = pl.Series(after.holds_out(times))
-    prepared = Prepared(frame.filter(~held_out), frame.filter(held_out), kinds, data, rows, duplicates, after)
-    _check_sides(prepared, time, label)
-    return prepared
+def _batches(file: SourceFile, local: Path, room: Path, collector: Collector) -> Iterator[pl.DataFrame]:
+    """The file's batches, with the columns that its folders name and it lacks."""
+    declared = {column.name for column in collector.columns}
+    named = {name: value for name, value in file.partition.items() if name in declared}
+    lacking: list[str] | None = None
+    for batch in tabular.read(local, file.name, room, None if collector.whole_rows else declared):
+        if lacking is None:
+            lacking = [name for name in named if name not in batch.columns]
+            collector.start(file.name, is_text=not file.name.endswith(".parquet"), from_path=lacking)
+        yield batch.with_columns([pl.lit(named[name], pl.String).alias(name) for name in lacking])
+
+
+def _hashed(batches: Iterator[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, NDArray[np.uint64]]]:
+    """Each batch with the hashes of its rows, which is most of the work: it goes on while the batch before is dealt with."""
+    with ThreadPoolExecutor(1) as worker:
+        waiting: deque[tuple[pl.DataFrame, Future[NDArray[np.uint64]]]] = deque()
+        for batch in batches:
+            waiting.append((batch, worker.submit(row_hashes, batch)))
+            if len(waiting) > AHEAD:
+                first, hashes = waiting.popleft()
+                yield first, hashes.result()
+        for first, hashes in waiting:
+            yield first, hashes.result()
+
+
+def put_in_order(spec: PrepareSpec, gathered: Gathered, room: Path, now: datetime) -> Ordered:
+    """Counts what is left without repeats, and checks the dataset as a whole."""
+    time, runs = _only(spec.columns, "time"), gathered.runs
+    sizes = []
+    path = room / "times"
+    with path.open("wb") as file:
+        for number in range(runs.parts):
+            times = runs.part(number, lambda frame: frame, (time, HASH))[time].cast(pl.Int64).to_numpy()
+            file.write(times.tobytes())
+            sizes.append(len(times))
+    found = Ordered(np.memmap(path, dtype=np.int64, mode="r"), tuple(sizes))
+    say("rows put in order", rows=runs.rows, different=len(found.times), parts=runs.parts)
+    _check_size(spec, runs.rows, runs.rows - len(found.times))
+    _check_future(time, found.times, now)
+    return found
 
 
 def _check_size(spec: PrepareSpec, rows: int, duplicates: int) -> None:
     if duplicates > MOST_DUPLICATES * rows:
+        which = "all columns" if spec.duplicates_by == "source" else "all columns that data.columns names"
         raise Refused(
             "TooManyDuplicates",
-            f"{duplicates} of {rows} rows repeat another row in all columns, over {MOST_DUPLICATES:.0%}: remove them at the "
+            f"{duplicates} of {rows} rows repeat another row in {which}, over {MOST_DUPLICATES:.0%}: remove them at the "
             "source, or add a column that tells the rows apart",
         )
     if rows - duplicates < spec.minimum_rows:
@@ -115,47 +179,85 @@ def _check_size(spec: PrepareSpec, rows: int, duplicates: int) -> None:
         )
 
 
-def _check_sides(prepared: Prepared, time: str, label: str) -> None:
-    for name, side in (("holdout", prepared.holdout), ("training", prepared.train)):
-        if side.height == 0:
-            raise Refused(
-                "HoldoutEmpty" if name == "holdout" else "TrainingEmpty",
-                f"the split by column {time!r} leaves no {name} rows: the data needs rows at more different times",
-            )
-        if side[label].n_unique() < 2:
+def _check_future(time: str, times: NDArray[np.int64], now: datetime) -> None:
+    """A holdout of rows that have not happened would be made of nonsense, and a horizon there would decide for all that come."""
+    latest = now + FUTURE
+    later = len(times) - int(np.searchsorted(times, split.from_moment(latest), side="right"))
+    if later:
+        raise Refused(
+            "TimeInFuture",
+            f"column {time!r} of {later} of {len(times)} rows is later than {latest:%Y-%m-%dT%H:%M:%SZ}, a day from now, up to "
+            f"{split.to_text(int(times[-1]))}: it is the time at which a row became known; correct the rows, or leave them out",
+        )
+
+
+def _check_sides(train: Side, holdout: Side, label: str) -> None:
+    for side in (holdout, train):
+        if side.positives in (0, side.rows):
             raise Refused(
                 "OneClass",
-                f"column {label!r} has only one class in the {side.height} {name} rows: both classes are needed there; "
+                f"column {label!r} has only one class in the {side.rows} {side.name} rows: both classes are needed there; "
                 "check the label, or add data",
             )
 
 
-def _write(spec: PrepareSpec, prepared: Prepared, store: Store, work: Path) -> PrepareResult:
+def _write(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, after: Split, *, store: Store, room: Path) -> PrepareResult:
     time, label = _only(spec.columns, "time"), _only(spec.columns, "label")
+    rows, different, held_out = gathered.runs.rows, len(ordered.times), after.held_out_of(ordered.times)
+    if held_out in (0, different):
+        raise Refused(
+            "HoldoutEmpty" if held_out == 0 else "TrainingEmpty",
+            f"the split by column {time!r} leaves no {'holdout' if held_out == 0 else 'training'} rows: the data needs rows at "
+            "more different times",
+        )
     kept = [column.name for role in _ROLES_KEPT for column in spec.columns if column.role == role]
-    with tempfile.TemporaryDirectory(dir=work) as folder:
-        train = _store_rows(prepared.train.select(kept), Path(folder) / "train.parquet", store)
-        holdout = _store_rows(prepared.holdout.select([*kept, HASH]), Path(folder) / "holdout.parquet", store)
-        hashes = Path(folder) / "train_rows.npy"
-        np.save(hashes, np.sort(prepared.train[HASH].to_numpy()).astype(np.uint64))
-        train_rows = store.put_file(hashes)
-    fields = {"by": "time", "column": time, "fraction": spec.holdout_fraction, "train_rows": train_rows}
-    split_digest = store.put_bytes(_json({**split.to_document(prepared.split), **fields}))
-    schema = store.put_bytes(_json(describe(prepared.train, spec.columns, prepared.kinds)))
-    say("sides", train=prepared.train.height, holdout=prepared.holdout.height, duplicates=prepared.duplicates)
+    train, holdout, hashes = Side("training"), Side("holdout"), Hashes(room / "train-hashes")
+
+    def training_rows() -> Iterator[pl.DataFrame]:
+        for frame in _rows(gathered, ordered, after, time, holdout=False):
+            hashes.add(frame[HASH].to_numpy())
+            train.count(frame, label)
+            yield frame.select(kept)
+
+    def holdout_rows() -> Iterator[pl.DataFrame]:
+        for frame in _rows(gathered, ordered, after, time, holdout=True):
+            holdout.count(frame, label)
+            yield frame.select([*kept, HASH])
+
+    train_file = write_parquet(training_rows(), room / "train.parquet")
+    holdout_file = write_parquet(holdout_rows(), room / "holdout.parquet")
+    _check_sides(train, holdout, label)
+    say("sides", train=train.rows, holdout=holdout.rows, duplicates=rows - different)
+    fields = {
+        "by": "time",
+        "column": time,
+        "fraction": spec.holdout_fraction,
+        "train_rows": store.put_file(hashes.write(room / "train_rows.npy")),
+    }
+    kinds = gathered.collector.kinds
     return PrepareResult(
-        data=prepared.data,
-        train=train,
-        holdout=holdout,
-        schema=schema,
-        split=split_digest,
-        rows=prepared.rows,
-        train_rows=prepared.train.height,
-        holdout_rows=prepared.holdout.height,
-        duplicates=prepared.duplicates,
-        positive_rate=round(float(prepared.train[label].sum()) / prepared.train.height, 6),
-        cutoff=split.to_text(prepared.split.windows[-1][0]),
+        data=_digest(gathered.hashes, spec.columns, kinds),
+        train=store.put_file(train_file),
+        holdout=store.put_file(holdout_file),
+        schema=store.put_bytes(_json(describe(train_file, spec.columns, kinds))),
+        split=store.put_bytes(_json({**split.to_document(after), **fields})),
+        rows=rows,
+        train_rows=train.rows,
+        holdout_rows=holdout.rows,
+        duplicates=rows - different,
+        positive_rate=round(train.positives / train.rows, 6),
+        cutoff=split.to_text(after.windows[-1][0]),
     )
+
+
+def _rows(gathered: Gathered, ordered: Ordered, after: Split, time: str, *, holdout: bool) -> Iterator[pl.DataFrame]:
+    """The rows of one side in order, a part at a time; parts without any are not read."""
+    start = 0
+    for number, size in enumerate(ordered.sizes):
+        there = after.holds_out(ordered.times[start : start + size]) == holdout
+        start += size
+        if there.any():
+            yield gathered.runs.part(number, gathered.collector.final).filter(pl.Series(there))
 
 
 def _parent_split(spec: PrepareSpec, store: Store) -> Split:
@@ -183,11 +285,6 @@ def _parent_split(spec: PrepareSpec, store: Store) -> Split:
     return before
 
 
-def _store_rows(frame: pl.DataFrame, path: Path, store: Store) -> str:
-    frame.rechunk().write_parquet(path, compression="zstd", row_group_size=131_072)
-    return store.put_file(path)
-
-
 def _only(columns: Sequence[Column], role: str) -> str:
     names = [column.name for column in columns if column.role == role]
     if len(names) != 1:
@@ -195,9 +292,8 @@ def _only(columns: Sequence[Column], role: str) -> str:
     return names[0]
 
 
-def _digest(hashes: np.ndarray[tuple[int], np.dtype[np.uint64]], columns: Sequence[Column], kinds: dict[str, str]) -> str:
-    words = [[column.name, column.role, kinds.get(column.name, "")] for column in columns]
-    return hashlib.sha256(_json(words) + np.sort(hashes).astype("<u8").tobytes()).hexdigest()
+def _digest(hashes: Hashes, columns: Sequence[Column], kinds: dict[str, str]) -> str:
+    return hashes.digest(_json([[column.name, column.role, kinds.get(column.name, "")] for column in columns]))
 
 
 def _json(value: object) -> bytes:
