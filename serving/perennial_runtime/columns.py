@@ -108,7 +108,11 @@ class Collector:
     def final(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows that `add` typed, with their features in the kinds that `finish` decided."""
         return frame.with_columns(
-            [self._numbers(frame[name]) for name, kind in self.kinds.items() if kind == NUMERIC and frame[name].dtype == pl.String]
+            [
+                self._numbers(frame[name])
+                for name, kind in self.kinds.items()
+                if kind == NUMERIC and frame[name].dtype == pl.String
+            ]
         )
 
     def _check_names(self, found: list[str]) -> None:
@@ -193,7 +197,9 @@ class Collector:
     def _numbers(self, cells: pl.Series) -> pl.Series:
         known = cells.set(cells.is_in(_NO_NUMBER), None)
         texts = self._texts.get(cells.name, _Texts())
-        return known.cast(pl.Float64).fill_nan(None) if texts.are_numbers else (known.str.to_lowercase() == "true").cast(pl.Float64)
+        return (
+            known.cast(pl.Float64).fill_nan(None) if texts.are_numbers else (known.str.to_lowercase() == "true").cast(pl.Float64)
+        )
 
     def _file(self, place: tuple[int, int] | None) -> str:
         return self.names[place[0]] if place else "a file"

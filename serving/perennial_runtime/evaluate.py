@@ -12,6 +12,7 @@ import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -35,15 +36,28 @@ from perennial_runtime.contract import (
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_gates import DECIMALS, Blind, measure, shortened
-from perennial_runtime.evaluate_rows import KindDiffers, in_kinds_of, read_hashes, read_labels, read_table
+from perennial_runtime.evaluate_rows import (
+    KindDiffers,
+    columns_of,
+    head,
+    in_kinds_of,
+    read_hashes,
+    read_labels,
+    read_table,
+    seen_rows,
+)
+from perennial_runtime.evaluate_rows import tables as batches
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.golden import golden_document
+from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document
+from perennial_runtime.sampling import rows_of, stride, thinned
 from perennial_runtime.scoring import Schema, read_schema
 from perennial_runtime.store import Store
 
 NO_CHAMPION = "none"
-Hashes = NDArray[np.uint64]
+GOLDEN_CELLS = 8_000_000
+"""Golden requests are chosen among so many values of the holdout; beyond them every so-manieth row is looked at."""
 Scores = NDArray[np.float64]
 
 
@@ -78,18 +92,18 @@ class _Inputs:
     parity: Path
     train_rows_file: Path
     schema: Schema
-    train: pl.DataFrame
-    holdout: pl.DataFrame
+    train: Path
+    train_rows: int
+    holdout: Path
+    holdout_rows: int
 
 
 def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits) -> EvaluateResult:
     inputs = _fetch(spec, store, room)
-    parity = parity_in_sandbox(inputs.parity, min(PARITY_ROWS, inputs.train.height), room, limits)
-    tables = {
-        "parity": read_table(inputs.train.head(len(parity)), inputs.schema),
-        "holdout": read_table(inputs.holdout, inputs.schema),
-    }
-    say("inputs read", train_rows=inputs.train.height, holdout_rows=inputs.holdout.height)
+    parity = parity_in_sandbox(inputs.parity, min(PARITY_ROWS, inputs.train_rows), room, limits)
+    first = head(inputs.train, len(parity), inputs.schema)
+    tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
+    say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
     distance = _parity(parity, scores["parity"], spec.max_abs_difference)
@@ -97,7 +111,7 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
     gates = measure(spec.gates, blind, spec.seed)
     say("gates measured", gates=len(gates), rows=int(blind.compared.sum()))
-    identity, archive = _package(spec, inputs, tables, scores, room)
+    identity, archive = _package(spec, inputs, first, scores, room)
     packed = store.put_file(archive)
     say("bento stored", digest=packed, size=archive.stat().st_size)
     return _fitted(
@@ -116,14 +130,20 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
 
 def _fetch(spec: EvaluateSpec, store: Store, room: Path) -> _Inputs:
     schema_file = store.get_file(spec.schema, room / bento.SCHEMA_FILE)
+    train, holdout = (
+        store.get_file(spec.train, room / "train.parquet"),
+        store.get_file(spec.holdout, room / "holdout.parquet"),
+    )
     return _Inputs(
         model=store.get_file(spec.model, room / bento.MODEL_FILE),
         schema_file=schema_file,
         parity=store.get_file(spec.parity, room / "parity.parquet"),
         train_rows_file=_fetch_train_rows(spec, store, room),
         schema=read_schema(schema_file),
-        train=pl.read_parquet(store.get_file(spec.train, room / "train.parquet")),
-        holdout=pl.read_parquet(store.get_file(spec.holdout, room / "holdout.parquet")),
+        train=train,
+        train_rows=rows_of(train),
+        holdout=holdout,
+        holdout_rows=rows_of(holdout),
     )
 
 
@@ -151,11 +171,11 @@ def _parity(expected: Scores, found: Scores, limit: float) -> float:
     return worst
 
 
-def _package(
-    spec: EvaluateSpec, inputs: _Inputs, tables: dict[str, Table], scores: dict[str, Scores], room: Path
-) -> tuple[str, Path]:
+def _package(spec: EvaluateSpec, inputs: _Inputs, first: pl.DataFrame, scores: dict[str, Scores], room: Path) -> tuple[str, Path]:
     """Identity and packed Bento."""
-    pool = read_table(pl.concat([inputs.train.head(tables["parity"].rows), inputs.holdout], how="diagonal"), inputs.schema)
+    names = [feature["name"] for feature in inputs.schema["features"]]
+    every = stride(inputs.holdout_rows, GOLDEN_CELLS // len(names))
+    pool = read_table(pl.concat([first, thinned(inputs.holdout, names, every)]), inputs.schema)
     identity = bento.identity_of(inputs.model, inputs.schema_file)
     contents = bento.Contents(
         version=spec.version,
@@ -163,27 +183,31 @@ def _package(
         model=inputs.model,
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
-        golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"]])),
-        profile=profile_document(inputs.schema, read_table(inputs.train, inputs.schema), scores["holdout"]),
+        golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][::every]])),
+        profile=_profile(inputs, scores["holdout"]),
     )
     return identity, bento.build_archive(contents, room)
 
 
+def _profile(inputs: _Inputs, scores: Scores) -> dict[str, Any]:
+    every = stride(inputs.train_rows, PROFILED_ROWS)
+
+    def column(feature: dict[str, Any]) -> Table:
+        return read_table(thinned(inputs.train, [feature["name"]], every), {"features": [feature]})
+
+    return profile_document(inputs.schema, inputs.train_rows, every, column, scores)
+
+
 def _blind(spec: EvaluateSpec, store: Store, inputs: _Inputs, scores: Scores, *, room: Path, limits: SandboxLimits) -> Blind:
     hashes = read_hashes(inputs.holdout)
-    seen = np.isin(hashes, _load_hashes(inputs.train_rows_file))
+    seen = seen_rows(hashes, inputs.train_rows_file)
     champion: Scores | None = None
     if spec.champion is not None and any(gate.not_worse_than_serving_by is not None for gate in spec.gates):
         source = _fetch_champion(spec.champion, store, room)
-        seen |= np.isin(hashes, _load_hashes(source / bento.TRAIN_ROWS_FILE))
+        seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = _champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
     return Blind(labels=read_labels(inputs.holdout, inputs.schema), scores=scores, champion=champion, seen=seen)
-
-
-def _load_hashes(path: Path) -> Hashes:
-    rows: Hashes = np.load(path, allow_pickle=False)
-    return rows
 
 
 def _fetch_champion(champion: Champion, store: Store, room: Path) -> Path:
@@ -204,20 +228,20 @@ def _fetch_champion(champion: Champion, store: Store, room: Path) -> Path:
 
 def _champion_scores(champion: Champion, source: Path, inputs: _Inputs, room: Path, limits: SandboxLimits) -> Scores:
     schema = read_schema(source / bento.SCHEMA_FILE)
-    absent = [feature["name"] for feature in schema["features"] if feature["name"] not in inputs.holdout.columns]
+    present = columns_of(inputs.holdout)
+    absent = [feature["name"] for feature in schema["features"] if feature["name"] not in present]
     if absent or schema["label"] != inputs.schema["label"]:
         what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
         raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
+    subject = Subject(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE, domains=None, tolerant=True)
+    holdout = batches(inputs.holdout, schema, lambda frame: in_kinds_of(schema, frame))
     try:
-        holdout = in_kinds_of(schema, inputs.holdout)
+        return score_in_sandbox(subject, {"holdout": holdout}, room, limits)["holdout"]
     except KindDiffers as found:
         raise _not_comparable(
             f"column {found.name!r} was {found.wanted} when {champion.version} was trained and is {found.found} now: "
             "give it the kind that it had"
         ) from found
-    subject = Subject(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE, domains=None, tolerant=True)
-    try:
-        return score_in_sandbox(subject, {"holdout": read_table(holdout, schema)}, room, limits)["holdout"]
     except ModelRefused as refused:
         raise Refused("ChampionBroken", f"{champion.version}, which serves, can't be scored: {refused.message}") from refused
 

@@ -147,7 +147,9 @@ def _azure_login(uri: str, keys: Mapping[str, str]) -> dict[str, Any]:
     if any(name in keys for name in _CLIENT):
         missing = [name for name in _CLIENT if name not in keys]
         if missing:
-            raise Refused("SecretKeyMissing", f"the Secret of the {DATA_SOURCE} has no key {' and no key '.join(missing)}: add it")
+            raise Refused(
+                "SecretKeyMissing", f"the Secret of the {DATA_SOURCE} has no key {' and no key '.join(missing)}: add it"
+            )
         return {"client_id": keys[_CLIENT[0]], "client_secret": keys[_CLIENT[1]], "tenant_id": keys[_CLIENT[2]]}
     return {"skip_signature": True}
 
