@@ -14,7 +14,7 @@ from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import GateVerdict, StepRecord
 from perennial.core import gates, jobs
 from perennial.core.actions import CreateJob, DeleteJob
-from perennial.core.inputs import job_name, since, stamp
+from perennial.core.inputs import job_name, since, source_address, stamp
 from perennial.core.observed import Job, Observed, Version
 from perennial_runtime.contract import (
     Answer,
@@ -250,12 +250,13 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
         version=version.meta.name,
         uid=version.meta.uid,
         store=version.spec.store.uri,
-        source=data.source.uri,
+        source=source_address(data.source),
         columns=tuple(Column(column.name, column.role) for column in data.columns),
         holdout_fraction=data.holdout.fraction,
         minimum_rows=data.minimum_rows,
         parent_uid=version.spec.parent.uid if version.spec.parent else None,
         attempt=attempt,
+        duplicates_by=data.duplicates.by,
     )
 
 

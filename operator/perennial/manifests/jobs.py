@@ -39,11 +39,11 @@ from perennial.manifests.common import (
     with_step,
 )
 from perennial.manifests.quantities import larger
+from perennial.manifests.source import source_volumes
 from perennial_runtime.contract import (
     EXIT_REFUSED,
     OUT_PATH,
     PARAMS_LINK,
-    SOURCE_SECRET_PATH,
     STORE_SECRET_PATH,
     TRAIN_FILE,
     WORK_PATH,
@@ -195,9 +195,9 @@ def _own(version: Version, action: CreateJob) -> _Pod:
     mounts = [mount("work", WORK_PATH), mount("store", STORE_SECRET_PATH, read_only=True)]
     volumes = [empty_dir("work"), secret_volume("store", version.spec.store.secret_name)]
     if action.step == "prepare":
-        source = version.spec.data.source.secret_ref
-        mounts.append(mount("source", SOURCE_SECRET_PATH, read_only=True))
-        volumes.append(secret_volume("source", source.name if source else version.spec.store.secret_name))
+        for place, volume in source_volumes(version):
+            mounts.append(place)
+            volumes.append(volume)
     name = Container(action.step)
     image = version.spec.runtime.training_image
     main = with_step(container(name, image, mounts, _step_resources(version), Command(action.step)), encode(action.input))
