@@ -78,10 +78,10 @@ class World:
         }
         return PrepareSpec(**{**given, **changes})
 
-    def prepare(self, uid: str = "uid-1", **changes: Any) -> PrepareResult:
+    def prepare(self, uid: str = "uid-1", *, secret: Path | None = None, now: datetime = NOW, **changes: Any) -> PrepareResult:
         work = self.root / "work"
         work.mkdir(exist_ok=True)
-        return prepare(self.spec(uid, **changes), self.store, work, self.root / "no-secret", NOW)
+        return prepare(self.spec(uid, **changes), self.store, work, secret or self.root / "no-secret", now)
 
     def refusal(self, **changes: Any) -> Refused:
         with pytest.raises(Refused) as caught:
