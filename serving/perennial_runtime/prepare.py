@@ -29,9 +29,9 @@ from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import HASH, Collector
 from perennial_runtime.contract import SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
 from perennial_runtime.prepare_schema import describe
-from perennial_runtime.source_progress import Progress
 from perennial_runtime.rows import row_hashes
 from perennial_runtime.source_files import SourceFile
+from perennial_runtime.source_progress import Progress
 from perennial_runtime.spill import Hashes, Runs, write_parquet
 from perennial_runtime.split import Split
 from perennial_runtime.store import Store

@@ -25,7 +25,7 @@ MOST_ROWS = 2_097_152
 def profile_document(
     schema: Schema, rows: int, every: int, column: Callable[[dict[str, Any]], Table], scores: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """profile.json: rows, features by name, and the distribution of scores. `column` gives one feature of every so-manieth row."""
+    """profile.json: rows, features by name, and the distribution of scores. `column` gives a feature of every so-manieth row."""
     features = {feature["name"]: _described(feature, column(feature)) for feature in schema["features"]}
     thinned = {"every": every} if every > 1 else {}
     return {"rows": rows, **thinned, "features": features, "scores": _numeric(scores)}

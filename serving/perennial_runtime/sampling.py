@@ -10,7 +10,7 @@ import pyarrow.parquet
 
 COUNTED_ROWS = 1_000_000
 MOST_WORDS = 1_000_000
-"""Different words that are counted at once. With more of them the rarer half is forgotten now and then; the frequent ones stay."""
+"""Different words that are counted at once. With more of them the rarer half is forgotten now and then."""
 
 
 def rows_of(path: Path) -> int:

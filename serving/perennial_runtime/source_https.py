@@ -4,7 +4,7 @@
 - Redirects are followed five times, over https. A public server may not send this pod to an address inside the cluster or the
   node, and nobody may send it to a link-local one, where clouds lend identities. The address that was checked is the one that is
   connected to, so a name that resolves otherwise the second time gains nothing.
-- Credentials go to the host that data.source names and to no other; no message holds them, nor where a redirect leads but its host.
+- Credentials go to the host that data.source names and to no other; no message holds them, and of a redirect it holds the host.
 - At most MOST_BYTES are taken.
 """
 

@@ -2,8 +2,8 @@
 
     Runs.add -> run files, each sorted by time and hash -> Runs.part(0), part(1), ...: all rows in order, equal rows once
 
-An external sort by ranges. A run is an Arrow file that is mapped into memory; of its keys a few are remembered. They tell where to
-cut the range of all keys so that each part is small, and a part is what every run has between two cuts. Equal rows have equal
+An external sort by ranges. A run is an Arrow file that is mapped into memory; of its keys a few are remembered. They tell where
+to cut the range of all keys so that each part is small, and a part is what every run has between two cuts. Equal rows have equal
 times and hashes, so they meet in one part. What comes out depends on the rows alone, not on the sizes of runs and parts.
 `Hashes` does the same for 64-bit numbers. Neighbours: `prepare` fills and drains both.
 """
@@ -117,7 +117,7 @@ class Runs:
         return len(self._bounds) - 1
 
     def part(self, number: int, final: Final, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows of one part by time and hash, equal ones once; only `columns`, where given. `final` gives all rows one type."""
+        """The rows of one part by time and hash, equal ones once; only `columns`, if given. `final` gives them one type."""
         low, high = self._bounds[number], self._bounds[number + 1]
         pieces = [final(piece) for run in self._runs for piece in run.between(low, high, columns)]
         frame = pl.concat(pieces, how="vertical").sort(self.time, HASH)

@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME ...]`: benchmarks on the cluster that is up; shows the figures and updates docs/benchmarks.md.
 
-`simulation` and `data` need no cluster; `simulation` updates docs/statistics.md. Ends with 1 when a target was missed or a benchmark could not be
-carried out. `make bench` calls it.
+`simulation` and `data` need no cluster; `simulation` updates docs/statistics.md. Ends with 1 when a target was missed or a
+benchmark could not be carried out. `make bench` calls it.
 """
 
 from __future__ import annotations

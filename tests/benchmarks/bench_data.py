@@ -32,7 +32,7 @@ LIMIT = 2 * 1024**3
 LEAST_SHARE = 1 / 3
 """Of the plain script's speed."""
 DISK = 7
-"""Times the data that has to be free: the data, runs, two files, the store's copy of them, evaluate's copies, and the script's files."""
+"""Times the data that has to be free: itself, the runs, two files, the store's copy of them, evaluate's, and the script's files."""
 GROUP = "perennial-bench-data"
 
 
@@ -79,11 +79,11 @@ def _report(size: int, rows: int, prepare: Run, evaluate: Run, plain: Run) -> Re
 
 def _about(size: int, rows: int, said: dict[str, Any]) -> str:
     return (
-        f"{size / GIGABYTE:.1f} GB of Parquet in {said['files']} files, {rows:,} rows of {len(FEATURES)} features, an id, a time and a "
-        f"label, generated for the run. Each process runs alone in a control group with {LIMIT // 1024**2} MiB of memory, page cache "
-        "included. The steps read the files where they lie, as they do with a claim, and write to a store in a folder. The plain "
-        "script scans the files with Polars, splits them at the same share of times, writes two Parquet files, scores the holdout "
-        "in batches with the same ONNX model and computes its AUC: it removes no duplicates, sorts nothing, and verifies nothing."
+        f"{size / GIGABYTE:.1f} GB of Parquet in {said['files']} files, {rows:,} rows of {len(FEATURES)} features, an id, a time and "
+        f"a label, generated for the run. Each process runs alone in a control group with {LIMIT // 1024**2} MiB of memory, page "
+        "cache included. The steps read the files where they lie, as they do with a claim, and write to a store in a folder. The "
+        "plain script scans the files with Polars, splits them at the same share of times, writes two Parquet files, scores the "
+        "holdout in batches with the same ONNX model and computes its AUC: it removes no duplicates, sorts nothing, and verifies nothing."
     )
 
 
@@ -111,7 +111,9 @@ def _group() -> Iterator[Path]:
         group.mkdir(exist_ok=True)
         (group / ("memory.max" if tree.version == 2 else "memory.limit_in_bytes")).write_text(str(LIMIT))
     except OSError as error:
-        raise CannotMeasure(f"no control group can be made at {group} ({error.strerror}): run as root on the machine itself") from error
+        raise CannotMeasure(
+            f"no control group can be made at {group} ({error.strerror}): run as root on the machine itself"
+        ) from error
     try:
         yield group
     finally:

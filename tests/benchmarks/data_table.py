@@ -47,7 +47,9 @@ def table(rows: int, number: int, first: int) -> pl.DataFrame:
     numbers = {name: chance.normal(size=rows) for name in NUMBERS}
     logit = numbers["x00"] + 0.5 * numbers["x01"] - 0.5
     seconds = first + np.arange(rows) + chance.integers(0, 3600, rows)
-    columns: dict[str, object] = {name: pl.Series(values).set(pl.Series(chance.random(rows) < 0.02), None) for name, values in numbers.items()}
+    columns: dict[str, object] = {
+        name: pl.Series(values).set(pl.Series(chance.random(rows) < 0.02), None) for name, values in numbers.items()
+    }
     for name, known in zip(WORDS, (CARRIERS, AIRPORTS, TYPES), strict=True):
         columns[name] = pl.Series(known).gather(chance.integers(0, len(known), rows).astype(np.uint32))
     columns["flight"] = np.arange(first, first + rows)

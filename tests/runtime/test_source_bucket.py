@@ -1,4 +1,4 @@
-"""Data in buckets: Google Cloud Storage by a server of its own (fake-gcs-server), keys of Google and Azure, and what is refused."""
+"""Data in buckets: Google Cloud Storage by a server of its own (fake-gcs-server), and the keys of Google and Azure."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_an_object_of_google_that_is_replaced_meanwhile_is_noticed(google: Path)
     before = source.files()
     source.check_unchanged(before)
     (folder / "a.csv").write_text("a\n2\n2\n")
-    with pytest.raises(Unavailable, match="a.csv was changed while it was read"):
+    with pytest.raises(Unavailable, match=r"a\.csv was changed while it was read"):
         source.check_unchanged(before)
 
 

@@ -25,7 +25,9 @@ def rows(keys: list[tuple[int, int]]) -> pl.DataFrame:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 30)), min_size=1, max_size=80), st.integers(1, 40), st.integers(1, 9))
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 30)), min_size=1, max_size=80), st.integers(1, 40), st.integers(1, 9)
+)
 def test_the_parts_together_are_all_rows_in_order_once(
     tmp_path_factory: pytest.TempPathFactory, keys: list[tuple[int, int]], run_bytes: int, batch: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""A web server over TLS on loopback, with an authority of its own, that answers as a test says and remembers what it was asked."""
+"""A web server over TLS on loopback, with an authority of its own, that answers as a test says and remembers."""
 
 from __future__ import annotations
 
@@ -35,13 +35,12 @@ class Web:
         return f"https://{host}:{self.port}{path}"
 
 
-def make_certificate(folder: Path) -> Path:
-    """A certificate for loopback and its key, in one file; it is its own authority."""
+def make_certificate(folder: Path, names: str = "IP:127.0.0.1,DNS:localhost") -> Path:
+    """A certificate and its key, in one file and in certificate.pem and key.pem; it is its own authority."""
     both = folder / "server.pem"
     words = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=test")
-    names = ("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", *words, *names, "-keyout", str(key), "-out", str(certificate)]
+    command = ["openssl", "req", *words, "-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     both.write_text(key.read_text() + certificate.read_text())
     return both

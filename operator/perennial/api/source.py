@@ -32,7 +32,7 @@ class Claim(SpecModel):
                 cel(
                     f"self.matches('{CLAIM_PATH_PATTERN}') && !('/' + self + '/').contains('/../')",
                     "data.source.pvc.path must be a path from the root of the claim, without .. and without a / at its beginning",
-                    "'data.source.pvc.path is %s: write it from the root of the claim, like flights/2013/, without ..'.format([self])",
+                    "'data.source.pvc.path is %s: write it from the root of the claim, without ..'.format([self])",
                 )
             ),
         ),
@@ -78,11 +78,12 @@ class Source(SpecModel):
         ]
         | None
     ) = None
-    """A prefix of a bucket (ends in /) or one object: s3://, gs:// (Google Cloud Storage), abfss:// (Azure); or one https:// object."""
+    """A prefix of a bucket (ends in /) or one object: s3://, gs:// (Google Cloud Storage), abfss:// (Azure); or one https://
+    object."""
     pvc: Claim | None = None
     """A claim in place of a URI."""
     secret_ref: LocalReference | None = None
-    """A Secret with keys by the kind of the URI: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3; not given: the store's own is used);
+    """A Secret with keys by the kind of the URI: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3; not given: the store's own);
     GOOGLE_SERVICE_ACCOUNT_KEY (gs); AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_CLIENT_ID and others (abfss);
     BEARER_TOKEN or USERNAME and PASSWORD, CA_CERT (https). All but s3 are read without keys when it is not given."""
 
@@ -91,4 +92,5 @@ class Duplicates(SpecModel):
     """What makes two rows the same."""
 
     by: Literal["source", "columns"] = "source"
-    """source: all columns of the files, which are all read for it; columns: those that data.columns names, and no others are read."""
+    """source: all columns of the files, which are all read for it; columns: those that data.columns names, and no others are
+    read."""

@@ -86,7 +86,9 @@ def _data(version: Version) -> list[str]:
     status = version.status
     if status.rows is None:
         return []
-    lines = [f"{source_words(version.spec.data.source)}: {status.rows:,} rows to train on, {status.holdout_rows or 0:,} in the holdout"]
+    lines = [
+        f"{source_words(version.spec.data.source)}: {status.rows:,} rows to train on, {status.holdout_rows or 0:,} in the holdout"
+    ]
     return [*lines, *([f"the holdout begins at {status.cutoff}"] if status.cutoff else [])]
 
 
