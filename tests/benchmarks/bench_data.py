@@ -32,7 +32,7 @@ LIMIT = 2 * 1024**3
 LEAST_SHARE = 1 / 3
 """Of the plain script's speed."""
 DISK = 7
-"""Times the data that has to be free: itself, the runs, two files, the store's copy of them, evaluate's, and the script's files."""
+"""Times the data that has to be free: itself, the runs, two files, copies of them in the store and in evaluate, the script's."""
 GROUP = "perennial-bench-data"
 
 
@@ -79,11 +79,12 @@ def _report(size: int, rows: int, prepare: Run, evaluate: Run, plain: Run) -> Re
 
 def _about(size: int, rows: int, said: dict[str, Any]) -> str:
     return (
-        f"{size / GIGABYTE:.1f} GB of Parquet in {said['files']} files, {rows:,} rows of {len(FEATURES)} features, an id, a time and "
-        f"a label, generated for the run. Each process runs alone in a control group with {LIMIT // 1024**2} MiB of memory, page "
-        "cache included. The steps read the files where they lie, as they do with a claim, and write to a store in a folder. The "
-        "plain script scans the files with Polars, splits them at the same share of times, writes two Parquet files, scores the "
-        "holdout in batches with the same ONNX model and computes its AUC: it removes no duplicates, sorts nothing, and verifies nothing."
+        f"{size / GIGABYTE:.1f} GB of Parquet in {said['files']} files, {rows:,} rows of {len(FEATURES)} features, an id, a time "
+        f"and a label, generated for the run. Each process runs alone in a control group of {LIMIT // 1024**2} MiB of memory, "
+        "page cache included. The steps read the files where they lie, as they do with a claim, and put into a folder what they store. "
+        "The plain script scans the files with Polars, splits them at the same share of times, writes two Parquet files, scores "
+        "the holdout in batches with the same ONNX model and computes its AUC: it removes no duplicates, sorts nothing, and "
+        "verifies nothing."
     )
 
 
