@@ -49,14 +49,14 @@ class Source:
     def check_unchanged(self, before: Sequence[SourceFile]) -> None:
         """Raises Unavailable when a file that was read is another one now, or gone: half of what was read may be of each."""
         now = {file.key: file.stamp for file in self._place.files()}
-        changed = [file.name for file in before if now.get(file.key) != file.stamp]
+        changed = [file for file in before if now.get(file.key) != file.stamp]
         if changed:
-            what = "is gone" if before and changed[0] not in {file.name for file in self._place.files()} else "was changed"
-            more = f", and {len(changed) - 1} more were" if len(changed) > 1 else ""
+            what = "was changed" if changed[0].key in now else "is gone"
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
             raise Unavailable(
                 "SourceChanged",
-                f"data source {self._uri}: {changed[0]} {what}{more} while it was read, so the rows may be of two states: "
-                "it is read again; write new data under new names, and replace files when nothing reads them",
+                f"data source {self._uri}: {changed[0].name}{more} {what} while it was read, so the rows may be of two states; "
+                "it is read again. Write new data under new names, and replace files when nothing reads them",
             )
         added = sum(1 for key in now if counts(key)) - len(before)
         if added > 0:

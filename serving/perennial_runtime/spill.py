@@ -59,11 +59,19 @@ class _Run:
             if (low is not None and end < low) or (high is not None and first >= high):
                 continue
             block = self._file.get_batch(number)
-            frame = _frame(block if columns is None else block.select(list(columns)))
-            start = 0 if low is None else _place(frame, self.time, low)
-            stop = frame.height if high is None else _place(frame, self.time, high)
+            start = 0 if low is None else self._place(block, low)
+            stop = block.num_rows if high is None else self._place(block, high)
             if stop > start:
-                yield frame.slice(start, stop - start)
+                wanted = block if columns is None else block.select(list(columns))
+                yield _frame(wanted.slice(start, stop - start))
+
+    def _place(self, block: pa.RecordBatch, key: Key) -> int:
+        """The first row whose key is not less."""
+        times, hashes = (
+            block.column(name).cast(kind).to_numpy() for name, kind in ((self.time, pa.int64()), (HASH, pa.uint64()))
+        )
+        start, end = int(np.searchsorted(times, key[0])), int(np.searchsorted(times, key[0], side="right"))
+        return start + int(np.searchsorted(hashes[start:end], np.uint64(key[1])))
 
 
 def _frame(block: pa.RecordBatch) -> pl.DataFrame:
@@ -71,13 +79,6 @@ def _frame(block: pa.RecordBatch) -> pl.DataFrame:
     if not isinstance(frame, pl.DataFrame):  # a table is always a frame; from_arrow also takes arrays
         raise TypeError("pyarrow gave no table")
     return frame
-
-
-def _place(frame: pl.DataFrame, time: str, key: Key) -> int:
-    """The first row whose key is not less."""
-    times, hashes = frame[time].to_physical().to_numpy(), frame[HASH].to_numpy()
-    start, end = (int(np.searchsorted(times, key[0], side=side)) for side in ("left", "right"))  # type: ignore[call-overload]
-    return start + int(np.searchsorted(hashes[start:end], np.uint64(key[1])))
 
 
 @dataclass(slots=True)
@@ -109,7 +110,8 @@ class Runs:
         self._flush()
         keys = sorted(key for run in self._runs for key in run.firsts)
         wanted = min(len(keys), 1 + self._bytes // self.part_bytes)
-        self._bounds = [None, *sorted({keys[len(keys) * number // wanted] for number in range(1, wanted)}), None]
+        cuts = {keys[len(keys) * number // wanted] for number in range(1, wanted)} - {keys[0]}  # no part without a row
+        self._bounds = [None, *sorted(cuts), None]
 
     @property
     def parts(self) -> int:

@@ -81,8 +81,8 @@ def _about(size: int, rows: int, said: dict[str, Any]) -> str:
     return (
         f"{size / GIGABYTE:.1f} GB of Parquet in {said['files']} files, {rows:,} rows of {len(FEATURES)} features, an id, a time "
         f"and a label, generated for the run. Each process runs alone in a control group of {LIMIT // 1024**2} MiB of memory, "
-        "page cache included. The steps read the files where they lie, as they do with a claim, and put into a folder what they store. "
-        "The plain script scans the files with Polars, splits them at the same share of times, writes two Parquet files, scores "
+        "page cache included. The steps read the files where they lie, as they do with a claim, and store in a folder. The "
+        "plain script scans the files with Polars, splits them at the same share of times, writes two Parquet files, scores "
         "the holdout in batches with the same ONNX model and computes its AUC: it removes no duplicates, sorts nothing, and "
         "verifies nothing."
     )
