@@ -16,7 +16,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -90,17 +90,14 @@ class WebObject:
         for _ in range(MOST_REDIRECTS + 1):
             address = _reached(url, self._uri, may_be_inside=inside)
             inside = inside and not address.is_global
-            connection = _Connection(url, address, self._context)
-            try:
-                answer = self._asked(connection, method, url, known=(url.hostname, url.port) == (first.hostname, first.port))
+            known = (url.hostname, url.port) == (first.hostname, first.port)
+            with closing(_Connection(url, address, self._context)) as way, self._asked(way, method, url, known=known) as answer:
                 if answer.status in (301, 302, 303, 307, 308):
                     url = self._next(url, answer.headers.get("Location", ""))
                     continue
                 self._check_status(answer.status)
                 yield answer
                 return
-            finally:
-                connection.close()
         raise Refused("RedirectRefused", f"{DATA_SOURCE} {self._uri} leads on more than {MOST_REDIRECTS} times: name the object")
 
     def _asked(self, connection: _Connection, method: str, url: SplitResult, *, known: bool) -> http.client.HTTPResponse:
