@@ -137,8 +137,12 @@ def mapped(subject: str, what: str = "store") -> Iterator[None]:
         text = str(error)
         if any(word in text for word in _NO_BUCKET):
             raise _absent(subject, what, text) from None
-        if "403 Forbidden" in text or "401 Unauthorized" in text:  # obstore tells a denied list as a generic error
+        if (
+            "403 Forbidden" in text or "401 Unauthorized" in text
+        ):  # obstore tells a denied list, or one of no bucket, as a generic error
             raise _denied(subject, what, text) from None
+        if "404 Not Found" in text:
+            raise _absent(subject, what, text) from None
         raise Unavailable(
             "StoreUnavailable", f"{what} {subject} did not answer ({type(error).__name__}): {_brief(text)}"
         ) from None

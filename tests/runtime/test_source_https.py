@@ -153,9 +153,7 @@ def test_an_object_larger_than_what_is_taken_is_refused(
     assert refusal(web.url(CSV), secret, tmp_path).reason == "FileTooLarge"
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("CA_CERT", "s3cret"), ("BEARER_TOKEN", "two\nlines")], ids=["authority", "token"]
-)
+@pytest.mark.parametrize(("name", "text"), [("CA_CERT", "s3cret"), ("BEARER_TOKEN", "two\nlines")], ids=["authority", "token"])
 def test_a_key_that_cannot_be_right_is_refused_and_not_quoted(
     web: Web, secret: Path, tmp_path: Path, name: str, text: str
 ) -> None:
