@@ -75,6 +75,7 @@ def bucket(tmp_path: Path) -> Iterator[Path]:
         (403, "SignatureDoesNotMatch", "CredentialsWrong"),
         (403, "AccessDenied", "PermissionDenied"),
         (404, "NoSuchBucket", "BucketNotFound"),
+        (404, "NotFound", "ObjectNotFound"),
     ],
 )
 def test_refuses_a_source_that_the_server_denies(

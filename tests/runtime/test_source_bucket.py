@@ -32,8 +32,9 @@ def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     address = f"http://127.0.0.1:{port}"
     account = {"gcs_base_url": address, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
     (secret / "GOOGLE_SERVICE_ACCOUNT_KEY").write_text(json.dumps(account))
-    words = ("-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", address, "-backend", "memory")
-    server = subprocess.Popen([str(PROGRAM), *words], stderr=subprocess.DEVNULL)
+    words = ("-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory")
+    names = ("-external-url", address, "-public-host", f"127.0.0.1:{port}")
+    server = subprocess.Popen([str(PROGRAM), *words, *names], stderr=subprocess.DEVNULL)
     try:
         until_it_listens(port)
         httpx.post(f"{address}/storage/v1/b", params={"project": "p"}, json={"name": "flights"}).raise_for_status()
@@ -53,7 +54,7 @@ def until_it_listens(port: int) -> None:
 
 
 def put(secret: Path, name: str, body: bytes) -> None:
-    """One object of the bucket, by the API that Google's own clients use; the one that obstore writes by is not served."""
+    """One object of the bucket, by the API that Google's own clients use."""
     address = json.loads((secret / "GOOGLE_SERVICE_ACCOUNT_KEY").read_text())["gcs_base_url"]
     url = f"{address}/upload/storage/v1/b/flights/o"
     httpx.post(url, params={"uploadType": "media", "name": name}, content=body).raise_for_status()
@@ -81,11 +82,10 @@ def test_an_object_of_google_that_is_replaced_meanwhile_is_noticed(google: Path)
         source.check_unchanged(before)
 
 
-@pytest.mark.parametrize("uri", ["gs://flights/none/", "gs://no-such-bucket/2013/"])
-def test_nothing_under_a_prefix_of_google_is_refused(google: Path, uri: str) -> None:
+def test_nothing_under_a_prefix_of_google_is_refused(google: Path) -> None:
     with pytest.raises(Refused) as caught:
-        Source(uri, google).files()
-    assert caught.value.reason in {"ObjectNotFound", "BucketNotFound"}
+        Source("gs://flights/none/", google).files()
+    assert caught.value.reason == "ObjectNotFound"
 
 
 @pytest.mark.parametrize(
