@@ -18,10 +18,16 @@ import numpy as np
 from perennial_runtime import card_plots
 from perennial_runtime.card_numbers import Curves, Drift, curves, drift
 from perennial_runtime.contract import GateMeasurement
-from perennial_runtime.evaluate_gates import NOT_WORSE, Blind
+from perennial_runtime.evaluate_gates import Blind
 
 MOST_FEATURES = 20
 """Of the drift table: those that moved most."""
+_RULES = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "minimumPerSlice": "in each slice at least",
+    "notWorseThanServingBy": "challenger minus serving, at least",
+}
 _ESCAPED = "\\`*[]<>|"
 
 MARKDOWN = """\
@@ -201,4 +207,4 @@ def _figure(value: float) -> str:
 
 
 def _rule(gate: GateMeasurement) -> str:
-    return "challenger minus serving, at least" if gate.kind == NOT_WORSE else "at least"
+    return _RULES[gate.kind]
