@@ -15,7 +15,6 @@ import pytest
 
 from perennial_runtime import tabular
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import Column
 from perennial_runtime.source import Source
 from perennial_runtime.store import Store
 from runtime.steps_world import COLUMNS, World, as_text, frame
@@ -234,7 +233,7 @@ def test_refuses_a_truncated_gzip_file(world: World) -> None:
 )
 def test_refuses_a_file_that_is_not_what_its_name_says(world: World, name: str, body: bytes) -> None:
     (world.source / name).write_bytes(body)
-    told(world.refusal(columns=(Column("delay", "feature"),)), "FileWrongType", name)
+    told(world.refusal(), "FileWrongType", name)
 
 
 @pytest.mark.refusal(3)
