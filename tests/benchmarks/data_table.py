@@ -16,6 +16,9 @@ AIRPORTS = [f"A{number:03}" for number in range(300)]
 TYPES = [f"type-{number}" for number in range(40)]
 SEED = 20
 FILE_ROWS = 1_000_000
+FEWEST_ROWS = 1000
+FIRST_BYTES = 400
+"""Of a row, before the first file tells how many they are: more than enough."""
 GROUP_ROWS = 250_000
 START = np.datetime64("2013-01-01T00:00:00", "us")
 
@@ -33,8 +36,8 @@ def write_files(folder: Path, size: int) -> Written:
     """Files until they have so many bytes together; nearly in the order of time, as data that comes in is."""
     files = rows = written = 0
     while written < size:
-        share = 1.0 if files == 0 else min(1.0, (size - written) / (written / files))
-        part = table(max(20_000, int(FILE_ROWS * share)) if written else min(FILE_ROWS, max(20_000, size // 200)), files, rows)
+        wanted = (size - written) * rows // written + 1 if written else size // FIRST_BYTES
+        part = table(max(FEWEST_ROWS, min(FILE_ROWS, wanted)), files, rows)
         path = folder / f"part-{files:05}.parquet"
         part.write_parquet(path, compression="zstd", row_group_size=GROUP_ROWS)
         files, rows, written = files + 1, rows + part.height, written + path.stat().st_size

@@ -15,7 +15,6 @@ import pytest
 
 from perennial_runtime import tabular
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import Column
 from perennial_runtime.source import Source
 from perennial_runtime.store import Store
 from runtime.steps_world import COLUMNS, World, as_text, frame
