@@ -113,6 +113,20 @@ def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimit
         return scores
 
 
+def difference_in_sandbox(one: Path, other: Path, scratch: Path, limits: SandboxLimits) -> list[str] | None:
+    """In what two models differ, in words; None where the process that compares them did not come to its end."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("model_difference", {"one": str(one), "other": str(other)}, room, limits)
+        except subprocess.TimeoutExpired:
+            return None
+        if not _answered(done, room):
+            return None
+        words: list[str] = json.loads((room / "out" / WORDS_FILE).read_text(encoding="utf-8"))
+        return words
+
+
 def latencies_in_sandbox(bento_source: Path, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:
     """Milliseconds of each of many requests on an unpacked Bento, golden rows one by one. Raises ModelRefused."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
@@ -127,20 +141,6 @@ def latencies_in_sandbox(bento_source: Path, scratch: Path, limits: SandboxLimit
             raise ModelRefused(*_crash(done.returncode, done.stderr.decode(errors="replace"), limits))
         taken: NDArray[np.float64] = np.load(room / "out" / LATENCIES_FILE, allow_pickle=False)
         return taken
-
-
-def difference_in_sandbox(one: Path, other: Path, scratch: Path, limits: SandboxLimits) -> list[str] | None:
-    """In what two models differ, in words; None where the process that compares them did not come to its end."""
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
-        room = Path(folder)
-        try:
-            done = _child("model_difference", {"one": str(one), "other": str(other)}, room, limits)
-        except subprocess.TimeoutExpired:
-            return None
-        if not _answered(done, room):
-            return None
-        words: list[str] = json.loads((room / "out" / WORDS_FILE).read_text(encoding="utf-8"))
-        return words
 
 
 def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:
