@@ -41,8 +41,8 @@ faults: .venv/.synced ## Kill the operator before and after each write of a roll
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
 
-bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/ (ONLY=detection: that one; ONLY=simulation: no cluster)
-	@$(if $(filter-out simulation,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
+bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/ (ONLY=detection: that one; ONLY=simulation and ONLY=data: no cluster)
+	@$(if $(filter-out simulation data,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
 	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
 crds: .venv/.synced ## Write crds/, the CRD chart, the dashboard, the ConfigMap for Argo CD, docs/api.md and docs/cli.md from the code

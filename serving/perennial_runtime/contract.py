@@ -9,6 +9,7 @@ Neither side may change a field alone: both import it from here.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import types
@@ -62,6 +63,8 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 STORE_SECRET_PATH = "/perennial/secrets/store"
 SOURCE_SECRET_PATH = "/perennial/secrets/source"
 """Where the Secrets are mounted: one file for each key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)."""
+SOURCE_PATH = "/perennial/source"
+"""Where prepare and poll find the claim that holds the data, read-only."""
 
 WORK_PATH = "/perennial/work"
 """Scratch space of prepare and evaluate (an emptyDir)."""
@@ -183,6 +186,8 @@ class PrepareSpec:
     attempt: int = 1
     slices: tuple[str, ...] = ()
     """Columns by which the holdout will be judged in parts."""
+    duplicates_by: str = "source"
+    """Which columns tell rows apart: source, all in the files; columns, the declared ones, and no others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,6 +478,13 @@ class PollSpec:
 
     model: str
     source: str
+    claim: str = ""
+    """Name of the claim that is mounted there, where the source is one."""
+
+    @property
+    def digest(self) -> str:
+        """What the answer names the source by."""
+        return hashlib.sha256((f"{self.claim} {self.source}" if self.claim else self.source).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,7 +492,7 @@ class PollResult:
     """What lies behind a source now, by names, sizes and ETags; nothing was read."""
 
     source: str
-    """sha256 of the URI that was looked at."""
+    """`PollSpec.digest` of what was looked at."""
     listing: str
     """As `PrepareResult.listing`."""
     objects: int
