@@ -8,7 +8,7 @@ export PYTHONPATH := operator:serving:dev
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast cluster cluster-down cluster-cycle faults images bench crds venv
+.PHONY: help demo test check fast cluster cluster-down cluster-cycle faults training images bench crds venv
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ cluster-cycle: .venv/.synced ## Prove that the cluster goes down cleanly and com
 faults: .venv/.synced ## Kill the operator before and after each write of a rollout (2 hours, goes on where it was cut short; FAULTS_PART=2/4: a quarter; FAULTS_SEED=7: a seed's eight)
 	@$(PYTHON) -m cluster up
 	@FAULTS_POINTS=$(if $(FAULTS_SEED),drawn,all) FAULTS_SEED=$(FAULTS_SEED) $(PYTHON) -m suites test --only faults
+
+training: .venv/.synced ## Triggers, sources, gates, nodes, lineage and smoke runs on the cluster (half an hour)
+	@$(PYTHON) -m cluster up
+	@$(PYTHON) -m cluster push
+	@$(PYTHON) -m suites test --only training
 
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
