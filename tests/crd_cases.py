@@ -601,6 +601,13 @@ CASES = (
         accepted={"spec.smoke": {}, ROUTE: REMOVED},
     ),
     Case(
+        "a smoke run with a schedule",
+        "a smoke run is judged once and never retrained: remove triggers, or remove smoke",
+        {"spec.smoke": {}, ROUTE: REMOVED, "spec.triggers": {"schedule": {"cron": "0 3 * * *"}}},
+        ("never retrained", "remove triggers"),
+        accepted={"spec.triggers": {"schedule": {"cron": "0 3 * * *"}}},
+    ),
+    Case(
         "a model that becomes a smoke run",
         "smoke can be neither added nor removed: a smoke run is an object of its own, see kubectl perennial smoke",
         {"spec.smoke": {}, ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
