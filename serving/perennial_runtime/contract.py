@@ -575,9 +575,10 @@ def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
 
 
 def _numbers(gate: GateMeasurement) -> tuple[float, ...]:
+    """Floats all of them, as they come out of the store again: 1234 is two bytes shorter than 1234.0."""
     if gate.lower == gate.estimate == gate.upper:
-        return (gate.estimate,)
-    return (gate.estimate, gate.lower, gate.upper, *((gate.needed_rows,) if gate.needed_rows else ()))
+        return (float(gate.estimate),)
+    return (*map(float, (gate.estimate, gate.lower, gate.upper)), *((float(gate.needed_rows),) if gate.needed_rows else ()))
 
 
 def unpacked(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:

@@ -36,7 +36,7 @@ class Fact:
 
 def exact(value: float) -> Fact:
     """A number without doubt."""
-    return Fact(Estimate(value, value, value))
+    return Fact(Estimate(float(value), float(value), float(value)))
 
 
 def age(time: str | None, sides: Collection[Path], now: datetime) -> Fact:
