@@ -61,7 +61,12 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 STORE_SECRET_PATH = "/perennial/secrets/store"
 SOURCE_SECRET_PATH = "/perennial/secrets/source"
+MODEL_SECRET_PATH = "/perennial/secrets/model"
 """Where the Secrets are mounted: one file for each key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)."""
+SIGNING_SECRET_PATH = "/perennial/secrets/signing"
+PRIVATE_KEY = "private.pem"
+PUBLIC_KEY = "public.pem"
+"""Keys of the signing Secret; of them serving pods get the second alone."""
 
 WORK_PATH = "/perennial/work"
 """Scratch space of prepare and evaluate (an emptyDir)."""
@@ -165,6 +170,15 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model that is there already."""
+
+    uri: str
+    digest: str
+    """sha256 (hex) that its object must have."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareSpec:
     """Input of prepare. `store` already ends in the namespace and the ModelDeployment's UID."""
 
@@ -180,6 +194,8 @@ class PrepareSpec:
     attempt: int = 1
     slices: tuple[str, ...] = ()
     """Columns by which the holdout will be judged in parts."""
+    model: ModelSource | None = None
+    """Given: nothing will be trained, this model will be judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +217,8 @@ class PrepareResult:
     """Time (RFC 3339) from which the newest rows are held out."""
     listing: str = ""
     """Digest of the names, sizes and ETags of the files that were read; empty: made before this was told."""
+    model: str = ""
+    """Digest of the model that was fetched, where one was there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +325,8 @@ class Champion:
     version: str
     identity: str
     bento: str
+    signed_for: str = ""
+    """UID of the ModelVersion that its signature must be for; empty: it was made unsigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +338,7 @@ class EvaluateSpec:
     store: str
     model: str
     parity: str
+    """Empty: the model was there already, and no trainer told its scores."""
     train: str
     holdout: str
     schema: str
@@ -332,6 +353,12 @@ class EvaluateSpec:
     parent_uid: str | None = None
     """ModelVersion beside whose training data the card shows this one's."""
     slices: tuple[SliceSpec, ...] = ()
+    signed: bool = False
+    """The Bento is signed, and the champion's signature verified."""
+    environment: str | None = None
+    """Digest of the list of packages that training ran with."""
+    image: str = ""
+    """That trained, as the kubelet resolved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +431,8 @@ class EvaluateResult:
     bento: str
     """Blob digest of the packed Bento."""
     bento_bytes: int
-    parity: float
+    parity: float | None
+    """None: there were no trainer's scores to compare with."""
     holdout_rows: int
     dropped_rows: int
     """Holdout rows that either version was trained on: left out of the comparison."""
@@ -417,6 +445,10 @@ class EvaluateResult:
     """The gates where they would be too long as they are: `packed` and `unpacked`."""
     evidence: str | None = None
     """Digest of the blob that holds every number, those of all slices too (docs/evaluation.md)."""
+    sbom: str | None = None
+    """Blob digest of the CycloneDX document of what it was trained with."""
+    signed_by: str | None = None
+    """sha256 of the public key whose holder signed the Bento."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +459,8 @@ class ServeSpec:
     store: str
     bento: str
     identity: str
+    signed_for: str = ""
+    """UID of the ModelVersion that its signature must be for, or it is not served; empty: it was made unsigned."""
 
 
 @dataclass(frozen=True, slots=True)

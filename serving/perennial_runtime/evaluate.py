@@ -19,10 +19,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import bento, card
+from perennial_runtime import bento, card, identity, sbom, signature
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import UnsafeArchive, unpack
-from perennial_runtime.contract import PARITY_ROWS, WORK_PATH, Champion, EvaluateResult, EvaluateSpec, PrepareResult, Step
+from perennial_runtime.contract import (
+    PARITY_ROWS,
+    SIGNING_SECRET_PATH,
+    WORK_PATH,
+    Champion,
+    EvaluateResult,
+    EvaluateSpec,
+    PrepareResult,
+    ServeSpec,
+    Step,
+)
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
@@ -46,17 +56,25 @@ def main(spec: EvaluateSpec) -> EvaluateResult:
     return evaluate(spec, Store(spec.store), Path(WORK_PATH))
 
 
-def evaluate(spec: EvaluateSpec, store: Store, work: Path, limits: SandboxLimits | None = None) -> EvaluateResult:
-    """Check, package and measure; the same again when it was done before. Raises Refused and Unavailable."""
+def evaluate(
+    spec: EvaluateSpec,
+    store: Store,
+    work: Path,
+    limits: SandboxLimits | None = None,
+    signing: Path = Path(SIGNING_SECRET_PATH),
+) -> EvaluateResult:
+    """Check, package and measure; the same again when it was done before. `signing` is where the keys are mounted, if the version
+    is signed. Raises Refused and Unavailable."""
     key = spec.champion.identity if spec.champion else NO_CHAMPION
     earlier = store.get_result(spec.uid, Step.EVALUATE, key)
     if isinstance(earlier, EvaluateResult):
         say("already evaluated", champion=key)
         return earlier
     work.mkdir(parents=True, exist_ok=True)
+    keys = signature.read_keys(signing, to_sign=True) if spec.signed else None
     with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-") as folder:
         try:
-            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod())
+            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod(), keys)
         except ModelRefused as refused:
             raise Refused(refused.reason, refused.message) from refused
     stored = store.put_result(spec.uid, Step.EVALUATE, result, key)
@@ -69,27 +87,28 @@ class _Inputs:
 
     model: Path
     schema_file: Path
-    parity: Path
+    parity: Path | None
     train_rows_file: Path
     schema: Schema
     train: pl.DataFrame
     holdout: pl.DataFrame
 
 
-def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits) -> EvaluateResult:
+def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None) -> EvaluateResult:
     inputs = _fetch(spec, store, room)
-    parity = parity_in_sandbox(inputs.parity, min(PARITY_ROWS, inputs.train.height), room, limits)
+    sample = min(PARITY_ROWS, inputs.train.height)
+    parity = parity_in_sandbox(inputs.parity, sample, room, limits) if inputs.parity else None
     tables = {
-        "parity": read_table(inputs.train.head(len(parity)), inputs.schema),
+        "parity": read_table(inputs.train.head(sample), inputs.schema),
         "holdout": read_table(inputs.holdout, inputs.schema),
     }
     say("inputs read", train_rows=inputs.train.height, holdout_rows=inputs.holdout.height)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
-    distance = _parity(parity, scores["parity"], spec.max_abs_difference)
+    distance = None if parity is None else _parity(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
-    blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
-    identity, archive, profile = _package(spec, inputs, tables, scores, room)
+    blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
+    model, archive, profile = _package(spec, inputs, tables, scores, room)
     facts = _facts(spec, inputs, archive, room, limits)
     slices, parts = _slices(spec, inputs, blind)
     gates = measure(spec.gates, blind, spec.seed, Beside(facts, slices))
@@ -102,18 +121,31 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     packed = store.put_file(archive)
     say("bento stored", digest=packed, size=archive.stat().st_size)
     result = EvaluateResult(
-        identity=identity,
+        identity=model,
         bento=packed,
         bento_bytes=archive.stat().st_size,
-        parity=float(f"{distance:.3g}"),
+        parity=None if distance is None else float(f"{distance:.3g}"),
         holdout_rows=int(blind.compared.sum()),
         dropped_rows=int((~blind.compared).sum()),
         gates=gates,
         champion=spec.champion.identity if spec.champion else None,
         card=_card(spec, store, card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))),
+        sbom=sbom.stored(spec, store),
+        signed_by=_signed(spec, store, packed, archive, room=room, keys=keys),
     )
     kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts)))
     return fitted(kept, spec.gates, facts[LATENCY].rows if LATENCY in facts else 0)
+
+
+def _signed(
+    spec: EvaluateSpec, store: Store, packed: str, archive: Path, *, room: Path, keys: signature.Keys | None
+) -> str | None:
+    """Who signed the Bento, as it will be unpacked to be served; None where nobody is asked to."""
+    if keys is None:
+        return None
+    target = room / "signed" / spec.version  # the folder's name stands in the signature
+    unpack(archive, target)
+    return signature.sign(packed, target, keys, store)
 
 
 def _card(spec: EvaluateSpec, store: Store, measured: card.Measured) -> str:
@@ -163,7 +195,7 @@ def _fetch(spec: EvaluateSpec, store: Store, room: Path) -> _Inputs:
     return _Inputs(
         model=store.get_file(spec.model, room / bento.MODEL_FILE),
         schema_file=schema_file,
-        parity=store.get_file(spec.parity, room / "parity.parquet"),
+        parity=store.get_file(spec.parity, room / "parity.parquet") if spec.parity else None,
         train_rows_file=_fetch_train_rows(spec, store, room),
         schema=read_schema(schema_file),
         train=pl.read_parquet(store.get_file(spec.train, room / "train.parquet")),
@@ -200,26 +232,36 @@ def _package(
 ) -> tuple[str, Path, dict[str, Any]]:
     """Identity, packed Bento, and the profile in it."""
     pool = read_table(pl.concat([inputs.train.head(tables["parity"].rows), inputs.holdout], how="diagonal"), inputs.schema)
-    identity = bento.identity_of(inputs.model, inputs.schema_file)
+    found = bento.identity_of(inputs.model, inputs.schema_file)
     profile = profile_document(inputs.schema, read_table(inputs.train, inputs.schema), scores["holdout"])
     contents = bento.Contents(
         version=spec.version,
-        identity=identity,
+        identity=found,
         model=inputs.model,
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"]])),
         profile=profile,
+        uid=spec.uid if spec.signed else "",
     )
-    return identity, bento.build_archive(contents, room), profile
+    return found, bento.build_archive(contents, room), profile
 
 
-def _blind(spec: EvaluateSpec, store: Store, inputs: _Inputs, scores: Scores, *, room: Path, limits: SandboxLimits) -> Blind:
+def _blind(
+    spec: EvaluateSpec,
+    store: Store,
+    inputs: _Inputs,
+    scores: Scores,
+    *,
+    room: Path,
+    limits: SandboxLimits,
+    keys: signature.Keys | None,
+) -> Blind:
     hashes = read_hashes(inputs.holdout)
     seen = np.isin(hashes, _load_hashes(inputs.train_rows_file))
     champion: Scores | None = None
     if spec.champion is not None and any(gate.not_worse_than_serving_by is not None for gate in spec.gates):
-        source = _fetch_champion(spec.champion, store, room)
+        source = _fetch_champion(spec.champion, store, room, keys)
         seen |= np.isin(hashes, _load_hashes(source / bento.TRAIN_ROWS_FILE))
         champion = _champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
@@ -231,14 +273,19 @@ def _load_hashes(path: Path) -> Hashes:
     return rows
 
 
-def _fetch_champion(champion: Champion, store: Store, room: Path) -> Path:
-    """src/ of the champion's Bento: verified by its digest, unpacked without trust, and the model that it should be."""
+def _fetch_champion(champion: Champion, store: Store, room: Path, keys: signature.Keys | None) -> Path:
+    """src/ of the champion's Bento: verified by its digest, unpacked without trust, the model that it should be, and made by one
+    who may sign, where it was made to be signed."""
     target = room / "champion"
     try:
         unpack(store.get_file(champion.bento, room / "champion.tar"), target)
     except UnsafeArchive as error:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
     source = target / bento.SOURCE
+    if keys is not None and champion.signed_for:
+        signature.verify(champion.bento, target, keys, store, f"{champion.version}, which serves,")
+        wanted = ServeSpec(champion.version, "", champion.bento, champion.identity, champion.signed_for)
+        identity.verify(wanted, source)
     missing = [name for name in (bento.MODEL_FILE, bento.SCHEMA_FILE, bento.TRAIN_ROWS_FILE) if not (source / name).is_file()]
     if missing:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} lacks {', '.join(missing)}")

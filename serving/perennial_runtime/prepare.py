@@ -13,17 +13,25 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from perennial_runtime import leakage, source, split, tabular
+from perennial_runtime import brought, leakage, source, split, tabular
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import FILE, HASH, ROW, Collector
-from perennial_runtime.contract import SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
+from perennial_runtime.contract import (
+    MODEL_SECRET_PATH,
+    SOURCE_SECRET_PATH,
+    WORK_PATH,
+    Column,
+    PrepareResult,
+    PrepareSpec,
+    Step,
+)
 from perennial_runtime.prepare_schema import describe
 from perennial_runtime.rows import row_hashes
 from perennial_runtime.split import Split
@@ -53,15 +61,19 @@ def main(spec: PrepareSpec) -> PrepareResult:
     return prepare(spec, Store(spec.store), Path(WORK_PATH), Path(SOURCE_SECRET_PATH))
 
 
-def prepare(spec: PrepareSpec, store: Store, work: Path, source_secret: Path) -> PrepareResult:
+def prepare(
+    spec: PrepareSpec, store: Store, work: Path, source_secret: Path, model_secret: Path = Path(MODEL_SECRET_PATH)
+) -> PrepareResult:
     """The stored result where the step has ended before, else a new one."""
     done = store.get_result(spec.uid, Step.PREPARE)
     if isinstance(done, PrepareResult):
         say("already prepared", version=spec.version)
         return done
     before = _parent_split(spec, store)
+    model = brought.fetch(spec.model, store, work, model_secret) if spec.model else ""
     collector, listing = read_all(spec, work, source_secret)
     result = _write(spec, sort_out(spec, collector, before, datetime.now(UTC)), store, work, listing)
+    result = replace(result, model=model)
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
