@@ -117,8 +117,8 @@ class Training(PodOptions):
             cel(
                 "!has(self.workers) || self.workers == 1 || has(self.image)",
                 "training.workers needs training.image: a recipe trains in one pod; remove workers",
-                "'training.workers is %d and training has a recipe, which trains in one pod: '"
-                ".format([self.workers]) + 'give an image of yours, or remove workers'",
+                "'training.workers is %d and training has a recipe, which trains in one pod: give an image of yours, or remove "
+                "workers'.format([self.workers])",
             ),
         )
     )
