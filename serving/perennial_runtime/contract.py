@@ -620,7 +620,7 @@ def encode_answer(answer: Answer) -> str:
     over = len(text.encode()) - MESSAGE_LIMIT
     if over <= 0:
         return text
-    if isinstance(answer, (Refusal, Fault)) and len(answer.message) > 4:
+    if isinstance(answer, (Refusal, Fault, ReproduceResult)) and len(answer.message) > 4:
         keep = max(0, len(answer.message) - over - 4)
         return encode_answer(dataclasses.replace(answer, message=answer.message[:keep] + "..."))
     raise ContractError(f"the answer of {word} is {over} bytes over the limit of {MESSAGE_LIMIT}")

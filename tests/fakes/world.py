@@ -52,6 +52,7 @@ from perennial_runtime.contract import (
     LedgerSpec,
     PrepareResult,
     Refusal,
+    ReproduceResult,
     TrainResult,
     decode,
     encode_answer,
@@ -80,7 +81,7 @@ DEFAULTS = Defaults(
 )
 ROUNDS = 4
 """Of the event loop: enough for a source that answers at once."""
-_SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate", "ledger": "ledger"}
+_SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate", "ledger": "ledger", "reproduce": "compare"}
 
 
 def model(**spec: Any) -> Manifest:
@@ -361,6 +362,8 @@ def answer(job: Manifest) -> str:
         return encode_answer(PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, 0.5, "2026-01-01T00:00:00Z"))
     if step == "train":
         return encode_answer(TrainResult(model=f"model-{version}", parity="p", model_bytes=1))
+    if step == "reproduce":
+        return encode_answer(ReproduceResult(True, f"model-{version}", "model.onnx is bit-equal"))
     spec = decode(EvaluateSpec, _given(job))
     champion = spec.champion.identity if spec.champion else None
     return encode_answer(EvaluateResult(f"identity-{version}", f"bento-{version}", 1, 0.0, 20, 0, (), champion))

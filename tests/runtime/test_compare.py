@@ -97,6 +97,15 @@ def test_words_hold_no_category_of_the_data(again: Again) -> None:
     assert "have another size" in message
 
 
+def test_words_that_a_hostile_file_brings_are_cut_and_made_plain(again: Again) -> None:
+    hostile = model()
+    hostile.producer_name = '\n"\x1b[31m\u00fc' * 40
+    hostile.opset_import[1].domain = '"\\' * 400
+    message = again.writes(hostile).result().message
+    assert message.isascii()
+    assert message.isprintable()
+
+
 def test_trainer_that_wrote_no_model_is_refused_in_its_own_words(again: Again) -> None:
     with pytest.raises(Refused, match=r"without writing out/model\.onnx"):
         again.result()

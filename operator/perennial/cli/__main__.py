@@ -22,6 +22,7 @@ VERBS: Final = {
     "logs": ("logs", "Print what the pods of a step wrote."),
     "history": ("history", "List the versions, why each was made and how it ended."),
     "diff": ("diff", "Show what differs between two versions."),
+    "card": ("card", "Print the model card of a version."),
     "reproduce": ("reproduce", "Train a version again from its record, and compare."),
     "promote": ("requesting", "Give a candidate all requests now."),
     "approve": ("requesting", "Say yes to a version that waits for approval."),

@@ -70,6 +70,7 @@ def _under_way(model: Model, now: datetime) -> Iterator[str]:
         yield f"v{status.returning.version} comes back ({status.returning.reason}) since {_ago(status.returning.since, now)}"
     if status.rollout is not None:
         yield stage(model, status.rollout, now)
+    yield from _trained_again(model, now)
     candidate = model.version(status.candidate)
     if candidate is not None:
         yield f"v{candidate.number} is {candidate.status.state}: {candidate.status.message}"
@@ -86,6 +87,13 @@ def _under_way(model: Model, now: datetime) -> Iterator[str]:
             yield f"{one.type}, {one.reason}: {one.message.removeprefix(f'{one.reason}: ')}"
     for request in requests.found(model.manifest["metadata"].get("annotations") or {}):
         yield f"the request {request.key}={request.value!r} waits for the operator"
+
+
+def _trained_again(model: Model, now: datetime) -> Iterator[str]:
+    again = model.status.reproducing
+    if again is not None:
+        waits = f"; it has not begun: {again.waits}" if again.waits else ""
+        yield f"v{again.version} is trained again, to compare, since {_ago(again.since, now)}{waits}"
 
 
 def _conditions(model: Model, now: datetime) -> Section:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perennial.cli import asking
-from perennial.cli.asking import Version, VersionNumber, Where, cluster_options, output_option
+from perennial.cli.asking import Model, Version, VersionNumber, Where, cluster_options, output_option
+
+if TYPE_CHECKING:
+    from perennial.adapters.kubeconfig import KubeconfigCluster
 
 INPUTS = ("data", "training", "evaluation", "runtime", "store", "parent")
+LINEAGE = ("data", "split", "image", "environment", "revision")
+"""What the steps found of the inputs; the model's digest is in its identity."""
 RESULTS = ("state", "score", "rows", "holdoutRows", "cutoff", "identity", "bento")
 
 
@@ -21,7 +26,9 @@ RESULTS = ("state", "score", "rows", "holdoutRows", "cutoff", "identity", "bento
 @cluster_options
 @output_option("json", "yaml")
 def diff(name: str, one: int, other: int, where: Where, output: str) -> None:
-    """Show what differs between two versions: data, training, gates, images, and what came out of them.
+    """Show what differs between two versions: data, split, training, images, packages, gates, and what came out of them.
+
+    Packages that training ran with are named where the store can be read as `history --all` reads it; else only that they differ.
 
     \b
     Examples:
@@ -29,9 +36,10 @@ def diff(name: str, one: int, other: int, where: Where, output: str) -> None:
     """
     from perennial.cli import screen  # noqa: PLC0415 - rich, and --help needs none
 
-    found = asking.model(asking.cluster(where), name)
+    place = asking.cluster(where)
+    found = asking.model(place, name)
     first, second = (asking.number_or_newest(found, number) for number in (one, other))
-    changes = list(differences(_parts(first), _parts(second)))
+    changes = [*differences(_parts(first), _parts(second)), *_packages(place, found, first, second)]
     if output != "text":
         screen.document([{"field": path, "from": before, "to": after} for path, before, after in changes], output)
         return
@@ -44,10 +52,37 @@ def diff(name: str, one: int, other: int, where: Where, output: str) -> None:
 
 def _parts(version: Version) -> dict[str, Any]:
     """What is compared, as the cluster writes it."""
+    from perennial.core import lineage  # noqa: PLC0415 - with the operator's decisions, and --help needs none
+
     spec, status = version.manifest["spec"], version.manifest.get("status") or {}
     gates = {f"{gate['metric']} {gate['kind']}": gate["message"] for gate in status.get("gates", [])}
     inputs = {name: spec[name] for name in INPUTS if name in spec}
-    return {**inputs, "result": {**{name: status[name] for name in RESULTS if name in status}, "gates": gates}}
+    made_of = lineage.of(version.status).model_dump(mode="json", include=set(LINEAGE), exclude_defaults=True)
+    results = {name: status[name] for name in RESULTS if name in status}
+    return {**inputs, "lineage": made_of, "result": {**results, "gates": gates}}
+
+
+def _packages(place: KubeconfigCluster, model: Model, *versions: Version) -> Iterator[tuple[str, Any, Any]]:
+    """Packages whose versions differ. A store that can't be read is said on standard error: the digests tell that they do."""
+    from perennial.cli import stored  # noqa: PLC0415
+    from perennial.core import lineage  # noqa: PLC0415
+
+    digests = [lineage.of(one.status).environment for one in versions]
+    if not all(digests) or len(set(digests)) == 1:
+        return
+    try:
+        bodies = [stored.blob(place, model, one.spec.store.uri, digest) for one, digest in zip(versions, digests, strict=True)]
+    except stored.Unreadable as error:
+        click.echo(f"which packages differ can't be told: {error}", err=True)
+        return
+    before, after = map(_by_package, bodies)
+    yield from differences(before, after, "lineage.packages")
+
+
+def _by_package(body: bytes) -> dict[str, str]:
+    """Version by name, of a list as `perennial_runtime.environment` writes it."""
+    pairs = [line.removeprefix("# ").replace("==", " ", 1).split(" ", 1) for line in body.decode().splitlines()]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

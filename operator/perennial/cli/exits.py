@@ -19,7 +19,7 @@ ENDS = """
               4: the version failed, or was ended before it had a verdict
               5: the request was refused, by the operator or by the API server
               6: the cluster could not be asked, or there is no such object
-              7: the ledger does not hold; the model that was trained again is another one
+              7: the ledger does not hold, or another model came out (reproduce)
              64: the command line is wrong
              70: a fault of this program"""
 

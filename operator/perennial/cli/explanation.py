@@ -49,6 +49,7 @@ def explained(model: Model, version: Version) -> list[Section]:
         Section("Approval", list(_approval(model, version))),
         Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
         Section("With live requests, beside the version before", _evidence(status.evidence)),
+        Section("Trained again from its record", [f"{one.at}: {one.outcome}: {one.message}" for one in status.reproduced]),
         Section("What was decided", [decided(entry) for entry in status.ledger]),
         Section("Where it stands", stands(model, version)),
     ]

@@ -1,5 +1,5 @@
-"""What lies in the store, read as a person may read it: the ledger, and the ends of logs. And the ledger in a folder, for one who
-has downloaded it.
+"""What lies in the store, read as a person may read it: ledger, ends of logs, model cards. And the ledger in a folder, for one
+who has downloaded it.
 
 The keys are the person's own (AWS_* in the environment), or those of the Secret that serving pods read the store with, where the
 person may read that; AWS_ENDPOINT_URL alone says where that store is reached from here. `history` asks;
@@ -8,6 +8,7 @@ person may read that; AWS_ENDPOINT_URL alone says where that store is reached fr
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1024 * 1024
 """Of an object: entries of one Job, which has room for a tenth of it."""
+BLOB_BYTES = 4 * 1024 * 1024
+"""Of a blob that is for people: a model card, a list of packages."""
 LOG_TAIL_BYTES = 1024 * 1024
 """Of the end of a log, of which the steps leave a sixteenth of it."""
 _SETTINGS = {
@@ -71,6 +74,20 @@ def log_tail(place: KubeconfigCluster, model: Model, uri: str, path: str) -> lis
                 raise
             return None
         return bytes(found).decode(errors="replace").splitlines()
+
+
+def blob(place: KubeconfigCluster, model: Model, uri: str, digest: str) -> bytes:
+    """What lies in the store at `uri` under this digest, which it must have. Raises Unreadable."""
+    with _reading(place, model, uri) as (obstore, store):
+        try:
+            body = bytes(obstore.get_range(store, f"blobs/sha256/{digest}", start=0, length=BLOB_BYTES + 1))
+        except (FileNotFoundError, obstore.exceptions.NotFoundError) as error:
+            if "NoSuchBucket" in str(error):
+                raise
+            raise Unreadable(f"the store {uri} has no blob sha256:{digest}: it was removed") from None
+    if len(body) > BLOB_BYTES or hashlib.sha256(body).hexdigest() != digest:
+        raise Unreadable(f"blob sha256:{digest} of the store {uri} is not what was stored: it was altered")
+    return body
 
 
 @contextmanager

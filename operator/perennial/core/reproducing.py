@@ -80,7 +80,7 @@ def _follow(draft: Draft, current: Reproducing, version: Version, job: Job) -> N
     reading = jobs.read(job, timeout, draft.observed.now)
     if reading.state == "running" and since(draft.observed.now, current.since) > seconds(timeout) + START_SECONDS:
         reading = Reading("failed", "NotStarted", f"Job {job.name} has not ended in time: {reading.message or 'it runs'}")
-    if any(pod.disrupted for pod in job.pods):
+    if reading.state == "running" and any(pod.disrupted for pod in job.pods):
         reading = Reading("failed", "Disrupted", f"a pod of Job {job.name} was evicted or preempted")
     if reading.state == "running":
         draft.wake(LOOK_SECONDS)

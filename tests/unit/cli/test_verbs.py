@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -29,6 +30,7 @@ from perennial.core import ledger
 from perennial_runtime import chain
 from unit.cli.test_kubeconfig import api_server
 from unit.cli.worldcluster import WorldCluster
+from unit.core import test_reproducing as reproductions
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
 
@@ -614,6 +616,124 @@ def test_diff_shows_inputs_and_results_that_differ(ask: Ask) -> None:
     assert ask(broken(), "diff", "delays", "1", "1").stdout == "delays: v1 and v1 do not differ\n"
 
 
+def with_packages(world: World, folder: Path, **changed: str) -> World:
+    """Both versions tell the packages that trained them, in a store in this folder; `changed` are those of v2."""
+    for number in (1, 2):
+        lines = {"numpy": "2.1.0", "onnx": "1.18.0", **(changed if number == 2 else {})}
+        body = "# python 3.11.2\n" + "".join(f"{name}=={version}\n" for name, version in sorted(lines.items()))
+        blob_in(world, number, folder, body, "environment")
+    return world
+
+
+def blob_in(world: World, number: int, folder: Path, body: str, field: str) -> str:
+    """The version's store is in this folder, and the blob in it is the version's card or list of packages."""
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+    (folder / "blobs" / "sha256" / digest).write_text(body)
+    version = world.versions[number]
+    in_store(world, number, uri=folder.as_uri())
+    assert version.status.lineage is not None
+    told = {"lineage": version.status.lineage.model_copy(update={field: digest})} if field == "environment" else {field: digest}
+    status = version.status.model_copy(update=told)
+    world.versions[number] = replace(world.versions[number], status=status)
+    return digest
+
+
+def test_diff_tells_data_and_split_that_the_steps_found(ask: Ask) -> None:
+    found = ask(broken(), "diff", "delays", "1", "2").stdout
+    assert re.search(r"lineage\.data +d1 +d2 *\n", found)
+    assert "lineage.split" not in found, "it is the same"
+
+
+def test_diff_names_packages_of_another_version(ask: Ask, tmp_path: Path) -> None:
+    found = ask(with_packages(broken(), tmp_path, numpy="2.2.0", polars="1.30"), "diff", "delays", "1", "2").stdout
+    assert re.search(r"lineage\.packages\.numpy +2\.1\.0 +2\.2\.0 *\n", found)
+    assert re.search(r"lineage\.packages\.polars +- +1\.30 *\n", found)
+    assert "onnx" not in found
+
+
+def test_diff_says_that_packages_differ_where_the_store_cannot_be_read(ask: Ask, tmp_path: Path) -> None:
+    world = with_packages(broken(), tmp_path, numpy="2.2.0")
+    for blob in (tmp_path / "blobs" / "sha256").iterdir():
+        blob.write_text("numpy==9\n")
+    found = ask(world, "diff", "delays", "1", "2")
+    assert found.exit_code == 0
+    assert "lineage.environment" in found.stdout
+    assert "it was altered" in found.stderr
+
+
+# ---- a version trained again, and its card ----
+
+
+def test_reproduce_waits_and_says_that_the_same_came_out(ask: Ask) -> None:
+    world = served()
+    world.reproduce = reproductions.answers(reproductions.EQUAL)
+    found = ask(world, "reproduce", "delays", "v1", "--wait", rate=100)
+    assert (found.exit_code, found.stdout) == (0, f"delays: v1: {reproductions.EQUAL.message}\n")
+    assert "Trained again from its record" in ask(world, "explain", "delays", "1").stdout
+
+
+def test_reproduce_ends_with_a_code_of_its_own_when_another_model_came_out(ask: Ask) -> None:
+    world = served()
+    world.reproduce = reproductions.answers(reproductions.OTHER)
+    found = ask(world, "reproduce", "delays", "1", "--wait", rate=100)
+    assert (found.exit_code, found.stdout) == (Exit.BROKEN, f"delays: v1: {reproductions.OTHER.message}\n")
+
+
+def test_reproduce_that_could_not_be_compared_has_failed_and_says_what_helps(ask: Ask) -> None:
+    world = served()
+    world.reproduce = reproductions.failing
+    found = ask(world, "reproduce", "delays", "1", "--wait", rate=100)
+    assert found.exit_code == Exit.FAILED
+    assert "ask again: kubectl perennial reproduce delays 1 -n ns" in found.stdout
+
+
+def test_reproduce_without_waiting_ends_with_the_operator_s_answer(ask: Ask) -> None:
+    found = ask(served(), "reproduce", "delays", "1", rate=100)
+    assert (found.exit_code, found.stdout.partition(",")[0]) == (0, "delays: v1 is trained again from its record")
+    assert ask(served(), "reproduce", "delays", "7").exit_code == Exit.REFUSED
+    assert ask(served(), "reproduce", "delays").exit_code == Exit.USAGE
+
+
+def test_describe_tells_what_is_trained_again(ask: Ask) -> None:
+    world = served()
+    ask(world, "reproduce", "delays", "1", rate=100)
+    found = ask(world, "describe", "delays", rate=100).stdout
+    assert "v1 is trained again, to compare, since 2026-" in found
+
+
+CARD = json.dumps({"markdown": "# Model card: delays-v1\n", "html": "<h1>Model card</h1>"})
+
+
+def test_card_is_printed_as_markdown_and_written_as_a_page(ask: Ask, tmp_path: Path) -> None:
+    world = served()
+    blob_in(world, 1, tmp_path / "store", CARD, "card")
+    assert ask(world, "card", "delays").stdout == "# Model card: delays-v1\n"
+    page = tmp_path / "card.html"
+    found = ask(world, "card", "delays", "v1", "--html", "-o", str(page))
+    assert (found.exit_code, found.stdout, page.read_text()) == (0, "", "<h1>Model card</h1>")
+    assert f"the model card of v1 is in {page}" in found.stderr
+    nowhere = ask(world, "card", "delays", "-o", str(tmp_path / "no" / "card.md"))
+    assert (nowhere.exit_code, "can't be written" in nowhere.stderr) == (Exit.NO_ANSWER, True)
+
+
+def test_card_that_was_altered_or_is_gone_is_not_shown(ask: Ask, tmp_path: Path) -> None:
+    world = served()
+    blob = tmp_path / "blobs" / "sha256" / blob_in(world, 1, tmp_path, CARD, "card")
+    blob.write_text(CARD.replace("Model", "Modified"))
+    found = ask(world, "card", "delays")
+    assert (found.exit_code, found.stdout) == (Exit.NO_ANSWER, "")
+    assert "it was altered" in found.stderr
+    blob.unlink()
+    assert "has no blob sha256:" in ask(world, "card", "delays").stderr
+
+
+def test_version_without_a_card_says_how_it_stands(ask: Ask) -> None:
+    found = ask(served(), "card", "delays")
+    assert found.exit_code == Exit.NO_ANSWER
+    assert "v1 has no model card: it is Serving" in found.stderr
+
+
 def test_lists_of_objects_are_told_apart() -> None:
     gates = [{"metric": "roc_auc", "minimum": 0.7}, {"metric": "pr_auc", "minimum": 0.2}]
     assert _shown(gates) == "[{metric: roc_auc, minimum: 0.7}, {metric: pr_auc, minimum: 0.2}]"
@@ -866,7 +986,7 @@ def completed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
 
 def test_kubectl_completes_verbs_and_options(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "re")] == ["retrain", "retry", "resume", ":4"]
+    assert [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "ret")] == ["retrain", "retry", ":4"]
     assert [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "quarantine", "")] == ["lift", "list", ":4"]
     assert "--verify" in [one.partition("\t")[0] for one in completed(capsys, monkeypatch, "history", "delays", "--v")]
     assert completed(capsys, monkeypatch, "history", "delays", "--verify", "--from", "")[-1] == ":0"
