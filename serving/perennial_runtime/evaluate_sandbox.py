@@ -1,0 +1,193 @@
+"""Starts the processes that read what the trainer wrote, and turns whatever becomes of one into scores or a refusal.
+
+`perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict), for the champion
+(scored, tolerant) and for the latency; `compare` for two models of one record. The children (`onnx_check`, `parity_check`,
+`latency_check`, `model_difference`) have no credentials in their environment, an empty directory to work in, and limits on memory,
+CPU and time; their crash is the file's fault and never ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial_runtime.contract import MODEL_BYTES_LIMIT
+from perennial_runtime.evaluate_child import ANSWER_FILE, WORDS_FILE, ModelRefused
+from perennial_runtime.evaluate_columns import Table, write_table
+from perennial_runtime.parity_check import SCORES_FILE, broken
+
+LATENCIES_FILE = "latencies.npy"
+Scores = dict[str, NDArray[np.float64]]
+PARITY_SECONDS = 120
+"""Of CPU and of the clock, for 512 rows; most of it is there for a busy node."""
+LEAST_MEMORY = 768 * 1024**2
+MOST_MEMORY = 4 * 1024**3
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""cgroup v2 and v1, as a container sees its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What the child may use. Memory is address space, of which the libraries alone take a quarter of a GiB."""
+
+    memory: int = MOST_MEMORY
+    cpu_seconds: int = 900
+    wall_seconds: float = 1200.0
+    model_bytes: int = MODEL_BYTES_LIMIT
+
+    @classmethod
+    def of_this_pod(cls, limit_files: Sequence[Path] = CGROUP_LIMITS) -> SandboxLimits:
+        """Less memory than the pod's own limit, so that the child is refused memory before the kernel kills someone."""
+        for path in limit_files:
+            if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
+                return cls(memory=max(LEAST_MEMORY, min(MOST_MEMORY, int(text) * 3 // 4)))
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to score. `domains` None: it was checked before."""
+
+    model: Path
+    schema: Path
+    domains: Sequence[str] | None
+    tolerant: bool = False
+
+
+def score_in_sandbox(subject: Subject, tables: Mapping[str, Table], scratch: Path, limits: SandboxLimits) -> Scores:
+    """Check the model and score every table in a process of its own. Raises ModelRefused."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        for name, table in tables.items():
+            write_table(table, room / "tables" / name)
+        request = {
+            "model": str(subject.model),
+            "schema": str(subject.schema),
+            "domains": None if subject.domains is None else list(subject.domains),
+            "tolerant": subject.tolerant,
+            "tables": {name: str(room / "tables" / name) for name in tables},
+            "limit": limits.model_bytes,
+        }
+        try:
+            done = _child("onnx_check", request, room, limits)
+        except subprocess.TimeoutExpired:
+            raise ModelRefused(
+                "ModelTooSlow", f"model.onnx was not checked and scored within {limits.wall_seconds:.0f} s: train a smaller model"
+            ) from None
+        if not _answered(done, room):
+            raise ModelRefused(*_crash(done.returncode, done.stderr.decode(errors="replace"), limits))
+        return {name: np.load(room / "out" / f"{name}.npy", allow_pickle=False) for name in tables}
+
+
+def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:
+    """The trainer's own scores of the first `rows` rows of train.parquet, in order. Raises ModelRefused."""
+    short = replace(limits, cpu_seconds=PARITY_SECONDS, wall_seconds=PARITY_SECONDS)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("parity_check", {"parity": str(path), "rows": rows}, room, short)
+        except subprocess.TimeoutExpired:
+            raise broken(f"it was not read within {PARITY_SECONDS} s") from None
+        if not _answered(done, room):
+            raise broken(f"the process that reads it {_how(done.returncode)}")
+        scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
+        return scores
+
+
+def difference_in_sandbox(one: Path, other: Path, scratch: Path, limits: SandboxLimits) -> list[str] | None:
+    """In what two models differ, in words; None where the process that compares them did not come to its end."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("model_difference", {"one": str(one), "other": str(other)}, room, limits)
+        except subprocess.TimeoutExpired:
+            return None
+        if not _answered(done, room):
+            return None
+        words: list[str] = json.loads((room / "out" / WORDS_FILE).read_text(encoding="utf-8"))
+        return words
+
+
+def latencies_in_sandbox(bento_source: Path, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:
+    """Milliseconds of each of many requests on an unpacked Bento, golden rows one by one. Raises ModelRefused."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        try:
+            done = _child("latency_check", {"bento": str(bento_source)}, room, limits)
+        except subprocess.TimeoutExpired:
+            raise ModelRefused(
+                "ModelTooSlow", f"the predict path was not measured within {limits.wall_seconds:.0f} s: train a smaller model"
+            ) from None
+        if not _answered(done, room):
+            raise ModelRefused(*_crash(done.returncode, done.stderr.decode(errors="replace"), limits))
+        taken: NDArray[np.float64] = np.load(room / "out" / LATENCIES_FILE, allow_pickle=False)
+        return taken
+
+
+def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:
+    """Run one child to its end in `room`. Raises TimeoutExpired."""
+    for name in ("empty", "out"):
+        (room / name).mkdir()
+    document = {**request, "out": str(room / "out"), "memory": limits.memory, "seconds": limits.cpu_seconds}
+    request_file = room / "request.json"
+    request_file.write_text(json.dumps(document), encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-P", "-m", f"perennial_runtime.{module}", str(request_file)],
+        cwd=room / "empty",
+        env=_environment(room),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=limits.wall_seconds,
+        check=False,
+    )
+
+
+def _answered(done: subprocess.CompletedProcess[bytes], room: Path) -> bool:
+    """Whether the child came to its end. Raises ModelRefused where that was its answer."""
+    answer_file = room / "out" / ANSWER_FILE
+    if done.returncode != 0 or not answer_file.exists():
+        return False
+    answer = json.loads(answer_file.read_text(encoding="utf-8"))
+    if answer:
+        raise ModelRefused(answer["reason"], answer["message"])
+    return True
+
+
+def _environment(room: Path) -> dict[str, str]:
+    return {
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parent.parent), *filter(None, sys.path)]),
+        "HOME": str(room / "empty"),
+        "TMPDIR": str(room / "empty"),
+        "ORT_DISABLE_TELEMETRY": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",  # each arena reserves 64 MiB of the address space that is limited
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def _crash(code: int, said: str, limits: SandboxLimits) -> tuple[str, str]:
+    """Reason and message for a child that gave no answer. Its last words are told only where they hold no value of a row."""
+    if code == -signal.SIGXCPU:
+        return "ModelTooSlow", f"model.onnx used more than {limits.cpu_seconds} s of CPU: train a smaller model"
+    if "MemoryError" in said or "bad_alloc" in said or "Failed to allocate memory" in said:
+        return "ModelTooLarge", f"model.onnx needs more than {limits.memory // 1024**2} MiB of memory to be checked and scored"
+    return "OnnxCrashed", f"the process that loads model.onnx {_how(code)}: the file is broken or does harm; export it again"
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
