@@ -18,7 +18,7 @@ import numpy as np
 from perennial_runtime import card_plots
 from perennial_runtime.card_numbers import Curves, Drift, curves, drift
 from perennial_runtime.contract import GateMeasurement
-from perennial_runtime.evaluate_gates import NOT_WORSE, Blind
+from perennial_runtime.evaluate_gates import Blind
 
 MOST_FEATURES = 20
 """Of the drift table: those that moved most."""
@@ -204,6 +204,14 @@ def _environment(*, escapes: bool) -> jinja2.Environment:
     return found
 
 
+_RULES = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "notWorseThanServingBy": "challenger minus serving, at least",
+    "minimumPerSlice": "the worst slice, at least",
+}
+
+
 def _plain(text: object) -> str:
     """Words of somebody else as words in a Markdown table."""
     line = " ".join(str(text).split())
@@ -215,4 +223,4 @@ def _figure(value: float) -> str:
 
 
 def _rule(gate: GateMeasurement) -> str:
-    return "challenger minus serving, at least" if gate.kind == NOT_WORSE else "at least"
+    return _RULES[gate.kind]

@@ -2,8 +2,8 @@
 
 `perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict), for the champion
 (scored, tolerant) and for the latency; `compare` for two models of one record. The children (`onnx_check`, `parity_check`,
-`latency_check`, `model_difference`) have no credentials in their environment, an empty directory to work in, and limits on memory,
-CPU and time; their crash is the file's fault and never ours.
+`latency_check`, `model_difference`) have no credentials in their environment, an empty directory to work in, and limits on
+memory, CPU and time; their crash is the file's fault and never ours.
 """
 
 from __future__ import annotations
