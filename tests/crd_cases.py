@@ -116,6 +116,41 @@ ORDERS = {
 
 CASES = (
     Case(
+        "a schedule of six fields",
+        "triggers.schedule.cron needs five fields: minute hour day-of-month month day-of-week, e.g. 0 3 * * *",
+        {"spec.triggers": {"schedule": {"cron": "0 0 3 * * *"}}},
+        ('triggers.schedule.cron is "0 0 3 * * *"', "it needs five fields"),
+        accepted={"spec.triggers": {"schedule": {"cron": "*/10 3-5 L * MON#1"}}},
+    ),
+    Case(
+        "a schedule by a nickname",
+        "triggers.schedule.cron needs five fields: minute hour day-of-month month day-of-week, e.g. 0 3 * * *",
+        {"spec.triggers": {"schedule": {"cron": "@daily"}}},
+        ('triggers.schedule.cron is "@daily"', "it needs five fields"),
+        accepted={"spec.triggers": {"schedule": {"cron": "0 0 * * *", "timeZone": "America/Argentina/Buenos_Aires"}}},
+    ),
+    Case(
+        "a time zone that is a file",
+        "triggers.schedule.timeZone must be the name of a time zone, e.g. UTC or Europe/Berlin",
+        {"spec.triggers": {"schedule": {"cron": "0 3 * * *", "timeZone": "../etc/localtime"}}},
+        ('triggers.schedule.timeZone is "../etc/localtime"', "it must be the name of a time zone"),
+        accepted={"spec.triggers": {"schedule": {"cron": "0 3 * * *", "timeZone": "Etc/GMT+12"}}},
+    ),
+    Case(
+        "a look at the data every few seconds",
+        "triggers.newData.interval must be at least 10s",
+        {"spec.triggers": {"newData": {"interval": "9s"}}},
+        ("triggers.newData.interval is 9s", "take at least 10s"),
+        accepted={"spec.triggers": {"newData": {"interval": "10s"}}},
+    ),
+    Case(
+        "several runs in a day and a day between two",
+        "limits contradict each other: a cooldown of a day or more and several runsPerDay; remove one or lower the first",
+        {"spec.limits": {"cooldown": "24h", "runsPerDay": 2}},
+        ("limits.cooldown 24h lets at most one retrain begin in a day", "limits.runsPerDay asks for up to 2", "remove one"),
+        accepted={"spec.limits": {"cooldown": "72h", "runsPerDay": 1}},
+    ),
+    Case(
         "a name that leaves no room for the names of Jobs",
         "metadata.name must have at most 36 of a-z, 0-9 and -, first a letter, last no -",
         {"metadata.name": "a" * 37},
@@ -251,6 +286,22 @@ CASES = (
         {"spec.training.accelerator": {}, "spec.training.resources.limits": {"nvidia.com/gpu": 1}},
         ("leave it to training.accelerator",),
         accepted={"spec.training.accelerator": {"count": 2}, "spec.training.resources.limits": {"memory": "1Gi"}},
+    ),
+    Case(
+        "an accelerator asked for on a CPU",
+        "accelerator.fallbackToCPU.resources names the accelerator's resource: on a CPU there is none; remove it",
+        {"spec.training.accelerator.fallbackToCPU.resources.limits": {"nvidia.com/gpu": 1}},
+        ("spec.training.accelerator", "on a CPU there is none", "remove it"),
+        accepted={
+            "spec.training.accelerator.fallbackToCPU": {"after": "90s", "resources": {"limits": {"cpu": 4}}, "nodeSelector": {}}
+        },
+    ),
+    Case(
+        "workers of a recipe",
+        "training.workers needs training.image: a recipe trains in one pod; remove workers",
+        {"spec.training.workers": 2},
+        ("spec.training", "training.workers is 2", "give an image of yours, or remove workers"),
+        accepted={"spec.training": {"image": "r/trainer", "workers": 2, "jobLabels": {"kueue.x-k8s.io/queue-name": "team-a"}}},
     ),
     Case(
         "an accelerator without a domain",
@@ -607,6 +658,11 @@ BOUNDS = (
     ),
     ("no Gateway", {"spec.serving.route.parentRefs": []}, "spec.serving.route.parentRefs"),
     ("a certain rollback", {"spec.rollout.falseRollbackRate": 1}, "spec.rollout.falseRollbackRate"),
+    ("a schedule without a time", {"spec.triggers": {"schedule": {}}}, "spec.triggers.schedule.cron"),
+    ("a day of no runs", {"spec.limits": {"runsPerDay": 0}}, "spec.limits.runsPerDay"),
+    ("a day of more runs than are counted", {"spec.limits": {"runsPerDay": 101}}, "spec.limits.runsPerDay"),
+    ("no attempt", {"spec.limits": {"stopAfterFailures": 0}}, "spec.limits.stopAfterFailures"),
+    ("a cooldown of no time", {"spec.limits": {"cooldown": "0s"}}, "spec.limits.cooldown"),
     ("no data", {"spec.data": REMOVED}, "spec.data"),
     ("no spec", {"spec": REMOVED}, "spec"),
 )

@@ -40,7 +40,8 @@ def _known() -> Iterator[tuple[str, Manifest]]:
         for manifest in yaml.safe_load_all(path.read_text()):
             if manifest["kind"] == "ModelDeployment":
                 manifest["metadata"].pop("namespace", None)
-                yield f"example {path.stem}", manifest
+                folder = "" if path.parent.name == "examples" else f"{path.parent.name}/"
+                yield f"example {folder}{path.stem}", manifest
 
 
 def _metadata() -> Iterator[tuple[str, Manifest]]:

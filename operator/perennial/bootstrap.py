@@ -33,7 +33,7 @@ from perennial.following import Following
 from perennial.gathering import Gatherer
 from perennial.manifests import REVISION
 from perennial.manifests.common import OPERATOR_LABEL
-from perennial.ports import Cluster, ClusterError, Manifest, MetricProvider, NotFound, PodMetrics, TrainProgress
+from perennial.ports import Cluster, ClusterError, Manifest, MetricProvider, NotFound, PodMetrics, Reporters
 from perennial.reconciler import Reconciler
 from perennial.settings import Settings
 from perennial.telemetry import Telemetry
@@ -59,7 +59,7 @@ class Operator:
         cluster: Cluster,
         metrics: PodMetrics,
         provider: MetricProvider,
-        progress: TrainProgress,
+        reporters: Reporters,
         *,
         telemetry: Telemetry,
         chance: Random,
@@ -82,7 +82,7 @@ class Operator:
                 surroundings,
                 metrics,
                 Asking(provider, clock),
-                following=Following(progress, time.monotonic),
+                following=Following(reporters, time.monotonic),
                 clock=clock,
             ),
             clock=clock,
@@ -182,11 +182,11 @@ async def run(settings: Settings) -> None:
         ApiServer(credentials, telemetry.request) as cluster,
         PodPorts() as metrics,
         PrometheusSources(settings.metric_sources) as provider,
-        ReporterPorts() as progress,
+        ReporterPorts() as reporters,
     ):
         server = await telemetry.serve(settings.metrics_port)
         chance = Random()  # noqa: S311 - jitter
-        operator = Operator(settings, cluster, metrics, provider, progress, telemetry=telemetry, chance=chance)
+        operator = Operator(settings, cluster, metrics, provider, reporters, telemetry=telemetry, chance=chance)
         running = asyncio.create_task(operator.run(credentials), name="operator")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from perennial.core.observed import JobPod, TrainReading
 from perennial.core.progress import ASK_SECONDS
-from perennial.ports import TrainProgress
+from perennial.ports import Reporters
 
 AT_ONCE = 16
 MOST = 2000
@@ -35,8 +35,8 @@ class _Followed:
 class Following:
     """The last answers, and the questions under way. Lives in one event loop."""
 
-    def __init__(self, progress: TrainProgress, monotonic: Callable[[], float]) -> None:
-        self._progress = progress
+    def __init__(self, reporters: Reporters, monotonic: Callable[[], float]) -> None:
+        self._reporters = reporters
         self._monotonic = monotonic
         self._followed: OrderedDict[str, _Followed] = OrderedDict()
         self._under_way = 0
@@ -62,7 +62,7 @@ class Following:
     def _ask(self, pod: JobPod, one: _Followed) -> None:
         self._under_way += 1
         one.asked_at = self._monotonic()
-        one.task = asyncio.get_running_loop().create_task(self._progress.read(pod), name=f"progress of {pod.name}")
+        one.task = asyncio.get_running_loop().create_task(self._reporters.read(pod), name=f"progress of {pod.name}")
 
         def keep(done: asyncio.Task[TrainReading | None]) -> None:
             self._under_way -= 1

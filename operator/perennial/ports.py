@@ -91,8 +91,8 @@ class PodMetrics(Protocol):
         ...
 
 
-class TrainProgress(Protocol):
-    """Reads how far a trainer is from the reporter beside it."""
+class Reporters(Protocol):
+    """Asks the reporters beside trainers how far those are."""
 
     async def read(self, pod: JobPod) -> TrainReading | None:
         """None: it does not answer, or has nothing to tell yet. Raises nothing and ends within a second."""

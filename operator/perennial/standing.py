@@ -42,6 +42,8 @@ TROUBLES: Mapping[str, str] = {
     "WritesRefused": "True",
     "RequestUnknown": "True",
     "LedgerStored": "False",
+    "DataPolled": "False",
+    "RetrainingStopped": "True",
 }
 """Conditions that ask for somebody's attention while they have this status."""
 _NOT_FIT = ("Failed", "Rejected", "RolledBack")

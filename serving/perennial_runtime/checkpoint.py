@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import threading
 from dataclasses import dataclass
@@ -111,8 +112,7 @@ def restore(store: Store, uid: str, folder: Path) -> int:
         for name, digest in sorted(files.items()):
             left -= store.get_file(digest, folder / name, most=left).stat().st_size
     except Refused as error:  # altered, gone or too large; a store that does not answer is another matter
-        for path in folder.iterdir():
-            path.unlink()
+        shutil.rmtree(folder)
         say("checkpoint left out", reason=error.reason)
         return 0
     return len(files)

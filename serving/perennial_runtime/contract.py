@@ -97,6 +97,9 @@ SCORE_OUTPUT = "score"
 PARITY_ROWS = 512
 """The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
 
+ALLOWED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Of the operators in model.onnx."""
+
 LATENCY_BOUNDS_MS = (
     1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500,
     600, 750, 1000, 1500, 2000, 2500, 3000, 5000,
@@ -165,8 +168,8 @@ class Column:
 
     name: str
     role: str
-    allow_leakage: str = ""
-    """Why it may tell the label, or the rows, by itself; empty: it may not."""
+    may_leak: bool = False
+    """It may tell the label, or the rows, by itself: a reason was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +349,7 @@ class EvaluateSpec:
     gates: tuple[GateSpec, ...]
     seed: int
     champion: Champion | None = None
-    allowed_domains: tuple[str, ...] = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+    allowed_domains: tuple[str, ...] = ALLOWED_DOMAINS
     attempt: int = 1
     record: tuple[tuple[str, str], ...] = ()
     """What the model card tells of where the version comes from, as (what, value)."""
@@ -590,9 +593,7 @@ def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
     """The same in fewer bytes, for a termination message: gates by their places among those that were asked for."""
     places = {(gate.metric, gate.kind, gate.limit): place for place, gate in enumerate(gates)}
     found = tuple(
-        PackedGate(
-            places[one.metric, one.kind, one.limit], (one.estimate, one.lower, one.upper, float(one.needed_rows)), one.slices
-        )
+        PackedGate(places[one.metric, one.kind, one.limit], (one.estimate, one.lower, one.upper, one.needed_rows), one.slices)
         for one in result.gates
     )
     return dataclasses.replace(result, gates=(), packed=found)

@@ -42,6 +42,7 @@ from perennial_runtime.evaluate_rows import KindDiffers, in_kinds_of, read_hashe
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
 from perennial_runtime.golden import golden_document
+from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.scoring import Schema, read_schema
 from perennial_runtime.store import Store, profile_path
@@ -105,7 +106,7 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     say("inputs read", train_rows=inputs.train.height, holdout_rows=inputs.holdout.height)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
-    distance = None if parity is None else _parity(parity, scores["parity"], spec.max_abs_difference)
+    distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
     model, archive, profile = _package(spec, inputs, tables, scores, room)
@@ -211,20 +212,6 @@ def _fetch_train_rows(spec: EvaluateSpec, store: Store, room: Path) -> Path:
         )
     split = json.loads(store.get_bytes(prepared.split))
     return store.get_file(split["train_rows"], room / bento.TRAIN_ROWS_FILE)
-
-
-def _parity(expected: Scores, found: Scores, limit: float) -> float:
-    distance = np.abs(expected - found)
-    worst = float(distance.max())
-    if worst > limit:
-        off = int((distance > limit).sum())
-        raise ModelRefused(
-            "ParityOff",
-            f"the scores of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
-            f"in {off} of {len(expected)} rows, most in row {int(distance.argmax())}; the limit is {limit:g}: "
-            "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference",
-        )
-    return worst
 
 
 def _package(

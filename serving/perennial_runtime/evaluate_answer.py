@@ -1,7 +1,7 @@
 """What evaluate found -> one termination message of at most 1 KiB, and the evidence behind it as a blob.
 
 The message holds as many decimals and as many slices by name as fit; gates that are too long by name go by their place among
-those that were asked for (`contract.packed`). The evidence holds every gate and every slice with all decimals.
+those that were asked for (`contract.packed`). The evidence holds every gate, and every slice, that was measured.
 """
 
 from __future__ import annotations

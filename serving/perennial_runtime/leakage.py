@@ -12,9 +12,10 @@ How well a column tells the label: the larger of the AUC of its order and that o
 or of each hundredth of the numbers (missing is one, too), from every other row, and judged on the rows between.
 
 A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
-number that has more than six digits in most rows and is another one in at least a fifth of them. Rows are sampled, at most SAMPLE
-a side, by a hash of features and label, so that copies are in the sample together: memory is bounded by the sample.
-A column with `allow_leakage` is left out of all of it.
+number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look coarse by
+chance, so that the count is a little low). Rows are sampled, at most about SAMPLE a side, by a hash of features and label, so
+that copies are in the sample together: what is held besides the rows is bounded by the sample. A column for which a reason is
+given (`may_leak`) is left out of all of it.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ SHARED = 0.01
 NAMED = 50
 """Rows from which on text that is another in each of them names the rows."""
 DIGITS = 6
-NEARLY = 2e-7
-"""A float32 holds a number of six digits as nearly as this."""
+NEARLY = 6.5e-8
+"""A float32 holds any number as nearly as this: 0.1 that was one is still a number of one digit."""
 FINE, DISTINCT = 0.5, 0.2
 AHEAD = timedelta(days=1)
 _LISTED = 5
@@ -65,7 +66,7 @@ class Sides:
 
     def names(self, role: str) -> list[str]:
         """The columns of a role that are not allowed to leak."""
-        return [column.name for column in self.columns if column.role == role and not column.allow_leakage]
+        return [column.name for column in self.columns if column.role == role and not column.may_leak]
 
     @property
     def label(self) -> str:

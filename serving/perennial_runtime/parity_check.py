@@ -65,6 +65,21 @@ def broken(what: str) -> ModelRefused:
     )
 
 
+def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit: float) -> float:
+    """How far the model's scores are from the trainer's own at most. Raises ModelRefused where that is over the limit."""
+    distance = np.abs(expected - found)
+    worst = float(distance.max())
+    if worst > limit:
+        off = int((distance > limit).sum())
+        raise ModelRefused(
+            "ParityOff",
+            f"the scores of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
+            f"in {off} of {len(expected)} rows, most in row {int(distance.argmax())}; the limit is {limit:g}: "
+            "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference",
+        )
+    return worst
+
+
 def _work(request: Mapping[str, Any], out: Path) -> None:
     np.save(out / SCORES_FILE, read_parity(Path(request["parity"]), int(request["rows"])))
 

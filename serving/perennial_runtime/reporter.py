@@ -16,7 +16,6 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import re
 import signal
 import threading
 import time
@@ -27,10 +26,10 @@ from pathlib import Path
 
 from perennial_runtime import checkpoint, environment
 from perennial_runtime.answers import StepError, Unavailable, say
+from perennial_runtime.claims import PARITY_BYTES_LIMIT, Numbers, numbers, read_claims
 from perennial_runtime.contract import (
     CHECKPOINT_NAME,
     ENVIRONMENT_NAME,
-    METRICS_NAME,
     MODEL_BYTES_LIMIT,
     MODEL_NAME,
     OUT_PATH,
@@ -50,22 +49,16 @@ UPLOAD_SECONDS = 150.0
 """From SIGTERM to the answer. The train pod's terminationGracePeriodSeconds (`perennial.manifests.jobs`) is 180: after that the
 kubelet kills, and nobody would be told that it was the store."""
 UPLOAD_PAUSE = 2.0
-PARITY_BYTES_LIMIT = 16 * 1024 * 1024
-METRICS_BYTES_LIMIT = 64 * 1024
-MOST_CLAIMS = 8
-LARGEST = 1e300
 LONGEST_LEFT = 1e7
 """Seconds: a guess of more says nothing."""
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _LINE_BYTES = 4096
-
-Numbers = dict[str, float]
 
 
 def main(spec: TrainSpec) -> TrainResult | None:
     """Serve progress and save checkpoints until SIGTERM, then upload."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as __main__ did at the start; threads inherit it
-    if worker_of(os.environ):
+    if worker := worker_of(os.environ):
+        say("the first worker's outputs count, not these", worker=worker)
         signal.sigwait({signal.SIGTERM})
         return None
     out = Path(OUT_PATH)
@@ -194,31 +187,6 @@ def read_environment(out: Path) -> environment.Environment | None:
             return environment.read(stream.read())
     except OutputError:
         return None
-
-
-def read_claims(out: Path) -> Numbers:
-    """metrics.json's finite numbers, at most 8: shown as what the trainer claims. Nothing where it is not readable."""
-    try:
-        with opened(out, METRICS_NAME, METRICS_BYTES_LIMIT) as stream:
-            return numbers(stream.read())
-    except OutputError:
-        return {}
-
-
-def numbers(body: bytes) -> Numbers:
-    """The finite numbers with short plain names of a JSON object: all that is passed on of what a trainer writes."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    kept: Numbers = {}
-    for name, value in document.items():
-        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
-        if finite and _PLAIN_NAME.fullmatch(name):
-            kept[name] = float(f"{value:.6g}")
-    return dict(list(kept.items())[:MOST_CLAIMS])
 
 
 def progress(out: Path, started: float, *, resumed: bool = False) -> dict[str, object]:

@@ -133,6 +133,8 @@ STORIES = (
     of_model("PerennialWishNotCarriedOut", "Quarantined", 10, "InputsQuarantined"),
     of_model("PerennialWishNotCarriedOut", "RequestUnknown", 10),
     of_model("PerennialLedgerNotStored", "LedgerStored", 60, "StoreUnavailable"),
+    of_model("PerennialRetrainingStopped", "RetrainingStopped", 1, "StopAfterFailures"),
+    of_model("PerennialDataNotPolled", "DataPolled", 30, "StoreUnavailable"),
     of_model("PerennialApprovalNeeded", "Approved", 10),
     replace(of_model("PerennialVersionNotFit", "UpToDate", 1, "Rejected"), labels={**MODEL, "reason": "Rejected"}),
 )

@@ -119,6 +119,8 @@ def test_rights_cover_every_kind_that_the_operator_reads() -> None:
 
 ROUTERS = {"services", "httproutes"}
 """A model that gets or loses its spec.serving.route lives on, and what carried its requests before has to go."""
+EXPIRING = "modeldeployments"
+"""A smoke run whose maker was killed has no owner that would take it along."""
 
 
 @pytest.mark.parametrize("namespaces", [[], ["a"]], ids=["cluster-wide", "named namespaces"])
@@ -132,7 +134,7 @@ def test_gateways_and_their_classes_can_be_read_and_no_more(namespaces: list[str
 
 def test_no_right_to_delete_what_owner_references_remove() -> None:
     deletable = {name for _, name, verb in rights(rendered()) if verb == "delete"}
-    assert deletable == {"modelversions", "jobs", *ROUTERS}
+    assert deletable == {"modelversions", "jobs", EXPIRING, *ROUTERS}
 
 
 def test_the_only_configmap_that_can_be_read_is_the_stores() -> None:

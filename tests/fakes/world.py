@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -50,6 +52,8 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     Fault,
     LedgerSpec,
+    PollResult,
+    PollSpec,
     PrepareResult,
     Refusal,
     ReproduceResult,
@@ -81,7 +85,15 @@ DEFAULTS = Defaults(
 )
 ROUNDS = 4
 """Of the event loop: enough for a source that answers at once."""
-_SPEAKER = {"prepare": "prepare", "train": "reporter", "evaluate": "evaluate", "ledger": "ledger", "reproduce": "compare"}
+PREPARED = PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, 0.5, "2026-01-01T00:00:00Z")
+_SPEAKER = {
+    "prepare": "prepare",
+    "train": "reporter",
+    "evaluate": "evaluate",
+    "ledger": "ledger",
+    "reproduce": "compare",
+    "poll": "poll",
+}
 
 
 def model(**spec: Any) -> Manifest:
@@ -144,7 +156,7 @@ class CountingSource:
 
 
 class Trainers:
-    """Implements `perennial.ports.TrainProgress`: reporters that say nothing, until they are told what."""
+    """Implements `perennial.ports.Reporters`: reporters that say nothing, until they are told what."""
 
     def __init__(self) -> None:
         self.says: TrainReading | None = None
@@ -171,6 +183,8 @@ class World:
         """Steps whose Jobs do not end."""
         self.store: Store | None = None
         """Where the ledger is stored; None: the store does not answer."""
+        self.listing, self.rows = "l", "d"
+        """Digests of the files behind the data source, and of the rows in them."""
 
     async def start(self) -> None:
         """A new operator: nothing is known but what the cluster holds."""
@@ -274,7 +288,7 @@ class World:
     def _end_job(self, job: Manifest) -> None:
         meta = job["metadata"]
         step = meta["labels"]["perennial.dev/step"]
-        said, code = (answer(job), 0) if step != "ledger" else self._stored(job)
+        said, code = (self._answered(job), 0) if step != "ledger" else self._stored(job)
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -298,6 +312,14 @@ class World:
         }
         self.cluster.add(pod)
         self.cluster.set_status(job, {"conditions": [{"type": "Failed" if code else "Complete", "status": "True"}]})
+
+    def _answered(self, job: Manifest) -> str:
+        """As the source is now."""
+        step = job["metadata"]["labels"]["perennial.dev/step"]
+        if step == "poll":
+            source = sha256(decode(PollSpec, _given(job)).source.encode()).hexdigest()
+            return encode_answer(PollResult(source, self.listing, 2, 100))
+        return answer(job) if step != "prepare" else encode_answer(replace(PREPARED, data=self.rows, listing=self.listing))
 
     def _stored(self, job: Manifest) -> tuple[str, int]:
         """What the step of the runtime really answers, and its exit code."""
@@ -355,11 +377,9 @@ class World:
 
 
 def answer(job: Manifest) -> str:
-    """The termination message of a Job that went well."""
+    """The termination message of a train or evaluate Job that went well."""
     step = job["metadata"]["labels"]["perennial.dev/step"]
     version = job["metadata"]["labels"]["perennial.dev/version"]
-    if step == "prepare":
-        return encode_answer(PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, 0.5, "2026-01-01T00:00:00Z"))
     if step == "train":
         return encode_answer(TrainResult(model=f"model-{version}", parity="p", model_bytes=1))
     if step == "reproduce":

@@ -8,14 +8,20 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import polars as pl
 import pytest
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 
-from perennial_runtime import bento
+from perennial_runtime import bento, export
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import EvaluateResult, EvaluateSpec, GateSpec, encode_answer
+from perennial_runtime.contract import EvaluateResult, EvaluateSpec, GateSpec, encode_answer, unpacked
 from perennial_runtime.evaluate import evaluate
+from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_sandbox import SandboxLimits
+from perennial_runtime.parity_check import difference
 from perennial_runtime.scoring import Scorer
 from runtime.evaluate_world import SCHEMA, World, against, model, truth
 
@@ -121,7 +127,7 @@ def test_compares_with_the_champion_on_the_same_rows(world: World, champion: tup
 def test_five_gates_fit_into_one_termination_message(world: World, champion: tuple[EvaluateSpec, EvaluateResult]) -> None:
     spec = challenger(world, "delays-v12", (*BESIDE, *GATES[:2]))
     result = run(world, against(spec, champion[1]))
-    assert len(result.gates) == 5
+    assert [gate.metric for gate in unpacked(result, spec.gates).gates] == [gate.metric for gate in spec.gates]
     assert len(encode_answer(result).encode()) <= 1024
 
 
@@ -245,3 +251,40 @@ def test_a_model_that_needs_too_much_memory_is_refused_and_we_live(world: World)
 def test_a_model_that_never_ends_is_refused(world: World) -> None:
     found = refused(world, world.spec("slow"), SandboxLimits(wall_seconds=0.05))
     assert found.reason == "ModelTooSlow"
+
+
+@pytest.mark.refusal(12)
+def test_an_isotonic_calibration_that_onnx_gets_a_hundredth_wrong_is_refused_though_every_label_is_right(world: World) -> None:
+    """skl2onnx steps where scikit-learn goes straight from one knot to the next: labels agree, scores do not."""
+    random = np.random.default_rng(3)
+    values = random.normal(size=(3000, 2)).astype(np.float32)
+    labels = (random.random(3000) < 1 / (1 + np.exp(-values[:, 0] - 0.5 * values[:, 1]))).astype(int)
+    fitted = CalibratedClassifierCV(LogisticRegression(), method="isotonic", cv=3).fit(values, labels)
+    converted = export.convert(fitted, [("values", FloatTensorType([None, 2]))])
+    asked = values[: world.train.head(512).height]
+    own = fitted.predict_proba(asked)[:, 1]
+    session = onnxruntime.InferenceSession(converted.SerializeToString(), providers=["CPUExecutionProvider"])
+    served = session.run(None, {"values": asked})[1][:, 1].astype(np.float64)
+    assert np.array_equal(own >= 0.5, served >= 0.5)
+    assert np.abs(own - served).max() > 0.01
+    with pytest.raises(ModelRefused) as caught:
+        difference(own, served, 1e-4)
+    assert caught.value.reason == "ParityOff"
+    assert f"by up to {np.abs(own - served).max():.3g}" in caught.value.message
+
+
+@pytest.mark.refusal(12)
+def test_scores_that_are_off_by_a_hundredth_with_equal_labels_are_refused(world: World) -> None:
+    own = truth(world.train.head(512))
+    off = own + np.where(own >= 0.5, 0.01, -0.01)
+    found = refused(world, world.spec("hundredth", parity=pl.DataFrame({"row": np.arange(512), "score": np.clip(off, 0, 1)})))
+    assert found.reason == "ParityOff"
+    assert "by up to 0.01" in found.message
+
+
+def test_what_a_trainer_claims_is_not_what_is_measured(world: World) -> None:
+    """A model that learnt its training rows by heart: perfect there, a coin on the holdout."""
+    noise = world.holdout.with_columns(late=pl.Series(np.random.default_rng(9).integers(0, 2, world.holdout.height)))
+    blind = World(world.folder, world.store, world.train, noise)
+    (gate,) = run(blind, blind.spec("heart", gates=[GateSpec("roc_auc", minimum=0.7)])).gates
+    assert gate.upper < 0.6

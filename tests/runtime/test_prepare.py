@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_the_same_data_gives_the_same_digests_in_any_order_of_files(world: World
     other = World(tmp_path / "other")
     other.root.mkdir()
     data[::-1].write_parquet(other.source / "z.parquet")
-    assert world.prepare() == other.prepare()
+    assert replace(world.prepare(), listing="") == replace(other.prepare(), listing="")
 
 
 def test_csv_gives_the_same_rows_as_parquet_and_gzip_too(world: World, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_csv_gives_the_same_rows_as_parquet_and_gzip_too(world: World, tmp_path:
     other.root.mkdir()
     data.write_csv(other.source / "one.csv")
     mixed, text = world.prepare(), other.prepare()
-    assert mixed == text
+    assert replace(mixed, listing="") == replace(text, listing="")
     assert mixed.rows == 600
 
 

@@ -73,6 +73,18 @@ def test_fetch_gives_the_trainer_its_rows_and_its_task_and_nothing_of_the_holdou
     assert params["features"] == [{"name": "delay", "kind": "numeric"}, {"name": "carrier", "kind": "categorical"}]
     assert (params["label"], params["time"], params["seed"], params["hyperparameters"]) == ("late", "at", 7, {"max_iter": 5.0})
     assert params["limits"] == {"modelBytes": MODEL_BYTES_LIMIT}
+    assert params["resume"] is False
+
+
+def test_fetch_tells_the_trainer_that_a_checkpoint_of_an_earlier_attempt_is_there(tmp_path: Path, out: Path) -> None:
+    world = World(tmp_path)
+    frame(600).write_parquet(world.source / "a.parquet")
+    prepared = world.prepare()
+    given = spec(tmp_path, train=prepared.train, schema=prepared.schema)
+    world.store.put_document("checkpoints/uid-1.json", json.dumps({"model.txt": world.store.put_bytes(b"trees")}).encode())
+    fetch(given, world.store, tmp_path / "train.parquet", tmp_path / "params.json", out)
+    assert json.loads((tmp_path / "params.json").read_text())["resume"] is True
+    assert (out / "checkpoint" / "model.txt").read_bytes() == b"trees"
     assert not os.access(tmp_path / "train.parquet", os.X_OK)
     assert (tmp_path / "train.parquet").stat().st_mode & 0o777 == 0o444
 
@@ -241,6 +253,28 @@ def test_progress_is_the_newest_complete_line(out: Path) -> None:
     assert progress(out, time.monotonic())["progress"] == {"step": 2.0, "of": 10.0}
 
 
+@pytest.mark.parametrize(
+    ("lines", "resumed", "expected"),
+    [
+        ([{"step": 4, "of": 10, "loss": 0.42}], False, {"percent": 40.0, "loss": 0.42, "left": 150}),
+        ([{"step": 41, "of": 100}, {"step": 61, "of": 100}], True, {"percent": 61.0, "left": 195}),
+        ([{"step": 41, "of": 100}], True, {"percent": 41.0}),
+        ([{"step": 0, "of": 10}], False, {"percent": 0.0}),
+        ([{"step": 1e-290, "of": 1e290}], False, {"percent": 0.0}),
+        ([{"step": 11, "of": 10, "loss": 1.0}], False, {"loss": 1.0}),
+        ([{"step": 0, "of": 0}], False, {}),
+        ([{"loss": 0.5}], False, {"loss": 0.5}),
+    ],
+)
+def test_progress_tells_percent_loss_and_what_is_left(
+    out: Path, lines: list[dict[str, float]], resumed: bool, expected: dict[str, float]
+) -> None:
+    (out / "progress.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    answer = progress(out, time.monotonic() - 100, resumed=resumed)
+    found = {name: answer[name] for name in ("percent", "loss", "left") if name in answer}
+    assert found == pytest.approx(expected, abs=2)
+
+
 def test_progress_is_served_on_one_path(out: Path) -> None:
     (out / "progress.jsonl").write_text('{"step": 4, "of": 10}\n')
     server = serve_progress(out, 0)
@@ -388,17 +422,72 @@ def test_a_store_that_fails_while_a_checkpoint_is_saved_ends_nothing(
     assert "StoreUnavailable" in capfd.readouterr().err
 
 
-def test_a_checkpoint_list_cannot_write_outside_its_folder(tmp_path: Path, store: Store) -> None:
+@pytest.mark.parametrize("name", ["../evil", "..", ".", "/evil", "a/b", "", "a\0b", "x" * 250])
+def test_a_checkpoint_list_cannot_write_outside_its_folder(tmp_path: Path, store: Store, name: str) -> None:
     digest = store.put_bytes(b"x")
-    store.put_document("checkpoints/uid-1.json", json.dumps({"../evil": digest, "good": digest}).encode())
-    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 1
-    assert not (tmp_path / "evil").exists()
+    store.put_document("checkpoints/uid-1.json", json.dumps({name: digest, "good": digest}).encode())
+    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"[" * 50_000,
+        b'{"a": "../../results/uid-1/train-1.json"}',
+        b'{"a": null}',
+        json.dumps({f"{number}": "0" * 64 for number in range(65)}).encode(),
+        b" " * 200_000 + b"{}",
+    ],
+)
+def test_a_checkpoint_list_that_is_none_is_left_out(tmp_path: Path, store: Store, body: bytes) -> None:
+    store.put_document("checkpoints/uid-1.json", body)
+    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 0
+
+
+@pytest.mark.parametrize("harm", ["altered", "gone", "too large"])
+def test_half_of_a_checkpoint_is_none(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    files = {"a.bin": store.put_bytes(b"first"), "b.bin": store.put_bytes(b"second part")}
+    store.put_document("checkpoints/uid-1.json", json.dumps(files).encode())
+    blob = tmp_path / "store" / "blobs" / "sha256" / files["b.bin"]
+    match harm:
+        case "altered":
+            blob.write_bytes(b"second pxrt")
+        case "gone":
+            blob.unlink()
+        case _:
+            monkeypatch.setattr(checkpoint, "MOST_BYTES", 10)
+    assert checkpoint.restore(store, "uid-1", tmp_path / "restored") == 0
+    assert not (tmp_path / "restored").exists()
+
+
+def test_a_checkpoint_file_whose_name_could_not_be_restored_is_left_out(tmp_path: Path, saver: checkpoint.Saver) -> None:
+    for name in ("x" * 250, "weights.bin"):
+        (saver.folder / name).write_bytes(b"weights")
+    assert saver.save(GO_ON, rest=0)
+    assert restored(saver.store, tmp_path / "restored") == {"weights.bin": b"weights"}
 
 
 def test_a_large_checkpoint_is_left_out(store: Store, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "MOST_BYTES", 3)
     (out / "weights.bin").write_bytes(b"weights")
     assert not checkpoint.Saver(store, "uid-1", out).save(GO_ON, rest=0)
+
+
+def test_the_reporter_of_any_worker_but_the_first_uploads_nothing_and_leaves_no_answer(
+    tmp_path: Path, store: Store, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_outputs(out)
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    (tmp_path / "message").write_text(encode_answer(Fault("Nothing", "was said")))
+    code, answer, said = run_reporter(tmp_path, out, "pass")
+    assert code == 0, said
+    assert answer == Fault("Nothing", "was said"), "it wrote no answer"
+    assert store.get_result("uid-1", "train", "1") is None
+    assert {path.name for path in (tmp_path / "store" / "logs" / "uid-1").iterdir()} == {"train-1-reporter-1.log"}
 
 
 def run_reporter(folder: Path, out: Path, program: str, **changes: object) -> tuple[int, object, str]:

@@ -1,4 +1,4 @@
-"""How far a trainer is, read from the reporter's port in its pod: the port `perennial.ports.TrainProgress`.
+"""How far a trainer is, read from the reporter's port in its pod: the port `perennial.ports.Reporters`.
 
 What it answers comes from a user's trainer: numbers within bounds are taken, everything else is no answer.
 """

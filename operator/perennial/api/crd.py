@@ -57,6 +57,7 @@ DEPLOYMENT_COLUMNS: tuple[Column, ...] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether it is well.", 0),
     ("Address", "string", ".status.address", "Where to send predictions to.", 1),
     ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', "Why it is as it is.", 1),
+    ("Due", "string", ".status.triggers.schedule.next", "When the schedule begins a retrain next.", 1),
     ("Age", "date", ".metadata.creationTimestamp", "Since when it is here.", 0),
 )
 VERSION_COLUMNS: tuple[Column, ...] = (

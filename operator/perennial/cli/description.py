@@ -32,6 +32,7 @@ def described(model: Model, version: Version | None, now: datetime) -> list[Sect
         ),
         Section("What serves", list(_serves(model, now))),
         Section("What is under way", list(_under_way(model, now)) or ["nothing"]),
+        Section("What begins a retrain by itself", list(retrains(model))),
         _conditions(model, now),
         *(_of_version(model, version, now) if version else ()),
         Section("What people asked for", list(_asked(model))),
@@ -94,6 +95,27 @@ def _trained_again(model: Model, now: datetime) -> Iterator[str]:
     if again is not None:
         waits = f"; it has not begun: {again.waits}" if again.waits else ""
         yield f"v{again.version} is trained again, to compare, since {_ago(again.since, now)}{waits}"
+
+
+def retrains(model: Model) -> Iterator[str]:
+    """What is due next, what was seen of the data, what holds a retrain back."""
+    wish, status = model.spec.triggers, model.status.triggers
+    if status is None:
+        return
+    if wish.schedule is not None and status.schedule is not None:
+        coming = f"next at {second(status.schedule.next)}" if status.schedule.next else "at no time: see the condition Accepted"
+        yield f'the schedule "{wish.schedule.cron}" ({wish.schedule.time_zone}): {coming}'
+    if wish.new_data is not None:
+        data = status.data
+        seen = f"{data.objects:,} files, as they are since {second(data.changed_at)}" if data and data.changed_at else "not yet"
+        yield f"new data, looked for every {wish.new_data.interval}: {seen}"
+    for one in model.status.conditions:
+        if one.type == "RetrainDue":
+            yield f"due: {one.message}"
+    if status.failures:
+        said = ", ".join(f"v{number}" for number in status.failures[-5:])
+        most = model.spec.limits.stop_after_failures
+        yield f"attempts in a row that did not improve: {len(status.failures)} of {most} (the last: {said})"
 
 
 def _conditions(model: Model, now: datetime) -> Section:

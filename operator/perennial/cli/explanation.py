@@ -45,7 +45,7 @@ def explained(model: Model, version: Version) -> list[Section]:
         Section("Why it was made", _made(version)),
         Section("Its steps", [_step(record) for record in status.steps]),
         Section("What it was judged on", _data(version)),
-        Section("Gates, on data that its trainer never saw", [line for gate in status.gates for line in _gate(gate)]),
+        Section("Gates, on data that its trainer never saw", [line for gate in status.gates for line in judged(gate)]),
         Section("Approval", list(_approval(model, version))),
         Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
         Section("With live requests, beside the version before", _evidence(status.evidence)),
@@ -63,8 +63,8 @@ def decided(entry: LedgerEntry, *, of: bool = False) -> str:
 
 
 def _made(version: Version) -> list[str]:
-    parent = version.spec.parent
-    lines = [because(version)]
+    parent, trigger = version.spec.parent, version.spec.trigger
+    lines = [because(version), *([f"the files that were seen have the digest {trigger.listing}"] if trigger.listing else [])]
     return [*lines, *([f"it goes on with the data split of {parent.name}"] if parent else [])]
 
 
@@ -91,8 +91,8 @@ def _data(version: Version) -> list[str]:
     return [*lines, *([f"the holdout begins at {status.cutoff}"] if status.cutoff else [])]
 
 
-def _gate(gate: GateVerdict) -> Iterator[str]:
-    """The verdict in the operator's words, and the limit at which it would have been another."""
+def judged(gate: GateVerdict) -> Iterator[str]:
+    """The verdict in the operator's words, and the limit at which it would have been another, or the worst slices."""
     yield f"{gate.verdict}: {gate.message}"
     if gate.slices is not None:
         yield from _slices(gate.slices)

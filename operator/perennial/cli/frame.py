@@ -18,13 +18,13 @@ from perennial.api.base import Condition, seconds
 from perennial.api.evidence import MetricEvidence
 from perennial.api.rollout_status import RolloutStatus
 from perennial.cli.asking import Model
-from perennial.cli.screen import figures, span
+from perennial.cli.screen import figures, second, span
 from perennial.core.inputs import since
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 """Characters of a whole: all requests, or the newest evidence."""
-WELL = ("Ready", "Measured", "MetricsAnswered", "Accepted", "Approved", "Pinned")
+WELL = ("Ready", "Measured", "MetricsAnswered", "Accepted", "Approved", "Pinned", "LedgerStored", "DataPolled")
 """Conditions that are well when they are True; all others tell of something when they are."""
 STEADY = ("Ready", "Progressing", "UpToDate", "Reconciling", "Stalled")
 """Conditions that are well when they are True, or that say nothing more than the head line."""
@@ -106,22 +106,26 @@ def line(model: Model, now: datetime) -> str:
     """The same in one line, for what is no terminal."""
     rollout = model.status.rollout
     if rollout is None:
-        return "; ".join(part for part in (model.progress, training(model, now)) if part)
+        return "; ".join(part for part in (model.progress, training(model)) if part)
     parts = [model.status.summary, stage(model, rollout, now).partition(":")[0]]
     parts += [f"{one.name}: {_counted(rollout, one) if one.threshold else one.message}" for one in evidence(model)]
     return "; ".join(parts)
 
 
-def training(model: Model, now: datetime) -> str:
-    """How far the newest version's trainer is, by its own words as they were written last; empty while there are none."""
+def training(model: Model, now: datetime | None = None) -> str:
+    """How far the newest version's trainer is, by its own words as they were written last; empty while there are none.
+
+    With the time that is left; in a line that is printed when it changes, the time at which it ends.
+    """
     newest = model.versions[0].status if model.versions else None
     if newest is None or newest.progress is None or newest.state != "Training":
         return ""
     found = newest.progress
     words = [f"training: {found.percent} %"]
     words += [f"loss {figures(found.loss)}"] if found.loss is not None else []
-    left = -since(now, found.ends_at) if found.ends_at else 0.0
+    left = -since(now, found.ends_at) if found.ends_at and now else 0.0
     words += [f"about {span(left)} left"] if left > 0 else []
+    words += [f"done at about {second(found.ends_at)}"] if found.ends_at and now is None else []
     return ", ".join(words)
 
 

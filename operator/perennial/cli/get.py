@@ -42,7 +42,7 @@ def get(name: str | None, everywhere: bool, where: Where, output: str) -> None:
         click.echo(f"no ModelDeployment{'' if everywhere else f' in namespace {place.namespace}'}", err=True)
         raise SystemExit(int(Exit.DONE))
     rows = [_row(one, everywhere, wide=output == "wide") for one in manifests]
-    head = ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE", *(["ADDRESS", "SHARES"] if output == "wide" else [])]
+    head = ["NAME", "SERVES", "NOW", "READY", "NEWEST", "AGE", *(["ADDRESS", "SHARES", "DUE"] if output == "wide" else [])]
     screen.table(["NAMESPACE", *head] if everywhere else head, rows)
 
 
@@ -60,7 +60,7 @@ def _row(manifest: Manifest, everywhere: bool, *, wide: bool) -> list[str]:
         one = asking.read(manifest, [])
     except asking.Unreadable:
         name = str(manifest["metadata"]["name"])
-        return [*where, name, "-", "cannot be read by this release", "Unknown", "-", "-", *(["-", "-"] if wide else [])]
+        return [*where, name, "-", "cannot be read by this release", "Unknown", "-", "-", *(["-", "-", "-"] if wide else [])]
     ready = next((found for found in one.status.conditions if found.type == "Ready"), None)
     return [
         *where,
@@ -70,12 +70,20 @@ def _row(manifest: Manifest, everywhere: bool, *, wide: bool) -> list[str]:
         ready.status if ready else "Unknown",
         f"v{one.status.latest}" if one.status.latest else "-",
         age(one.manifest["metadata"].get("creationTimestamp")),
-        *([one.status.address or "-", _shares(one)] if wide else []),
+        *([one.status.address or "-", _shares(one), _due(one)] if wide else []),
     ]
 
 
 def _shares(model: Model) -> str:
     return ", ".join(f"v{one.version} {one.weight} %" for one in model.status.weights if one.weight) or "-"
+
+
+def _due(model: Model) -> str:
+    """When the schedule begins a retrain next."""
+    from perennial.cli.screen import second  # noqa: PLC0415
+
+    schedule = model.status.triggers.schedule if model.status.triggers else None
+    return second(schedule.next) if schedule is not None and schedule.next else "-"
 
 
 def _versions(model: Model, *, wide: bool) -> tuple[list[str], list[list[str]]]:

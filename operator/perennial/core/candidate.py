@@ -181,8 +181,11 @@ def _train(draft: Draft, number: int) -> None:
     state = progress.status.state
     if state in FINAL:
         draft.set(candidate=None)
-        same = sameness.ended_as_same(draft.versions[number])
-        draft.event(*(("Normal", sameness.SAME) if same else ("Warning", state)), f"v{number}: {progress.status.message}", number)
+        words = f"v{number}: {progress.status.message}"
+        if sameness.ended_as_same(draft.versions[number]):
+            draft.event("Normal", sameness.SAME, words, number)
+        else:
+            draft.event("Warning", state, words, number)
     elif state == "Accepted":
         _accepted(draft, draft.versions[number])
 

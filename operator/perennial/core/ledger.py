@@ -264,7 +264,8 @@ def _steps(old: Version, new: Version) -> Iterator[Decision]:
     for record in new.status.steps:
         was = before.get((record.step, record.attempt))
         if was is None:
-            facts = {"inputs": new.spec.inputs_digest, **({"champion": record.key} if record.key else {})}
+            more = {"champion": record.key, "device": record.device}
+            facts = {"inputs": new.spec.inputs_digest, **{name: value for name, value in more.items() if value}}
             yield Decision("StepBegun", f"{record.step}, attempt {record.attempt}", new.number, facts)
         if record.state != "Running" and was in (None, "Running"):
             yield Decision("StepEnded", _ended(record), new.number, _result(new, record))

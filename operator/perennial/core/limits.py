@@ -45,7 +45,7 @@ def forgive(draft: Draft, why: str) -> bool:
     status = draft.status.triggers
     if status is None or status.stopped_at is None:
         return False
-    draft.set(triggers=forgiven(status, max(draft.versions, default=0)))
+    draft.set(triggers=forgiven(status, max(status.failures, default=0)))
     draft.event("Normal", "RetrainingResumed", f"retrains begin by themselves again: {why}")
     return True
 

@@ -161,6 +161,10 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", False, "InputsDiffer", f"{words}{paused and f'; {paused}'}")
     elif satisfied := _satisfied(draft, latest):
         draft.find("UpToDate", True, *satisfied)
+    elif sameness.ended_as_same(latest):
+        twin = sameness.twin_of(draft.versions.values(), latest)
+        serves = twin is not None and twin.number == status.stable
+        draft.find("UpToDate", serves, sameness.SAME, f"v{latest.number}: {latest.status.message}")
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
         back = returns.how_back(draft, latest.number)
@@ -179,15 +183,7 @@ def _satisfied(draft: Draft, latest: Version) -> tuple[str, str] | None:
         return "NewestServes", f"v{latest.number} is the newest version and serves"
     if kstatus.is_same_model(draft, latest):
         return "SameModel", f"v{latest.number}: {latest.status.message}"
-    if (twin := _repeated(draft, latest)) is not None and twin == stable:
-        return sameness.SAME, f"v{latest.number}: {latest.status.message}"
     return None
-
-
-def _repeated(draft: Draft, latest: Version) -> int | None:
-    """The version that the newest one would have been made again of, had it been trained."""
-    twin = sameness.twin_of(draft.versions.values(), latest) if sameness.ended_as_same(latest) else None
-    return twin.number if twin is not None else None
 
 
 def _why_not_begun(draft: Draft, latest: Version) -> str:

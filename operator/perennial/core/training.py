@@ -314,7 +314,7 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
         uid=version.meta.uid,
         store=version.spec.store.uri,
         source=data.source.uri,
-        columns=tuple(Column(column.name, column.role, column.allow_leakage or "") for column in data.columns),
+        columns=tuple(Column(column.name, column.role, column.allow_leakage is not None) for column in data.columns),
         slices=tuple(part.column for part in version.spec.evaluation.slices),
         holdout_fraction=data.holdout.fraction,
         minimum_rows=data.minimum_rows,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from rich.console import Console, RenderableType
 
 from perennial.api.evidence import MetricEvidence
 from perennial.cli import asking
+from perennial.cli.description import described
 from perennial.cli.explanation import Section
 from perennial.cli.frame import BARS, Track, _metrics, frame, level, line, sparkline
 from perennial.cli.screen import Columns, figures, rendered, span
+from perennial.core.observed import TrainReading
 from unit.cli.worldcluster import WorldCluster
+from unit.core.test_accelerator import busy
+from unit.core.test_progress import training
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
 
@@ -182,3 +187,44 @@ def test_a_pin_is_trouble_only_where_it_is_refused() -> None:
     world.generation += 1
     world.live(3)
     assert any(line.startswith("Pinned=False VersionNotServable") for line in lines(world))
+
+
+def at_work(percent: float = 47.0) -> World:
+    """v1 is being trained, and its trainer says how far it is."""
+    world = training()
+    world.trained = {"u-1": TrainReading(percent, 0.4231, 130.0)}
+    world.live(1)
+    return world
+
+
+def test_a_training_shows_how_far_it_is_its_loss_and_the_time_left() -> None:
+    world = at_work()
+    assert "training: 45 %, loss 0.423, about 2m10s left" in lines(world)
+    world.now += timedelta(minutes=5)
+    assert "training: 45 %, loss 0.423" in lines(world), "a time that has passed is told no more"
+
+
+def test_a_line_of_a_training_changes_with_the_status_and_not_by_the_second() -> None:
+    cluster = WorldCluster(at_work(), is_down=True)
+    model = asking.read(cluster.model("delays"), cluster.versions("delays"))
+    told = {line(model, cluster.world.now + timedelta(seconds=number)) for number in range(60)}
+    (words,) = told
+    assert "; training: 45 %, loss 0.423, done at about 2026-01-01T00:02:" in words
+
+
+def test_a_job_that_waits_for_its_node_stands_in_the_picture() -> None:
+    world = busy()
+    world.live(2)
+    assert any(line.startswith("Queued=True Unschedulable: v1: train 1: Unschedulable: ") for line in lines(world))
+
+
+def test_the_description_tells_what_was_trained_on_and_why_not_on_the_accelerator() -> None:
+    world = busy()
+    world.live(130)
+    world.until(lambda w: w.status.stable == 1)
+    cluster = WorldCluster(world, is_down=True)
+    model = asking.read(cluster.model("delays"), cluster.versions("delays"))
+    steps = next(section for section in described(model, model.version(1), world.now) if section.head.startswith("v1:"))
+    (waited,) = [row for row in steps.rows if row[0] == "train (nvidia.com/gpu)"]
+    assert "AcceleratorBusy" in waited[-1]
+    assert "a person asked" not in waited[-1]

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -252,6 +253,33 @@ def test_describe_tells_what_serves_what_is_under_way_and_how_far_it_is(ask: Ask
     assert re.search(r"^Rollout of v2\n  errors: candidate 0 bad of ", found, re.M)
     assert re.search(r"^What people asked for\n  \S+Z retrain now \(by unattested\): v2 is being trained$", found, re.M)
     assert re.search(r"^  \S+Z CanaryStep v2: v2 gets 10 % of the requests$", found, re.M)
+
+
+def test_describe_tells_what_begins_a_retrain_next_and_what_holds_it_back(ask: Ask) -> None:
+    wish = spec(
+        triggers={"schedule": {"cron": "0 3 * * *", "timeZone": "Europe/Berlin"}, "newData": {"interval": "1m"}},
+        limits={"cooldown": "12h"},
+    )
+    world = served(World(wish=wish))
+    world.live(3)
+    found = ask(world, "describe", "delays").stdout
+    assert re.search(r'^  the schedule "0 3 \* \* \*" \(Europe/Berlin\): next at 2026-01-01T02:00:00Z$', found, re.M)
+    assert re.search(r"^  new data, looked for every 1m: 3 files, as they are since 2026-01-01T00:00:\d\dZ$", found, re.M)
+    assert "2026-01-01T02:00:00Z" in ask(world, "get", "-o", "wide").stdout
+    world.now += timedelta(hours=3)
+    world.live(2)
+    assert "due: the schedule" in ask(world, "describe", "delays").stdout
+    assert "it waits: limits.cooldown 12h since v1 began at" in re.sub(r"\s+", " ", ask(world, "describe", "delays").stdout)
+
+
+def test_explain_and_history_tell_why_a_trigger_made_a_version(ask: Ask) -> None:
+    world = served(World(wish=spec(triggers={"schedule": {"cron": "0 3 * * *"}})))
+    world.now += timedelta(hours=4)
+    world.live(3)
+    assert 'Schedule: the schedule "0 3 * * *" (UTC) was due at' in ask(world, "explain", "delays", "2").stdout
+    assert 'the schedule "0 3 * * *" (UTC) was due at' in re.sub(
+        r"\s+", " ", ask(world, "history", "delays", "-o", "wide").stdout
+    )
 
 
 def test_describe_tells_what_a_person_is_waited_for(ask: Ask) -> None:

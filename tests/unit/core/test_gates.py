@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from perennial.api.evaluation import Gate
-from perennial.core.gates import judge
-from perennial_runtime.contract import EvaluateResult, GateMeasurement
+from perennial.core.gates import judge, measured_by, passes, spec_of
+from perennial_runtime.contract import (
+    EvaluateResult,
+    GateMeasurement,
+    SliceFound,
+    SlicesFound,
+    decode_answer,
+    encode_answer,
+    packed,
+)
 
 MINIMUM = Gate(metric="roc_auc", minimum=0.7)
 NOT_WORSE = Gate(metric="roc_auc", not_worse_than_serving_by=0.01)
@@ -87,3 +96,139 @@ def test_every_gate_is_judged_even_when_the_first_failed() -> None:
     accuracy = Gate(metric="accuracy", minimum=0.5)
     verdicts = judge([MINIMUM, accuracy], result(measured(0.1, 0.2), replace(measured(0.6, 0.7, limit=0.5), metric="accuracy")))
     assert [verdict.verdict for verdict in verdicts] == ["Failed", "Passed"]
+
+
+# ---- maximum -----------------------------------------------------------------------------------------------------------------
+
+CALIBRATION = Gate(metric="calibration_error", maximum=0.05)
+
+
+def off(lower: float, upper: float, metric: str = "calibration_error", limit: float = 0.05) -> GateMeasurement:
+    return replace(measured(lower, upper, "maximum", limit, needed=2400), metric=metric)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected", "words"),
+    [
+        (0.01, 0.05, "Passed", "keeps the maximum 0.05"),
+        (0.051, 0.09, "Failed", "is over the maximum 0.05"),
+        (0.05, 0.09, "Undecided", "about 2400 holdout rows are needed"),
+    ],
+)
+def test_a_maximum_is_the_mirror_image_of_a_minimum(lower: float, upper: float, expected: str, words: str) -> None:
+    (verdict,) = judge([CALIBRATION], result(off(lower, upper)))
+    assert verdict.verdict == expected
+    assert words in verdict.message
+
+
+def test_a_size_is_told_without_bounds_and_with_its_unit() -> None:
+    (verdict,) = judge(
+        [Gate(metric="model_bytes", maximum=1_000_000)], result(off(2_000_000, 2_000_000, "model_bytes", 1_000_000))
+    )
+    assert verdict.verdict == "Failed"
+    assert verdict.message == "model_bytes 2,000,000 bytes is over the maximum 1,000,000"
+
+
+def test_stale_data_is_told_in_hours() -> None:
+    (verdict,) = judge([Gate(metric="data_age_hours", maximum=48)], result(off(70.25, 70.25, "data_age_hours", 48)))
+    assert verdict.message == "data_age_hours 70.2 hours is over the maximum 48"
+
+
+def test_a_latency_that_is_undecided_is_not_told_to_need_rows() -> None:
+    (verdict,) = judge([Gate(metric="latency_p99_ms", maximum=20)], result(off(18, 22, "latency_p99_ms", 20)))
+    assert verdict.verdict == "Undecided"
+    assert "on a node with less else to do" in verdict.message
+    assert "rows" not in verdict.message
+
+
+def test_a_maximum_that_was_not_measured_fails() -> None:
+    (verdict,) = judge([CALIBRATION], result())
+    assert (verdict.verdict, verdict.kind, verdict.limit) == ("Failed", "maximum", 0.05)
+
+
+# ---- slices ------------------------------------------------------------------------------------------------------------------
+
+BY_SLICE = Gate(metric="accuracy", minimum_per_slice=0.6)
+JENA = SliceFound("city=Jena", 812, 0.5123, 0.5521, 0.0003)
+ULM = SliceFound("city=Ulm", 700, 0.59, 0.63, 0.4)
+
+
+def sliced(found: SlicesFound) -> GateMeasurement:
+    return GateMeasurement("accuracy", "minimumPerSlice", 0.6, 0.5123, 0.48, 0.5521, 0, found)
+
+
+def test_a_model_that_is_worse_on_one_slice_fails_with_the_numbers_of_that_slice() -> None:
+    (verdict,) = judge([BY_SLICE], result(sliced(SlicesFound(14, 3, 1, (JENA, ULM), "city=Hof (12 rows)", rest=5))))
+    assert verdict.verdict == "Failed"
+    assert verdict.message == (
+        "accuracy by slice: 1 of 14 are under the minimum 0.6: city=Jena 0.5123 (at most 0.5521, 812 rows, adjusted p 0.0003); "
+        "3 not judged for too few rows, the largest of them city=Hof (12 rows); 5 rarer values were not looked at"
+    )
+    assert verdict.slices is not None
+    assert (verdict.slices.judged, verdict.slices.not_judged, verdict.slices.worst[0].name) == (14, 3, "city=Jena")
+
+
+def test_slices_pass_when_none_is_shown_to_be_under_and_the_nearest_is_named() -> None:
+    (verdict,) = judge([BY_SLICE], result(sliced(SlicesFound(14, 0, 0, (ULM,)))))
+    assert verdict.verdict == "Passed"
+    assert "none of 14 is shown to be under the minimum 0.6, nearest to it city=Ulm 0.5900" in verdict.message
+
+
+@pytest.mark.parametrize(("allowed", "through"), [("refuse", False), ("pass", True)])
+def test_slices_that_are_all_too_small_are_not_judged_and_pass_only_where_that_is_allowed(
+    allowed: Literal["refuse", "pass"], through: bool
+) -> None:
+    gate = BY_SLICE.model_copy(update={"on_undecided": allowed})
+    (verdict,) = judge([gate], result(sliced(SlicesFound(0, 4, 0, (), "city=Ulm (30 rows)"))))
+    assert verdict.verdict == "NotJudged"
+    assert "none of 4 slices has enough rows" in verdict.message
+    assert "city=Ulm (30 rows): lower evaluation.slices.minimumRows or add data" in verdict.message
+    assert passes([gate], verdict) is through
+
+
+def test_the_longest_message_of_slices_fits_into_the_status() -> None:
+    long = SliceFound("c=" + "x" * 46, 1_000_000_000, 0.1234, 0.1234, 0.00012)
+    (verdict,) = judge([BY_SLICE], result(sliced(SlicesFound(80, 80, 80, (long,) * 3, long.name, 999_999_999))))
+    assert len(verdict.message) <= 512
+
+
+# ---- what goes with a verdict ------------------------------------------------------------------------------------------------
+
+
+def test_the_trainers_claim_stands_beside_what_was_measured() -> None:
+    (verdict,) = judge([MINIMUM], result(measured(0.48, 0.53)), {"roc_auc": 0.99})
+    assert verdict.verdict == "Failed"
+    assert verdict.message.endswith("is under the minimum 0.7; its trainer claims 0.9900")
+
+
+def test_an_undecided_gate_passes_only_where_its_own_gate_allows_it() -> None:
+    lenient = Gate(metric="roc_auc", minimum=0.9, on_undecided="pass")
+    verdicts = judge([MINIMUM, lenient], result(measured(0.65, 0.75, needed=9), measured(0.85, 0.95, limit=0.9, needed=9)))
+    assert [verdict.verdict for verdict in verdicts] == ["Undecided", "Undecided"]
+    assert [passes([MINIMUM, lenient], verdict) for verdict in verdicts] == [False, True]
+
+
+def test_packed_measurements_are_judged_as_they_were() -> None:
+    gates = [MINIMUM, CALIBRATION, BY_SLICE]
+    whole = result(measured(0.7, 0.8), off(0.06, 0.09), sliced(SlicesFound(2, 0, 1, (JENA,))))
+    asked = [spec_of(gate) for gate in gates]
+    sent = decode_answer(encode_answer(packed(whole, asked)))
+    assert isinstance(sent, EvaluateResult)
+    assert judge(gates, measured_by(sent, asked)) == judge(gates, whole)
+
+
+def test_packed_measurements_of_other_gates_are_none() -> None:
+    sent = packed(result(measured(0.7, 0.8)), [spec_of(MINIMUM)])
+    (verdict,) = judge([MINIMUM], measured_by(sent, []))
+    assert verdict.verdict == "Failed"
+    assert "was not measured" in verdict.message
+
+
+def test_a_result_of_an_older_release_is_judged_as_before() -> None:
+    older = (
+        '{"evaluate":{"bento":"b","bento_bytes":1,"dropped_rows":0,"gates":[{"estimate":0.75,"kind":"minimum","limit":0.7,'
+        '"lower":0.7,"metric":"roc_auc","needed_rows":0,"upper":0.8}],"holdout_rows":2000,"identity":"i","parity":1e-06}}'
+    )
+    found = decode_answer(older)
+    assert isinstance(found, EvaluateResult)
+    assert judge([MINIMUM], measured_by(found, [spec_of(MINIMUM)]))[0].verdict == "Passed"

@@ -105,14 +105,9 @@ def test_source_that_cannot_be_looked_at_is_told_once_and_asked_later_each_time(
     before = len(looks(world))
     world.sleep(3600)
     assert 4 <= len(looks(world)) - before <= 7
-    assert condition(world, "DataPolled") == (
-        "False",
-        "StoreUnavailable",
-        (
-            "nobody can tell whether there is new data: data source s3://flights/2013/ did not answer; it is tried again, "
-            "later each time"
-        ),
-    )
+    status, reason, words = condition(world, "DataPolled")
+    assert (status, reason) == ("False", "StoreUnavailable")
+    assert words == f"nobody can tell whether there is new data: {AWAY.message}; it is tried again, later each time"
     assert len(told(world, "DataNotPolled")) == 1
     assert list(world.versions) == [1]
     assert condition(world, "Stalled") == ("", "", "")

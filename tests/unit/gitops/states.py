@@ -128,6 +128,13 @@ def newest_failed() -> World:
     return world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Failed", rate=RATE)
 
 
+def smoke(lower: float) -> World:
+    """A smoke run that was judged; its gate asks for 0.7."""
+    world = World(wish=spec(smoke={}, serving={"replicas": 2}))
+    world.answer = lambda step, number, action: evaluated(number, None, lower) if step == "evaluate" else None
+    return passed(world.until(lambda w: 1 in w.versions and w.versions[1].status.finished_at is not None))
+
+
 @once
 def rejected() -> World:
     world = other_data(serving())
@@ -237,6 +244,15 @@ def held() -> World:
 
 
 @once
+def stopped() -> World:
+    """v2 was rejected, and nothing is retrained by itself any more."""
+    world = served(World(wish=spec(triggers={"schedule": {"cron": "0 3 * * *"}}, limits={"stopAfterFailures": 1})))
+    world.answer = lambda step, number, action: evaluated(number, "identity-1", 0.5) if step == "evaluate" else None
+    ask(world, "retrain")
+    return world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Rejected", rate=RATE)
+
+
+@once
 def accepted() -> World:
     """v2 is fit to serve, and waits for the pin to go."""
     world = other_data(pin(serving(), 1))
@@ -289,6 +305,8 @@ STATES = (
     State("rolled back, pinned in Git", lambda: pin(rolled_back(), 1), "Current", "Healthy"),
     State("rejected", rejected, "Failed", "Degraded", "Rejected"),
     State("failed", newest_failed, "Failed", "Degraded", "Failed"),
+    State("a smoke run that passed", lambda: smoke(0.72), "Current", "Healthy"),
+    State("a smoke run that was rejected", lambda: smoke(0.5), "Failed", "Degraded", "Rejected"),
     State("failed, tried again", retried, "InProgress", "Progressing", "Training"),
     State("aborted in its training", lambda: ask(training(), "abort"), "Failed", "Degraded", "Superseded"),
     State("a breach left to a person", breached, "Failed", "Degraded", "CanaryWorse"),

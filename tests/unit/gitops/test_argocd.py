@@ -95,7 +95,7 @@ def test_health_of_a_version_is_that_of_its_state(make: Any, health: dict[str, s
 def test_every_state_of_a_version_has_a_health() -> None:
     expected = {
         **dict.fromkeys(("Pending", "Preparing", "Training", "Evaluating", "Deploying", "Canary"), "Progressing"),
-        **dict.fromkeys(("Serving", "Retired", "Superseded"), "Healthy"),
+        **dict.fromkeys(("Serving", "Retired", "Superseded", "Passed"), "Healthy"),
         **dict.fromkeys(("Failed", "Rejected", "RolledBack"), "Degraded"),
         "Accepted": "Suspended",
     }
@@ -133,6 +133,7 @@ def test_health_of_a_version_has_its_state_and_its_words() -> None:
         (states.newest_failed, {"retrain", "retry", "pause"}),
         (lambda: states.ask(states.training(), "abort"), {"retrain", "retry", "pause"}),
         (states.held, {"retrain", "resume", "pause"}),
+        (states.stopped, {"retrain", "resume", "pause"}),
         (lambda: states.ask(states.canary(), "pause"), {"abort", "resume"}),
         (lambda: states.passed(states.commit(states.canary(), paused=True)), {"abort"}),
         (lambda: states.pin(states.promoted(), 2), {"retrain", "pause"}),

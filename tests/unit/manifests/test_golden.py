@@ -14,16 +14,25 @@ import yaml
 
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
-from perennial.core.actions import ApplyServing, CreateJob, CreateLedgerJob, CreateMetricJob, CreateReproduceJob, Event
+from perennial.core.actions import (
+    ApplyServing,
+    CreateJob,
+    CreateLedgerJob,
+    CreateMetricJob,
+    CreatePollJob,
+    CreateReproduceJob,
+    Event,
+)
 from perennial.core.observed import Meta, Mirror, Version
 from perennial.manifests.common import VERSION_LABEL
 from perennial.manifests.event import event
-from perennial.manifests.jobs import job, ledger_job
+from perennial.manifests.jobs import job, ledger_job, poll_job
 from perennial.manifests.reproducing import reproduce_job
 from perennial.manifests.route import http_route
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
+from perennial.manifests.workers import workers_service
 from perennial.ports import Manifest
 from perennial_runtime.contract import (
     STEP_VARIABLE,
@@ -32,6 +41,7 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     GateSpec,
     LedgerSpec,
+    PollSpec,
     PrepareSpec,
     ServeSpec,
     TrainSpec,
@@ -54,6 +64,19 @@ THEIRS = {
     "podLabels": {"team": "risk", "perennial.dev/model": "not-this"},
     "priorityClassName": "batch",
     "timeout": "30m",
+}
+ON_CPU = {"limits": {"cpu": "8", "memory": "4Gi"}}
+TOGETHER = {
+    "image": "registry.example/trainer@sha256:3",
+    "workers": 2,
+    "accelerator": {
+        "resource": "nvidia.com/gpu",
+        "count": 4,
+        "fallbackToCPU": {"nodeSelector": {}, "resources": ON_CPU},
+    },
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "nodeSelector": {"pool": "gpu"},
+    "jobLabels": {"kueue.x-k8s.io/queue-name": "team-a", "perennial.dev/model": "not-this"},
 }
 SPEC: dict[str, Any] = {
     "data": {
@@ -126,6 +149,8 @@ REPRODUCE = CreateReproduceJob(
     "registry.example/training@sha256:2",
     "r/training@sha256:3",
 )
+WORKERS = CreateJob(2, "train", 1, replace(TRAIN, algorithm=None))
+POLL = CreatePollJob(4, PollSpec("delays", "s3://flights/2013/"), "flights-read", "r/runtime@sha256:1")
 SERVE = ApplyServing(2, 2, ServeSpec("delays-v2", "s3://store/flights/d1", "bento", "identity"))
 
 
@@ -136,12 +161,16 @@ def render() -> dict[str, Manifest]:
         "job-prepare": job("delays", version(), CreateJob(2, "prepare", 1, PREPARE)),
         "job-train-recipe": job("delays", version(), CreateJob(2, "train", 1, TRAIN)),
         "job-train-image": job("delays", version(THEIRS), CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None))),
+        "job-train-workers": job("delays", version(TOGETHER), WORKERS),
+        "job-train-workers-on-cpu": job("delays", version(TOGETHER), replace(WORKERS, attempt=2, on_cpu=True)),
+        "service-of-the-workers": workers_service("delays", version(TOGETHER), WORKERS) or {},
         "job-evaluate": job("delays", version(), CreateJob(2, "evaluate", 1, EVALUATE)),
         "job-metric": job(
             "delays", version(), CreateMetricJob(2, "acceptance", 3, MEASURE, (("PERENNIAL_CANDIDATE", "delays-v2"),))
         ),
         "job-reproduce": reproduce_job("delays", version(), REPRODUCE),
         "job-ledger": ledger_job(META, wish(THEIRS).training, LEDGER),
+        "job-poll": poll_job(META, wish(THEIRS).training, POLL),
         "deployment": deployment,
         "service": service,
         "service-of-the-model": model_service(META),
@@ -163,8 +192,9 @@ def test_no_service_sends_requests_to_the_pod_of_a_metric() -> None:
     assert RENDERED["job-metric"]["metadata"]["labels"][VERSION_LABEL] == "2", "which says whose Job it is"
 
 
-def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger() -> None:
-    labels = RENDERED["job-ledger"]["spec"]["template"]["metadata"]["labels"]
+@pytest.mark.parametrize("job_name", ["job-ledger", "job-poll"])
+def test_no_service_sends_requests_to_the_pod_that_stores_a_ledger_or_looks_at_the_data(job_name: str) -> None:
+    labels = RENDERED[job_name]["spec"]["template"]["metadata"]["labels"]
     for name in ("service", "service-of-the-model"):
         assert not RENDERED[name]["spec"]["selector"].items() <= labels.items(), name
 
@@ -270,9 +300,47 @@ def test_the_accelerator_is_asked_for_by_the_train_container_and_nowhere_else() 
         for container in containers(RENDERED[name])
         if "nvidia.com/gpu" in container["resources"].get("limits", {})
     ]
-    assert asking == [("job-train-image", "train")]
+    assert asking == [("job-train-image", "train"), ("job-train-workers", "train")]
     tolerations = RENDERED["job-train-image"]["spec"]["template"]["spec"]["tolerations"]
     assert {"key": "nvidia.com/gpu", "operator": "Exists"} in tolerations
+
+
+def test_on_a_cpu_nothing_leads_to_the_accelerator_any_more_and_what_else_is_said_of_nodes_holds() -> None:
+    pod = RENDERED["job-train-workers-on-cpu"]["spec"]["template"]["spec"]
+    assert "nodeSelector" not in pod
+    assert pod["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+    (trainer,) = pod["containers"]
+    assert trainer["resources"] == ON_CPU
+    told = {one["name"]: one.get("value") for one in trainer["env"]}
+    assert (told["PERENNIAL_DEVICE"], told["PERENNIAL_ACCELERATOR"], told["PET_NPROC_PER_NODE"]) == ("cpu", "", "1")
+
+
+def test_without_a_wish_for_the_cpu_the_same_is_said_of_its_nodes() -> None:
+    plain = {**THEIRS, "accelerator": {"resource": "nvidia.com/gpu", "fallbackToCPU": {}}}
+    action = CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None), on_cpu=True)
+    pod = job("delays", version(plain), action)["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "gpu"}
+    assert pod["tolerations"] == THEIRS["tolerations"]
+    assert pod["containers"][0]["resources"] == THEIRS["resources"]
+
+
+def test_workers_have_names_by_which_each_finds_the_others() -> None:
+    made, service = RENDERED["job-train-workers"], RENDERED["service-of-the-workers"]
+    pod, labels = made["spec"]["template"]["spec"], made["spec"]["template"]["metadata"]["labels"]
+    assert (made["spec"]["completionMode"], made["spec"]["completions"], made["spec"]["parallelism"]) == ("Indexed", 2, 2)
+    assert pod["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    told = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+    assert told["MASTER_ADDR"] == "delays-v2-train-1-0.delays-v2-train"
+    assert told["PERENNIAL_MACHINES"] == ",".join(f"delays-v2-train-1-{index}.delays-v2-train:12400" for index in (0, 1))
+
+
+def test_labels_of_the_train_job_are_on_no_other_object_and_ours_win_there_too() -> None:
+    labels = RENDERED["job-train-workers"]["metadata"]["labels"]
+    assert (labels["kueue.x-k8s.io/queue-name"], labels["perennial.dev/model"]) == ("team-a", "delays")
+    assert "kueue.x-k8s.io/queue-name" not in RENDERED["job-train-workers"]["spec"]["template"]["metadata"]["labels"]
+    prepare = job("delays", version(TOGETHER), CreateJob(2, "prepare", 1, PREPARE))
+    assert "kueue.x-k8s.io/queue-name" not in prepare["metadata"]["labels"]
 
 
 def test_our_labels_win_over_the_users() -> None:

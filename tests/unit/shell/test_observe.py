@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from perennial.adapters import observe
+from perennial.adapters.cache import slim
 from perennial.api.serving import ParentReference
 from perennial.core.observed import Mirror
 from perennial.ports import Manifest
@@ -98,6 +99,29 @@ def test_a_pod_tells_when_it_got_its_node() -> None:
 
 def test_a_disrupted_pod_is_known() -> None:
     assert the_job({"conditions": [{"type": "DisruptionTarget", "status": "True"}]}).pods[0].disrupted
+
+
+def test_a_worker_tells_its_number_its_address_and_when_its_trainer_ended() -> None:
+    job = thing("Job", "m-v1-train-1", OWNER)
+    numbered = {"annotations": {"batch.kubernetes.io/job-completion-index": "1"}, "deletionTimestamp": "2026-01-01T00:09:00Z"}
+    over = {"terminated": {"exitCode": 3, "startedAt": "2026-01-01T00:00:05Z", "finishedAt": "2026-01-01T00:08:00Z"}}
+    status = {"podIP": "198.51.100.7", "containerStatuses": [{"name": "train", "state": over}]}
+    pod = thing("Pod", "p", owned_by(job), metadata=numbered, status=status)
+    pod["spec"] = {"containers": [{"name": "train"}]}
+    (seen,) = observe.jobs([job], [pod], {"v1": 1}, {})[0].pods
+    assert (seen.index, seen.ip, seen.deleting) == (1, "198.51.100.7", True)
+    assert seen.ended_at == observe.time_of("2026-01-01T00:08:00Z")
+    alone = the_job({}).pods[0]
+    assert (alone.index, alone.ip, alone.deleting, alone.ended_at) == (None, "", False, None)
+
+
+@pytest.mark.parametrize("suspend", [True, False])
+def test_a_suspended_job_tells_so_and_in_which_queue_it_is(suspend: bool) -> None:
+    labels = {**LABELS, "kueue.x-k8s.io/queue-name": "team-a"}
+    job = thing("Job", "m-v1-train-1", OWNER, metadata={"labels": labels})
+    job["apiVersion"], job["spec"] = "batch/v1", {"suspend": suspend, "template": {"spec": {"containers": []}}}
+    (seen,) = observe.jobs([slim(job)], [], {"v1": 1}, {})
+    assert (seen.suspended, seen.queue) == (suspend, "team-a")
 
 
 def deployment(**status: int) -> Manifest:

@@ -6,13 +6,16 @@ local watched = rollout ~= nil and rollout.phase == "Watch"
 local paused = spec.paused == true or status.paused == true
 local kept = spec.pin ~= nil or status.held == true
 
-local ended, readable, waits = "", true, false
+local ended, readable, waits, stopped = "", true, false, false
 for _, condition in ipairs(status.conditions or {}) do
   if condition.type == "UpToDate" and condition.status == "False" then
     ended = condition.reason
   end
   if condition.type == "Approved" and condition.status == "False" then
     waits = true
+  end
+  if condition.type == "RetrainingStopped" and condition.status == "True" then
+    stopped = true
   end
   if condition.reason == "SpecUnreadable" then
     readable = false
@@ -38,5 +41,5 @@ return {
   retrain = action(starts, "fa-redo", "Retrain"),
   retry = action(again and starts, "fa-sync", of("Retry", again and status.latest or nil)),
   pause = action(not paused, "fa-pause", "Pause"),
-  resume = action(status.paused == true or status.held == true, "fa-play", "Resume"),
+  resume = action(status.paused == true or status.held == true or stopped, "fa-play", "Resume"),
 }

@@ -1,0 +1,323 @@
+"""`python -m perennial_runtime.check`: what it makes, how it runs a command, and what it says of outputs, right and wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+
+from perennial_runtime import check, check_ground, check_outputs, fetch
+from perennial_runtime.check_ground import Ground
+from perennial_runtime.check_wish import Finding, WrongWish
+from perennial_runtime.contract import USER, TrainSpec
+from runtime.check_world import COLUMNS, ROOT, levels, wish
+from runtime.evaluate_world import model, truth
+from runtime.test_onnx_check import failing_for
+
+Spoil = Callable[[Ground], object]
+AS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs, and the outputs of a trainer that keeps the contract."""
+    root = tmp_path_factory.mktemp("made")
+    with check_ground.ground(wish(root, "--only", "inputs", "--rows", "60"), "inputs") as ground:
+        write_model(ground, model())
+        write_parity(ground, truth(pl.read_parquet(ground.train)))
+        (ground.out / "metrics.json").write_text('{"roc_auc": 0.7}')
+        (ground.out / "progress.jsonl").write_text('{"step": 1, "of": 2}\n{"step": 2, "of": 2, "loss": 0.5}\n')
+        (ground.out / "checkpoint").mkdir()
+        (ground.out / "checkpoint" / "weights").write_bytes(b"x")
+    return root
+
+
+def write_model(ground: Ground, body: onnx.ModelProto) -> None:
+    (ground.out / "model.onnx").write_bytes(body.SerializeToString())
+
+
+def write_parity(ground: Ground, scores: np.ndarray[Any, Any]) -> None:
+    pl.DataFrame({"row": np.arange(len(scores)), "score": scores}).write_parquet(ground.out / "parity.parquet")
+
+
+def judged(kept: Path, tmp_path: Path, spoil: Spoil, *options: str) -> list[Finding]:
+    """What is found once something was spoiled."""
+    shutil.copytree(kept, tmp_path / "root")
+    wanted = wish(tmp_path / "root", "--only", "outputs", *options)
+    with check_ground.ground(wanted, "outputs") as ground:
+        spoil(ground)
+        return list(check_outputs.findings(wanted, ground))
+
+
+# ---- what it says of outputs ----
+
+
+def test_outputs_that_keep_the_contract_are_told_one_by_one(kept: Path, tmp_path: Path) -> None:
+    found = levels(judged(kept, tmp_path, lambda ground: None))
+    assert (found["wrong"], found["note"]) == ([], [])
+    words = "\n".join(found["ok"])
+    assert "model.onnx: loads, takes the 2 features, scores 60 rows in [0, 1]" in words
+    assert "model.onnx: answers rows with missing values and with unseen texts" in words
+    assert "parity.parquet: model.onnx scores as the trainer did, to " in words
+    assert "metrics.json: shown as claims: roc_auc 0.7" in words
+    assert "progress.jsonl: its newest line: step 2, of 2, loss 0.5" in words
+    assert "checkpoint/: 1 files are kept" in words
+
+
+def linked(ground: Ground) -> None:
+    (ground.out / "model.onnx").rename(ground.base / "elsewhere")
+    (ground.out / "model.onnx").symlink_to(ground.base / "elsewhere")
+
+
+def off(ground: Ground) -> None:
+    scores = truth(pl.read_parquet(ground.train))
+    scores[7] += 0.01
+    write_parity(ground, scores)
+
+
+def without_score(ground: Ground) -> None:
+    body = model()
+    body.graph.output[0].name = body.graph.node[-1].output[0] = "probability"
+    write_model(ground, body)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda ground: (ground.out / "model.onnx").unlink(), "model.onnx: the trainer ended without writing out/model.onnx"),
+        (linked, "model.onnx: out/model.onnx is a link or no file"),
+        (lambda ground: (ground.out / "model.onnx").write_bytes(b""), "model.onnx: it has 0 bytes"),
+        (lambda ground: (ground.out / "model.onnx").chmod(0o600), "model.onnx: it may be read by its owner alone"),
+        (lambda ground: (ground.out / "model.onnx").write_bytes(b"pickle"), "model.onnx: OnnxBroken: "),
+        (without_score, "OnnxScoreMissing: model.onnx has no output named 'score' (it has probability)"),
+        (lambda ground: write_model(ground, failing_for(check_outputs.UNSEEN)), "for a row whose texts no training row holds"),
+        (off, "parity.parquet: ParityOff: the scores of model.onnx differ from the trainer's own (parity.parquet) by up to 0.01"),
+        (lambda ground: write_parity(ground, np.zeros(3)), "parity.parquet: ParityBroken: "),
+        (lambda ground: (ground.out / "metrics.json").write_text("0.7"), "metrics.json: nothing of it would be shown"),
+        (lambda ground: (ground.out / "progress.jsonl").write_text("50 %\n"), "progress.jsonl: its newest line is no JSON"),
+        (lambda ground: (ground.out / "checkpoint" / "old").mkdir(), "checkpoint/: 1 files are kept, 1 entries are left out"),
+    ],
+    ids=[
+        "no model", "a link", "an empty file", "closed to others", "no ONNX", "another output", "an unseen text fails",
+        "another model's scores", "too few rows", "claims of no name", "progress in words", "a folder in the checkpoint",
+    ],
+)  # fmt: skip
+def test_output_that_breaks_the_contract_is_told_with_what_to_do(kept: Path, tmp_path: Path, spoil: Spoil, words: str) -> None:
+    wrong = levels(judged(kept, tmp_path, spoil))["wrong"]
+    assert any(words in one for one in wrong), wrong
+    assert len(wrong) == 1
+
+
+def test_optional_outputs_are_not_missed(kept: Path, tmp_path: Path) -> None:
+    def without(ground: Ground) -> None:
+        shutil.rmtree(ground.out / "checkpoint")
+        for name in ("metrics.json", "progress.jsonl"):
+            (ground.out / name).unlink()
+
+    found = levels(judged(kept, tmp_path, without))
+    assert found["wrong"] == []
+    assert len(found["note"]) == 3
+
+
+def test_limit_of_parity_is_the_manifests(kept: Path, tmp_path: Path) -> None:
+    assert levels(judged(kept, tmp_path, off, "--max-difference", "0.02"))["wrong"] == []
+
+
+def test_image_without_the_packages_is_told_where_its_outputs_can_be_judged(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_outputs, "PACKAGES", ("numpy", "no_such_package"))
+    wrong = levels(judged(kept, tmp_path, lambda ground: None))["wrong"]
+    assert [one.partition(" -> ")[0] for one in wrong] == [
+        "model and scores: they were not read: this image has no no_such_package"
+    ]
+    assert wrong[0].endswith("in Perennial's training image")
+
+
+# ---- what it makes ----
+
+
+def test_inputs_are_those_of_a_train_job(tmp_path: Path) -> None:
+    wanted = wish(tmp_path, "--rows", "300", "--seed", "3", "--hyperparameter", "trees=5")
+    with check_ground.ground(wanted, None) as ground:
+        rows, params = pl.read_parquet(ground.train), json.loads(ground.params.read_text())
+    assert dict(rows.schema) == {
+        "hour": pl.Float64,
+        "carrier": pl.String,
+        "late": pl.Int64,
+        "at": pl.Datetime("us", "UTC"),
+        "flight": pl.String,
+    }
+    assert rows["at"].is_sorted()
+    assert set(rows["late"]) == {0, 1}
+    assert all(rows[name].null_count() for name in ("hour", "carrier"))
+    schema = {"features": [{"name": "hour", "kind": "numeric"}, {"name": "carrier", "kind": "categorical"}], "label": "late"}
+    spec = TrainSpec("v", "u", 1, "s", "t", "s", 3, hyperparameters={"trees": 5.0})
+    assert params == fetch.params(spec, json.dumps({**schema, "time": "at"}).encode())
+
+
+def test_rows_can_be_the_users_own_as_prepare_types_them(tmp_path: Path) -> None:
+    given = pl.DataFrame(
+        {"hour": [3, 1], "carrier": ["AA", None], "late": [True, False], "at": [2, 1], "flight": [7, 8], "x": [0, 0]}
+    )
+    given.write_parquet(tmp_path / "mine.parquet")
+    wanted = wish(tmp_path, "--data", str(tmp_path / "mine.parquet"), columns=(*COLUMNS[:1], "carrier:feature", *COLUMNS[2:]))
+    with check_ground.ground(wanted, None) as ground:
+        rows, params = pl.read_parquet(ground.train), json.loads(ground.params.read_text())
+    assert rows.rows() == [(1.0, None, 0, 1, "8"), (3.0, "AA", 1, 2, "7")]
+    assert [one["kind"] for one in params["features"]] == ["numeric", "categorical"]
+
+
+def test_nothing_is_left_unless_it_is_asked_for(tmp_path: Path) -> None:
+    with check_ground.ground(wish(tmp_path), None) as ground:
+        assert ground.train.is_file()
+    assert list(tmp_path.iterdir()) == []
+    with check_ground.ground(wish(tmp_path, "--keep"), None):
+        pass
+    assert (tmp_path / "perennial" / "params.json").is_file()
+
+
+def test_outputs_that_are_there_are_not_taken_for_this_runs(kept: Path) -> None:
+    with pytest.raises(WrongWish, match="is not empty"), check_ground.ground(wish(kept), None):
+        pass
+    assert (kept / "perennial" / "out" / "model.onnx").is_file()
+
+
+# ---- how it runs a command ----
+
+
+def ran(root: Path, *command: str, options: tuple[str, ...] = ()) -> list[Finding]:
+    wanted = wish(root, "--rows", "5", *options, command=command)
+    with check_ground.ground(wanted, None) as ground:
+        return list(check_ground.run(wanted, ground))
+
+
+@pytest.fixture
+def root() -> Path:
+    """A folder that any user may enter; pytest's own are for one."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="perennial-check-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def test_command_finds_what_the_train_container_has(root: Path) -> None:
+    seen = root / "perennial" / "out" / "seen"
+    reads_only = f"[ ! -w {root}/perennial/data/train.parquet ]"
+    script = f'{reads_only} && env > "$PERENNIAL_ROOT/perennial/out/seen" && touch "$HOME/a" "$TMPDIR/b"'
+    wanted = wish(root, "--rows", "5", "--seed", "4", command=("sh", "-c", script))
+    with check_ground.ground(wanted, None) as ground:
+        found = list(check_ground.run(wanted, ground))
+        given = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+        user = seen.stat().st_uid
+    assert [one.level for one in found if one.what == "command"] == ["ok"]
+    assert (given["PERENNIAL_SEED"], given["PERENNIAL_DEVICE"], given["PERENNIAL_ACCELERATOR"]) == ("4", "cpu", "")
+    assert user == (USER if AS_ROOT else os.geteuid())
+    assert user != 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("sh", "-c", "exit 3"), "ended with exit code 3"),
+        (("sh", "-c", "exit 64"), "ended with 64, which says that the input is wrong"),
+        (("sh", "-c", "kill -9 $$"), "was killed by SIGKILL"),
+        (("/nowhere/trainer",), "there is no /nowhere/trainer"),
+        (("/etc/passwd",), "/etc/passwd may not be run by user"),
+    ],
+)
+def test_command_that_ends_badly_is_told_with_what_to_do(root: Path, command: tuple[str, ...], words: str) -> None:
+    (found,) = [one for one in ran(root, *command) if one.what == "command"]
+    assert (found.level, words in found.found) == ("wrong", True), found
+    assert found.todo
+
+
+def test_command_that_takes_too_long_is_ended_with_all_that_it_started(root: Path) -> None:
+    found = ran(
+        root, "sh", "-c", f"sleep 600 & echo $! > {root}/perennial/out/child; wait", options=("--timeout", "0.3", "--keep")
+    )
+    assert "ran longer than 0 s" in found[-1].found
+    child = int((root / "perennial" / "out" / "child").read_text())
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+# ---- the program ----
+
+
+def test_whole_of_it_ends_with_1_and_a_table_where_nothing_is_written(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    columns = [word for column in COLUMNS for word in ("--column", column)]
+    assert check.main(["--root", str(root), "--rows", "5", *columns, "--", "true"]) == 1
+    told = capfd.readouterr().out
+    assert "ok     command         ended with 0" in told
+    assert "wrong  model.onnx      the trainer ended without writing" in told
+    assert told.rstrip().endswith("findings are wrong")
+
+
+def test_whole_of_it_ends_with_0_where_all_is_right(kept: Path, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out, columns = root / "made", [word for column in COLUMNS for word in ("--column", column)]
+    shutil.copytree(kept / "perennial" / "out", out)
+    command = ["sh", "-c", f'cp -r {out}/. "$PERENNIAL_ROOT/perennial/out/"']
+    assert check.main(["--root", str(root), "--rows", "60", *columns, "--", *command]) == 0
+    assert capfd.readouterr().out.rstrip().endswith("nothing is wrong")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "no command is given"),
+        (("--column", "a:feature", "--", "true"), "describe one label, one time and at least one feature"),
+        (("--column", "a:fetaure", "--", "true"), "is no NAME:ROLE"),
+        (("--column", "a:feature:date", "--", "true"), "is no NAME:ROLE"),
+        (("--user", "0", *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "root is never run"),
+        (("--hyperparameter", "trees=many", "--", "true"), "is no NAME=NUMBER"),
+        (("--rows", "many"), "invalid int value"),
+        (("--only", "outputs"), "is not there"),
+        (("--data", "/nowhere", *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "cannot be read"),
+    ],
+)
+def test_wrong_command_line_ends_with_64_and_says_what_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    try:
+        code: object = check.main(["--root", str(tmp_path), *arguments])
+    except SystemExit as error:
+        code = error.code
+    assert code == 64
+    assert words in capsys.readouterr().err
+
+
+def test_it_starts_with_the_standard_library_alone() -> None:
+    environment = {"PYTHONPATH": str(ROOT / "serving"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "perennial_runtime.check", "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--column NAME:ROLE[:KIND]" in done.stdout
+
+
+def test_image_without_polars_is_told_the_three_steps() -> None:
+    environment = {"PYTHONPATH": str(ROOT / "serving"), "PATH": os.environ["PATH"]}
+    columns = [word for one in COLUMNS for word in ("--column", one)]
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "perennial_runtime.check", "--root", "/tmp/perennial-no-polars", *columns, "--", "true"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 64
+    assert "this image has no polars" in done.stderr
+    shutil.rmtree("/tmp/perennial-no-polars", ignore_errors=True)

@@ -1,0 +1,53 @@
+"""What `explain` says of a gate: the limit at which the verdict would have been another, and slices by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from perennial.api.version import GateVerdict, SliceVerdict, SliceVerdicts
+from perennial.cli.explanation import judged
+
+
+def verdict(kind: str, found: Literal["Passed", "Failed", "NotJudged"], slices: SliceVerdicts | None = None) -> GateVerdict:
+    return GateVerdict(
+        metric="accuracy",
+        kind=kind,
+        limit=0.7,
+        estimate=0.75,
+        lower=0.72,
+        upper=0.78,
+        verdict=found,
+        message="so it is",
+        slices=slices,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "told"),
+    [
+        ("minimum", "Passed", "  it would not have passed with minimum: more than 0.7200"),
+        ("minimum", "Failed", "  it would have passed with minimum: 0.7200 or less"),
+        ("maximum", "Passed", "  it would not have passed with maximum: less than 0.78"),
+        ("maximum", "Failed", "  it would have passed with maximum: 0.78 or more"),
+        ("notWorseThanServingBy", "Passed", "  it would have passed with any notWorseThanServingBy"),
+    ],
+)
+def test_a_gate_is_told_with_the_limit_at_which_it_would_have_ended_otherwise(
+    kind: str, found: Literal["Passed", "Failed"], told: str
+) -> None:
+    assert list(judged(verdict(kind, found))) == [f"{found}: so it is", told]
+
+
+def test_a_gate_that_was_never_measured_has_no_other_limit() -> None:
+    silent = verdict("maximum", "Failed").model_copy(update={"estimate": 0.0, "lower": 0.0, "upper": 0.0})
+    assert list(judged(silent)) == ["Failed: so it is"]
+
+
+def test_slices_are_listed_worst_first_and_those_that_were_not_judged_are_said_aloud() -> None:
+    worst = SliceVerdict(name="city=Jena", rows=1812, estimate=0.5123, upper=0.5521, p=0.0003)
+    lines = list(judged(verdict("minimumPerSlice", "Failed", SliceVerdicts(judged=14, not_judged=3, under=1, worst=[worst]))))
+    assert lines[1] == "  city=Jena: 0.5123 on 1,812 rows, at most 0.5521, adjusted p 0.0003"
+    assert lines[2] == "  and 13 judged slices more, in the store: status.measurements"
+    assert lines[3] == "  NotJudged: 3 slices with too few rows"
