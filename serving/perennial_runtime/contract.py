@@ -448,10 +448,6 @@ class EvaluateResult:
     """The gates where they would be too long as they are: `packed` and `unpacked`."""
     evidence: str | None = None
     """Digest of the blob that holds every number, those of all slices too (docs/evaluation.md)."""
-    sbom: str | None = None
-    """Blob digest of the CycloneDX document of what it was trained with."""
-    signed_by: str | None = None
-    """sha256 of the public key whose holder signed the Bento."""
 
 
 @dataclass(frozen=True, slots=True)

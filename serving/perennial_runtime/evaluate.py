@@ -131,10 +131,9 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
         gates=gates,
         champion=spec.champion.identity if spec.champion else None,
         card=_card(spec, store, card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))),
-        sbom=sbom.stored(spec, store),
-        signed_by=_signed(spec, store, packed, archive, room=room, keys=keys),
     )
-    kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts)))
+    made = {"sbom": sbom.stored(spec, store), "signedBy": _signed(spec, store, packed, archive, room=room, keys=keys)}
+    kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts, made)))
     return fitted(kept, spec.gates, facts[LATENCY].rows if LATENCY in facts else 0)
 
 

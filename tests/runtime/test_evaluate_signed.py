@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,12 @@ class Shop:
         return caught.value
 
 
+def evidence(world: World, result: EvaluateResult) -> dict[str, Any]:
+    """All that was measured, as it is stored."""
+    assert result.evidence is not None
+    return dict(json.loads(world.store.get_bytes(result.evidence)))
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     root = tmp_path_factory.mktemp("signed")
@@ -52,10 +59,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def test_bento_is_signed_and_names_the_object_that_it_is_for(shop: Shop, tmp_path: Path) -> None:
     keys = signature.read_keys(shop.secret, to_sign=False)
-    assert shop.first.signed_by in keys.public
+    signer = evidence(shop.world, shop.first)["signedBy"]
+    assert signer in keys.public
     target = tmp_path / "delays-v1"
     unpack(shop.world.store.get_file(shop.first.bento, tmp_path / "bento.tar"), target)
-    assert signature.verify(shop.first.bento, target, keys, shop.world.store, "delays-v1") == shop.first.signed_by
+    assert signature.verify(shop.first.bento, target, keys, shop.world.store, "delays-v1") == signer
     assert json.loads((target / bento.SOURCE / bento.IDENTITY_FILE).read_text())["uid"] == "uid-delays-v1"
 
 
@@ -64,11 +72,10 @@ def test_champion_whose_signature_holds_is_compared_with(shop: Shop) -> None:
 
 
 def test_champion_that_was_made_unsigned_is_compared_with(shop: Shop) -> None:
-    spec = shop.world.spec("delays-v0", model(slope=0.21))
-    unsigned = evaluate(spec, shop.world.store, shop.world.folder / "work")
+    unsigned = evaluate(shop.world.spec("delays-v0"), shop.world.store, shop.world.folder / "work")
     champion = Champion("delays-v0", unsigned.identity, unsigned.bento)
     assert shop.run(replace(shop.challenger("delays-v3"), champion=champion)).champion == unsigned.identity
-    assert unsigned.signed_by is None
+    assert evidence(shop.world, unsigned)["signedBy"] is None
 
 
 def test_champion_without_its_signature_is_refused_and_nothing_is_judged(shop: Shop) -> None:

@@ -51,8 +51,6 @@ class Lineage(StatusModel):
     """Of the list of packages and versions that training ran with, in the store."""
     revision: Annotated[str, Field(max_length=128)] = ""
     """Of the training code, as the trainer told it."""
-    signed_by: Digest = ""
-    """sha256 of the public key (as PEM) whose holder signed the Bento."""
 
 
 class Reproducing(StatusModel):

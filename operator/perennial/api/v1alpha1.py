@@ -222,14 +222,12 @@ class ModelVersionStatus(StatusModel):
     bento: Digest | None = None
     card: Digest | None = None
     """Of its model card, in the store."""
-    sbom: Digest | None = None
-    """Of the CycloneDX list of what it was trained with, in the store."""
     lineage: Lineage | None = None
     """What it was made of, as its steps found it."""
     reproduced: Annotated[list[Reproduction], Field(max_length=MOST_REPORTS)] = []
     """What came of training it again, the newest last."""
     measurements: Digest | None = None
-    """Blob of the store with every number that it was judged by, those of all slices too."""
+    """Blob of the store with every number that it was judged by, those of all slices too, and the digest of its SBOM."""
     gates: Annotated[list[GateVerdict], Field(max_length=8)] = []
     evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
     """Of the steps and the watch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def sbom(name: str, number: int | None, where: Where, output: Path | None) -> No
 
     Packages and versions, Python and system, as the trainer told them, and the image that trained. Without NUMBER: of the version
     that serves, else of the newest one. It is read from the store as `history --all` does, and must have the digest that the
-    version's status says.
+    version's measurements say.
 
     \b
     Examples:
@@ -50,11 +51,12 @@ def _fetched(place: KubeconfigCluster, found: Model, version: Version) -> bytes:
     """The document. Ends the program where there is none."""
     from perennial.cli import stored  # noqa: PLC0415
 
-    digest = version.status.sbom
-    if digest is None:
-        asking.fail(Exit.NO_ANSWER, f"{found.name}: v{version.number} has no SBOM: {_why_none(version)}")
+    uri, measured = version.spec.store.uri, version.status.measurements
     try:
-        return stored.blob(place, found, version.spec.store.uri, digest)
+        digest = json.loads(stored.blob(place, found, uri, measured)).get("sbom") if measured else None
+        if digest is None:
+            asking.fail(Exit.NO_ANSWER, f"{found.name}: v{version.number} has no SBOM: {_why_none(version)}")
+        return stored.blob(place, found, uri, str(digest))
     except stored.Unreadable as error:
         asking.fail(Exit.NO_ANSWER, f"{found.name}: {error}")
 

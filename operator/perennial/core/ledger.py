@@ -287,9 +287,8 @@ def _result(version: Version, record: StepRecord) -> dict[str, str]:
         case TrainResult(model=str(model), parity=str(parity)):
             return {"model": model, "parity": parity}
         case EvaluateResult() as answer:
-            further = {"measurements": answer.evidence, "signedBy": answer.signed_by}
-            told = {name: value for name, value in further.items() if value}
-            return {"identity": answer.identity, "bento": answer.bento, **told}
+            evidence = {"measurements": answer.evidence} if answer.evidence else {}
+            return {"identity": answer.identity, "bento": answer.bento, **evidence}
         case _:
             return {}
 

@@ -15,7 +15,7 @@ from perennial.api.model import ExistingModel
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
 from perennial.core.jobs import newest
 from perennial.core.observed import Job
-from perennial_runtime.contract import Answer, Container, EvaluateResult, PrepareResult, TrainResult, decode_answer
+from perennial_runtime.contract import Answer, Container, PrepareResult, TrainResult, decode_answer
 
 NOT_TOLD = "not told"
 BY_DIGEST = "@sha256:"
@@ -84,8 +84,6 @@ def _told(answer: Answer | None) -> dict[str, Any]:
         case PrepareResult():
             brought = {"model": answer.model} if answer.model else {}
             return {"data": answer.data, "split": answer.split, **brought}
-        case EvaluateResult(signed_by=str(key)):
-            return {"signed_by": key}
         case TrainResult():
             return {"model": answer.model or "", "environment": answer.environment or "", "revision": answer.revision[:128]}
         case _:

@@ -280,7 +280,7 @@ def _facts(answer: Answer | None) -> dict[str, Any]:
         case PrepareResult():
             return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
         case EvaluateResult():
-            digests = {"bento": answer.bento, "card": answer.card, "measurements": answer.evidence, "sbom": answer.sbom}
+            digests = {"bento": answer.bento, "card": answer.card, "measurements": answer.evidence}
             return {"identity": answer.identity, **digests}
         case _:
             return {}

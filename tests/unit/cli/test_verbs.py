@@ -1130,9 +1130,16 @@ def test_the_ends_of_a_request_are_documented_as_they_are(ask: Ask) -> None:
 SBOM = '{"bomFormat": "CycloneDX"}'
 
 
-def test_sbom_is_printed_and_written_as_it_was_stored(ask: Ask, tmp_path: Path) -> None:
+def with_sbom(folder: Path) -> World:
+    """v1's measurements name its SBOM, and both lie in the store in this folder."""
     world = served()
-    blob_in(world, 1, tmp_path / "store", SBOM, "sbom")
+    body = json.dumps({"sbom": blob_in(world, 1, folder, SBOM, "card")})
+    blob_in(world, 1, folder, body, "measurements")
+    return world
+
+
+def test_sbom_is_printed_and_written_as_it_was_stored(ask: Ask, tmp_path: Path) -> None:
+    world = with_sbom(tmp_path / "store")
     assert ask(world, "sbom", "delays").stdout == f"{SBOM}\n"
     file = tmp_path / "v1.cdx.json"
     found = ask(world, "sbom", "delays", "v1", "-o", str(file))
@@ -1143,16 +1150,17 @@ def test_sbom_is_printed_and_written_as_it_was_stored(ask: Ask, tmp_path: Path) 
 
 
 def test_sbom_that_was_altered_is_not_shown(ask: Ask, tmp_path: Path) -> None:
-    world = served()
-    digest = blob_in(world, 1, tmp_path, SBOM, "sbom")
-    (tmp_path / "blobs" / "sha256" / digest).write_text(SBOM.replace("DX", "XD"))
+    world = with_sbom(tmp_path)
+    (tmp_path / "blobs" / "sha256" / hashlib.sha256(SBOM.encode()).hexdigest()).write_text(SBOM.replace("DX", "XD"))
     found = ask(world, "sbom", "delays")
     assert (found.exit_code, found.stdout) == (Exit.NO_ANSWER, "")
     assert "it was altered" in found.stderr
 
 
-def test_version_without_an_sbom_says_why(ask: Ask) -> None:
-    found = ask(served(), "sbom", "delays")
+def test_version_without_an_sbom_says_why(ask: Ask, tmp_path: Path) -> None:
+    world = served()
+    blob_in(world, 1, tmp_path, json.dumps({"sbom": None}), "measurements")
+    found = ask(world, "sbom", "delays")
     assert found.exit_code == Exit.NO_ANSWER
     assert "v1 has no SBOM: its trainer did not tell its packages" in found.stderr
     brought = ask(existing.serving(), "sbom", "delays", "1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from perennial.core.actions import ApplyServing, CreateJob
@@ -11,22 +10,13 @@ from perennial.manifests.common import Manifest
 from perennial.manifests.jobs import job
 from perennial.manifests.serving import serving
 from perennial_runtime.contract import Answer, EvaluateSpec, Refusal, ServeSpec, encode
-from unit.core.world import World, evaluated, served, spec
+from unit.core.world import World, served, spec
 
 SIGNING: dict[str, Any] = {"secretRef": {"name": "signing"}}
-KEY = "e3192105137478216e9c1e5cf71253031a4840273959e17b5aa8999220772032"
-
-
-def by_a_key(step: str, version: int, action: CreateJob) -> Answer | None:
-    """Evaluation has signed what it made, where it was asked to."""
-    if not isinstance(action.input, EvaluateSpec):
-        return None
-    champion = action.input.champion.identity if action.input.champion else None
-    return replace(evaluated(version, champion), signed_by=KEY if action.input.signed else None)
 
 
 def signed() -> World:
-    return served(World(wish=spec(signing=SIGNING), answer=by_a_key))
+    return served(World(wish=spec(signing=SIGNING)))
 
 
 def serve_specs(world: World) -> dict[int, ServeSpec]:
@@ -44,12 +34,8 @@ def volumes(pod: Manifest) -> dict[str, Manifest]:
     return {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
 
 
-def test_version_says_who_signed_it_and_serves_only_what_was_signed_for_it() -> None:
-    world = signed()
-    found = world.versions[1].status.lineage
-    assert found is not None
-    assert found.signed_by == KEY
-    assert serve_specs(world)[1].signed_for == "uid-1"
+def test_signed_version_serves_only_what_was_signed_for_it() -> None:
+    assert serve_specs(signed())[1].signed_for == "uid-1"
 
 
 def test_champion_is_told_as_signed_for_its_own_object() -> None:
@@ -58,7 +44,7 @@ def test_champion_is_told_as_signed_for_its_own_object() -> None:
     def noted(step: str, version: int, action: CreateJob) -> Answer | None:
         if isinstance(action.input, EvaluateSpec):
             seen.append(action.input)
-        return by_a_key(step, version, action)
+        return None
 
     world = second(served(World(wish=spec(signing=SIGNING), answer=noted)))
     assert world.status.stable == 2
@@ -66,7 +52,7 @@ def test_champion_is_told_as_signed_for_its_own_object() -> None:
 
 
 def test_signing_that_is_turned_on_holds_from_the_next_version_on_and_makes_none() -> None:
-    world = served(World(answer=by_a_key))
+    world = served()
     before = serve_specs(world)[1]
     world.wish = spec(signing=SIGNING)
     world.live(30, rate=100)
