@@ -44,6 +44,8 @@ LOOK_SECONDS = 20.0
 NO_CHAMPION = "none"
 SOURCE = "data source"
 """What `perennial_runtime.store` calls the data's Secret, beside the store's."""
+NOT_THE_MODELS = ("Signing", "Signature")
+"""How reasons begin for which evaluate refuses and the model is not to blame: keys, or what serves. It can be tried again."""
 STEPS: tuple[StepName, ...] = ("prepare", "train", "evaluate")
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
@@ -237,7 +239,7 @@ def _again(observed: Observed, version: Version, record: StepRecord, champion: C
 
 
 def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> Progress:
-    rejected = record.step == "evaluate" and record.state == "Refused"
+    rejected = record.step == "evaluate" and record.state == "Refused" and not record.reason.startswith(NOT_THE_MODELS)
     return Progress(
         status.model_copy(
             update={

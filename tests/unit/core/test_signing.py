@@ -10,6 +10,7 @@ from perennial.manifests.common import Manifest
 from perennial.manifests.jobs import job
 from perennial.manifests.serving import serving
 from perennial_runtime.contract import Answer, EvaluateSpec, Refusal, ServeSpec, encode
+from unit.core.test_pause_and_retry import request
 from unit.core.world import World, served, spec
 
 SIGNING: dict[str, Any] = {"secretRef": {"name": "signing"}}
@@ -101,13 +102,24 @@ def test_trainer_gets_no_key() -> None:
     assert "signing" not in volumes(pod)
 
 
-def test_missing_key_rejects_the_version_names_the_secret_and_leaves_what_serves() -> None:
+def test_missing_key_fails_the_version_names_the_secret_and_leaves_what_serves() -> None:
     world = served()
     missing = Refusal("SigningSecretMissing", "the Secret of the signing keys (spec.signing.secretRef) does not exist")
     world.wish = spec(signing=SIGNING)
     world.answer = lambda step, *_: missing if step == "evaluate" else None
     world.annotations["perennial.dev/retrain"] = "words"
-    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Rejected", rate=100)
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Failed", rate=100)
     assert "SigningSecretMissing" in world.versions[2].status.message
     assert world.versions[2].status.message.endswith("; it is the Secret signing")
     assert (world.status.stable, world.versions[1].status.state) == (1, "Serving")
+
+
+def test_version_that_failed_for_a_key_is_tried_again_without_another_training() -> None:
+    world = World(wish=spec(signing=SIGNING))
+    missing = Refusal("SigningKeyMissing", "the Secret of the signing keys (spec.signing.secretRef) has no key private.pem")
+    world.answer = lambda step, *_: missing if step == "evaluate" else None
+    world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
+    world.answer = None
+    assert request(world, "retry") == "v1 is tried again"
+    world.until(lambda w: w.status.stable == 1)
+    assert [record.step for record in world.versions[1].status.steps] == ["prepare", "train", "evaluate", "evaluate"]
