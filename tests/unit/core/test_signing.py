@@ -11,7 +11,7 @@ from perennial.manifests.jobs import job
 from perennial.manifests.serving import serving
 from perennial_runtime.contract import Answer, EvaluateSpec, Refusal, ServeSpec, encode
 from unit.core.test_pause_and_retry import request
-from unit.core.world import World, served, spec
+from unit.core.world import World, evaluated, served, spec
 
 SIGNING: dict[str, Any] = {"secretRef": {"name": "signing"}}
 
@@ -61,6 +61,19 @@ def test_signing_that_is_turned_on_holds_from_the_next_version_on_and_makes_none
     assert serve_specs(world)[1] == before, "its pods are not made anew"
     second(world)
     assert {number: one.signed_for for number, one in serve_specs(world).items() if number == 2} == {2: "uid-2"}
+
+
+def test_model_that_serves_unsigned_is_rolled_out_again_signed_and_only_once() -> None:
+    def always_the_same(step: str, version: int, action: CreateJob) -> Answer | None:
+        return evaluated(1, None) if step == "evaluate" else None
+
+    world = served(World(answer=always_the_same))
+    world.wish = spec(signing=SIGNING)
+    second(world)
+    assert serve_specs(world)[2].signed_for == "uid-2"
+    world.annotations["perennial.dev/retrain"] = "again"
+    world.until(lambda w: 3 in w.versions and w.versions[3].status.state == "Retired", rate=100)
+    assert "nothing to roll out" in world.versions[3].status.message
 
 
 def test_signing_that_is_turned_off_leaves_versions_verified_that_were_signed() -> None:
