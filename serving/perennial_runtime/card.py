@@ -22,6 +22,12 @@ from perennial_runtime.evaluate_gates import Blind
 
 MOST_FEATURES = 20
 """Of the drift table: those that moved most."""
+_RULES = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "minimumPerSlice": "in each slice at least",
+    "notWorseThanServingBy": "challenger minus serving, at least",
+}
 _ESCAPED = "\\`*[]<>|"
 
 MARKDOWN = """\
