@@ -579,7 +579,7 @@ CASES = (
     Case(
         "a model that becomes a smoke run",
         "smoke can be neither added nor removed: a smoke run is an object of its own, see kubectl perennial smoke",
-        {"spec.smoke": {}, ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
+        {"spec.smoke": {}},
         ("neither added nor removed",),
         accepted={ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
         update=True,

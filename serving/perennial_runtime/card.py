@@ -210,14 +210,6 @@ def _environment(*, escapes: bool) -> jinja2.Environment:
     return found
 
 
-_RULES = {
-    "minimum": "at least",
-    "maximum": "at most",
-    "notWorseThanServingBy": "challenger minus serving, at least",
-    "minimumPerSlice": "the worst slice, at least",
-}
-
-
 def _plain(text: object) -> str:
     """Words of somebody else as words in a Markdown table."""
     line = " ".join(str(text).split())
