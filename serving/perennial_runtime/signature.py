@@ -15,18 +15,22 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.contract import PRIVATE_KEY, PUBLIC_KEY
 from perennial_runtime.store import Store, signature_path
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from model_signing import hashing
 
+Key = TypeVar("Key")
+
 SECRET = "the Secret of the signing keys (spec.signing.secretRef)"
+CURVE = "secp256r1"
+"""P-256, as the library names it."""
 LIMIT = 1024 * 1024
 """Bytes of a signature: a Bento has some sixty files."""
 _PUBLIC = re.compile(r"-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----\n?")
@@ -163,19 +167,23 @@ def _shown(keys: Keys) -> str:
 
 
 def _check_private(body: bytes) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    found = _loaded(PRIVATE_KEY, lambda: load_pem_private_key(body, None))
-    _check_curve(PRIVATE_KEY, getattr(found, "curve", None))
+    key = _loaded(PRIVATE_KEY, lambda: load_pem_private_key(body, None))
+    if not isinstance(key, EllipticCurvePrivateKey) or key.curve.name != CURVE:
+        raise _other_kind(PRIVATE_KEY, key)
 
 
 def _public_keys(text: str) -> dict[str, bytes]:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
 
     found = {}
     for block in _PUBLIC.findall(text):
-        key: EllipticCurvePublicKey = _loaded(PUBLIC_KEY, lambda: serialization.load_pem_public_key(block.encode()))  # noqa: B023
-        _check_curve(PUBLIC_KEY, getattr(key, "curve", None))
+        key = _loaded(PUBLIC_KEY, partial(serialization.load_pem_public_key, block.encode()))
+        if not isinstance(key, EllipticCurvePublicKey) or key.curve.name != CURVE:
+            raise _other_kind(PUBLIC_KEY, key)
         plain = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         found[hashlib.sha256(plain).hexdigest()] = plain
     if not found:
@@ -186,7 +194,7 @@ def _public_keys(text: str) -> dict[str, bytes]:
     return found
 
 
-def _loaded(name: str, load: Callable[[], object]) -> object:
+def _loaded(name: str, load: Callable[[], Key]) -> Key:
     try:
         return load()
     except (ValueError, TypeError) as error:  # TypeError: it has a password
@@ -194,7 +202,6 @@ def _loaded(name: str, load: Callable[[], object]) -> object:
         raise Refused("SigningKeyWrong", f"{SECRET}: {name} can't be read: {why}; {_MAKE}") from None
 
 
-def _check_curve(name: str, curve: object) -> None:
-    found = getattr(curve, "name", None)
-    if found != "secp256r1":
-        raise Refused("SigningKeyWrong", f"{SECRET}: {name} is {found or 'no ECDSA key'}, wanted is P-256: {_MAKE}")
+def _other_kind(name: str, key: object) -> Refused:
+    found = getattr(getattr(key, "curve", None), "name", "no ECDSA key")
+    return Refused("SigningKeyWrong", f"{SECRET}: {name} is {found}, wanted is P-256: {_MAKE}")
