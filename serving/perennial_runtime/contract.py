@@ -421,7 +421,7 @@ class PackedGate:
     gate: int
     """Its place in EvaluateSpec.gates."""
     at: tuple[float, ...]
-    """Estimate, lower, upper, needed rows."""
+    """Estimate, lower, upper, needed rows unless 0; one number for all of an exact one."""
     slices: SlicesFound | None = None
 
 
@@ -588,25 +588,28 @@ def decode(kind: type[T], text: str) -> T:
 def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
     """The same in fewer bytes, for a termination message: gates by their places among those that were asked for."""
     places = {(gate.metric, gate.kind, gate.limit): place for place, gate in enumerate(gates)}
-    found = tuple(
-        PackedGate(places[one.metric, one.kind, one.limit], (one.estimate, one.lower, one.upper, one.needed_rows), one.slices)
-        for one in result.gates
-    )
+    found = tuple(PackedGate(places[one.metric, one.kind, one.limit], _numbers(one), one.slices) for one in result.gates)
     return dataclasses.replace(result, gates=(), packed=found)
+
+
+def _numbers(gate: GateMeasurement) -> tuple[float, ...]:
+    if gate.lower == gate.estimate == gate.upper:
+        return (gate.estimate,)
+    return (gate.estimate, gate.lower, gate.upper, *((gate.needed_rows,) if gate.needed_rows else ()))
 
 
 def unpacked(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
     """What `packed` was given, with the same gates. Raises ContractError where they are others."""
     if not result.packed:
         return result
-    if any(not 0 <= one.gate < len(gates) or len(one.at) != 4 for one in result.packed):
-        raise ContractError(
-            f"the measurements of {len(result.packed)} gates are not those of the {len(gates)} that were asked for"
-        )
+    if any(not 0 <= one.gate < len(gates) or len(one.at) not in (1, 3, 4) for one in result.packed):
+        raise ContractError(f"the measurements of {len(result.packed)} gates are not of the {len(gates)} that were asked for")
     found = []
     for one in result.packed:
-        gate, (estimate, lower, upper, needed) = gates[one.gate], one.at
-        found.append(GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, int(needed), one.slices))
+        gate = gates[one.gate]
+        estimate, lower, upper, *needed = one.at if len(one.at) > 1 else one.at * 3
+        rows = int(needed[0]) if needed else 0
+        found.append(GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, rows, one.slices))
     return dataclasses.replace(result, gates=tuple(found), packed=())
 
 

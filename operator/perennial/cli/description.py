@@ -94,7 +94,7 @@ def _trained_again(model: Model, now: datetime) -> Iterator[str]:
     again = model.status.reproducing
     if again is not None:
         waits = f"; it has not begun: {again.waits}" if again.waits else ""
-        yield f"v{again.version} is trained again, to compare, since {_ago(again.since, now)}{waits}"
+        yield f"v{again.version} is trained again, to compare; asked for {_ago(again.since, now)}{waits}"
 
 
 def retrains(model: Model) -> Iterator[str]:

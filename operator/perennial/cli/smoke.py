@@ -177,12 +177,13 @@ def _made(place: KubeconfigCluster, manifest: Manifest, *, keep: bool) -> Iterat
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the program as Ctrl+C does, so that what it made is removed."""
+    """SIGTERM and SIGHUP end the program as Ctrl+C does, so that what it made is removed; where they are ignored they stay so."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -169,15 +170,27 @@ def test_run_that_takes_too_long_ends_with_3_and_is_removed(run: Run) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_run_that_is_ended_by_a_signal_is_removed(run: Run, number: signal.Signals, code: int) -> None:
-    cluster = SmokeCluster(World())
-
-    def signalled(step: str, version: int, action: CreateJob) -> None:
-        os.kill(os.getpid(), number)
-
-    cluster.world.answer = signalled
-    found = run(cluster)
+    cluster = SmokeCluster(World(answer=lambda step, version, action: os.kill(os.getpid(), number)))
+    with handled(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL):  # a shell may ignore it
+        found = run(cluster)
     assert found.exit_code == code
     assert cluster.removed == [cluster.made["metadata"]["name"]]
+
+
+def test_signal_that_is_ignored_stays_so(run: Run) -> None:
+    cluster = SmokeCluster(World(answer=lambda step, version, action: os.kill(os.getpid(), signal.SIGHUP)))
+    with handled(signal.SIGHUP, signal.SIG_IGN):
+        assert run(cluster).exit_code == 0
+
+
+@contextmanager
+def handled(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """As the process that starts the program has it."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def test_kept_run_is_not_removed_and_says_until_when_it_is_there(run: Run) -> None:
