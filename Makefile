@@ -8,7 +8,7 @@ export PYTHONPATH := operator:serving:dev
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast cluster cluster-down cluster-cycle faults images bench crds venv
+.PHONY: help demo test check fast cluster cluster-down cluster-cycle faults training images bench crds venv
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +38,16 @@ faults: .venv/.synced ## Kill the operator before and after each write of a roll
 	@$(PYTHON) -m cluster up
 	@FAULTS_POINTS=$(if $(FAULTS_SEED),drawn,all) FAULTS_SEED=$(FAULTS_SEED) $(PYTHON) -m suites test --only faults
 
+training: .venv/.synced ## Triggers, sources, gates, nodes, lineage and smoke runs on the cluster (half an hour)
+	@$(PYTHON) -m cluster up
+	@$(PYTHON) -m cluster push
+	@$(PYTHON) -m suites test --only training
+
 images: .venv/.synced ## Build the project's images and push them to the cluster's registry
 	@$(PYTHON) -m cluster push
 
-bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/ (ONLY=detection: that one; ONLY=simulation: no cluster)
-	@$(if $(filter-out simulation,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
+bench: .venv/.synced ## Benchmarks on the embedded cluster; the figures go to docs/ (ONLY=detection: that one; ONLY=simulation and ONLY=data: no cluster)
+	@$(if $(filter-out simulation data,$(or $(strip $(ONLY)),all)),$(PYTHON) -m cluster up,true)
 	@PYTHONPATH=$(PYTHONPATH):tests $(PYTHON) -m benchmarks $(ONLY)
 
 crds: .venv/.synced ## Write crds/, the CRD chart, the dashboard, the ConfigMap for Argo CD, docs/api.md and docs/cli.md from the code

@@ -41,6 +41,8 @@ class Suite:
     timeout: int = FAST_TIMEOUT
     left_out: str = ""
     """Why it runs nowhere but in CI, unless it is asked for by name."""
+    by_name: bool = False
+    """It is left out in CI too: there would be no time for it."""
     shown: bool = False
     """What it prints is shown as it comes: its one fixture takes minutes, or an hour."""
 
@@ -55,6 +57,14 @@ SUITES = (
     Suite("unit", "tests/unit"),
     Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800),
     Suite("faults", "tests/faults", on_cluster=True, timeout=7200, shown=True),
+    Suite(
+        "training",
+        "tests/training",
+        on_cluster=True,
+        timeout=1800,
+        left_out="it takes half an hour; make training runs it",
+        by_name=True,
+    ),
     Suite(
         "provisioner",
         "tests/cluster/cycle_provisioner.py",
@@ -221,8 +231,8 @@ def _fast(began: float, *, deferred: Set[str]) -> list[Outcome]:
 def later(deferred: Set[str], *, ci: bool) -> tuple[list[Suite], list[Outcome]]:
     """Suites that need the cluster (those put off until it is built among them), and outcomes for those that are left out."""
     suites = [suite for suite in SUITES if suite.on_cluster or suite.name in deferred]
-    left_out = [Outcome(suite.name, left_out=suite.left_out) for suite in suites if suite.left_out and not ci]
-    return [suite for suite in suites if ci or not suite.left_out], left_out
+    omitted = [suite for suite in suites if suite.left_out and (suite.by_name or not ci)]
+    return [suite for suite in suites if suite not in omitted], [Outcome(one.name, left_out=one.left_out) for one in omitted]
 
 
 def _on_cluster(began: float, suites: Sequence[Suite]) -> list[Outcome]:

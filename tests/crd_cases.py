@@ -103,6 +103,10 @@ ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
 SMOKE = "a smoke run is never served: remove serving.route, approval and pin, or remove smoke"
 MODEL = {"uri": "s3://models/delays/model.onnx", "digest": f"sha256:{'5f70bf18a086007016e948b04aed3b82' * 2}"}
+SOURCE_FORMS = (
+    "data.source.uri must be s3://<bucket>/<prefix>/, gs://<bucket>/<prefix>/, "
+    "abfss://<container>@<account>.dfs.core.windows.net/<prefix>/ or https://<host>/<object>"
+)
 ERRORS = {"name": "errors", "errors": {}}
 UNMADE_STEPS = (
     "rollout.steps has a weight that pods cannot make: without serving.route weights are shares of pods; give a route, or more "
@@ -165,11 +169,60 @@ CASES = (
         accepted={"metadata.name": "delays-vx2"},
     ),
     Case(
-        "a source that is no S3 URI",
-        "data.source.uri must be s3://<bucket>/<prefix>/ or s3://<bucket>/<object>",
-        {"spec.data.source.uri": "https://flights/2013.csv"},
-        ("data.source.uri is https://flights/2013.csv", "write s3://"),
+        "a source of a kind that nothing reads",
+        SOURCE_FORMS,
+        {"spec.data.source.uri": "ftp://flights/2013/"},
+        ("data.source.uri is ftp://flights/2013/", "write s3://"),
         accepted={"spec.data.source.uri": "s3://flights/2013/january.parquet"},
+    ),
+    Case(
+        "a web server without TLS",
+        SOURCE_FORMS,
+        {"spec.data.source.uri": "http://files.example/flights.csv"},
+        ("data.source.uri is http://files.example/flights.csv", "https://<host>/<path>"),
+        accepted={"spec.data.source.uri": "https://files.example:8443/2013/flights.csv.gz"},
+    ),
+    Case(
+        "a URL that carries a credential",
+        SOURCE_FORMS,
+        {"spec.data.source.uri": "https://files.example/flights.csv?sig=abc"},
+        ("flights.csv?sig=abc", "without a query"),
+        accepted={"spec.data.source.uri": "gs://flights/2013/"},
+    ),
+    Case(
+        "an Azure URI without its account",
+        SOURCE_FORMS,
+        {"spec.data.source.uri": "abfss://flights/2013/"},
+        ("data.source.uri is abfss://flights/2013/", "abfss://<container>@<account>"),
+        accepted={"spec.data.source.uri": "abfss://flights@acme.dfs.core.windows.net/2013/"},
+    ),
+    Case(
+        "a source in two places",
+        "data.source needs exactly one of uri and pvc",
+        {"spec.data.source.pvc": {"claimName": "flights"}},
+        ("data.source has both uri and pvc", "keep one"),
+        accepted={"spec.data.source": {"pvc": {"claimName": "flights", "path": "2013/"}}},
+    ),
+    Case(
+        "a source in no place",
+        "data.source needs exactly one of uri and pvc",
+        {"spec.data.source": {}},
+        ("data.source has neither uri nor pvc", "give one"),
+        accepted={"spec.data.source": {"pvc": {"claimName": "flights"}}},
+    ),
+    Case(
+        "keys for a claim",
+        "data.source.secretRef is of no use with pvc, which is mounted without keys: leave it out",
+        {"spec.data.source": {"pvc": {"claimName": "flights"}, "secretRef": {"name": "keys"}}},
+        ("data.source.secretRef", "leave it out"),
+        accepted={"spec.data.source": {"uri": "https://files.example/flights.csv", "secretRef": {"name": "keys"}}},
+    ),
+    Case(
+        "a path that leaves its claim",
+        "data.source.pvc.path must be a path from the root of the claim, without .. and without a / at its beginning",
+        {"spec.data.source": {"pvc": {"claimName": "flights", "path": "2013/../../etc/"}}},
+        ("data.source.pvc.path is 2013/../../etc/", "without .."),
+        accepted={"spec.data.source": {"pvc": {"claimName": "flights", "path": "a..b/year=2013/january.parquet"}}},
     ),
     Case(
         "no label",
@@ -575,6 +628,13 @@ CASES = (
         {"spec.smoke": {}, ROUTE: REMOVED, "spec.pin": 1},
         ("never served", "remove pin, or remove smoke"),
         accepted={"spec.smoke": {}, ROUTE: REMOVED},
+    ),
+    Case(
+        "a smoke run with a schedule",
+        "a smoke run is judged once and never retrained: remove triggers, or remove smoke",
+        {"spec.smoke": {}, ROUTE: REMOVED, "spec.triggers": {"schedule": {"cron": "0 3 * * *"}}},
+        ("never retrained", "remove triggers"),
+        accepted={"spec.triggers": {"schedule": {"cron": "0 3 * * *"}}},
     ),
     Case(
         "a model that becomes a smoke run",

@@ -98,7 +98,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
         schema_file = room / "schema.json"
         schema_file.write_text(json.dumps(schema), encoding="utf-8")
         tolerant = sandbox.Subject(ground.out / MODEL_NAME, schema_file, ALLOWED_DOMAINS, tolerant=True)
-        tables = {"parity": read_table(rows, schema), **_strange(schema)}
+        tables = {"parity": [read_table(rows, schema)], **_strange(schema)}
         try:
             found = sandbox.score_in_sandbox(tolerant, tables, room, limits)
             if any(map(math.isnan, found["parity"])):  # NaN: once more, to be told why
@@ -125,7 +125,7 @@ def _strange(schema: dict[str, Any]) -> dict[str, Any]:
         texts = {one["name"]: ([text], np.zeros(1, dtype=np.int32)) for one in schema["features"] if one["kind"] != NUMERIC}
         return Table(rows=1, numbers=numeric, texts=texts)
 
-    return {"missing": row(float("nan"), ""), "unseen": row(0.0, UNSEEN)}
+    return {"missing": [row(float("nan"), "")], "unseen": [row(0.0, UNSEEN)]}
 
 
 def _answers(found: Mapping[str, Any]) -> Iterator[Finding]:

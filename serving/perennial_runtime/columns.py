@@ -1,4 +1,4 @@
-"""Declared columns -> typed columns, for each batch as it is read and once more when all files were seen.
+"""Declared columns -> typed columns: each batch as it is read, then, when all files were seen, what a feature is.
 
     feature   number (integers, floats, decimals, booleans -> Float64, NaN is missing) or text (missing where empty)
     label     Int64 of 0 and 1
@@ -6,69 +6,115 @@
     id        text
     slice     text
 
-Parquet says what a feature is. In CSV a feature is a number when every cell of every file is one (NA, NaN, null are missing
-then), 0 or 1 when every cell is true or false, and text otherwise. Every refusal names file, column and row, never a cell.
-Neighbours: `tabular` reads, `prepare` writes what comes out.
+Parquet says what a feature is. In CSV, and where a folder's name gives the value, a feature is a number when every cell of every
+file is one (NA, NaN, null are missing then), 0 or 1 when every cell is true or false, and text otherwise. No rows are kept here:
+only counts, and the places of what may have to be refused. Every refusal names file, column and row, never a cell.
+Neighbours: `tabular` reads, `spill` keeps the rows, `prepare` writes what comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from perennial_runtime.answers import Refused
 from perennial_runtime.contract import Column
 
-FILE, ROW, HASH = "__file", "__row", "__row_hash"
+HASH = "__row_hash"
 NUMERIC, CATEGORICAL = "numeric", "categorical"
 NEARLY_NUMBERS = 0.99
 """A CSV column of which this share (and not all) are numbers is a column of numbers with mistakes, not text."""
 
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
+_SWITCHES = ("true", "false")
 _NO_NUMBER = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 _LISTED = 20
 
 
 @dataclass(slots=True)
+class _Texts:
+    """What the text cells of a feature were, in all files so far."""
+
+    known: dict[int, int] = field(default_factory=dict)
+    """By number of the file: cells that are not missing, and of them those that are numbers."""
+    numbers: dict[int, int] = field(default_factory=dict)
+    switches: int = 0
+    """Cells that are true or false."""
+    cells: int = 0
+    """That hold anything, NA and the like included."""
+    odd: tuple[int, int] | None = None
+    """File and row of the first cell that is no number."""
+
+    @property
+    def are_numbers(self) -> bool:
+        return sum(self.numbers.values()) == sum(self.known.values())
+
+    @property
+    def are_switches(self) -> bool:
+        return self.switches == sum(self.known.values())
+
+    def add(self, cells: pl.Series, file: int, first_row: int) -> None:
+        known = cells.set(cells.is_in(_NO_NUMBER), None)
+        parsed = known.cast(pl.Float64, strict=False).fill_nan(None)
+        known_count, good = len(known) - known.null_count(), len(parsed) - parsed.null_count()
+        self.cells += len(cells) - cells.null_count()
+        self.known[file] = self.known.get(file, 0) + known_count
+        self.numbers[file] = self.numbers.get(file, 0) + good
+        if good < known_count:
+            self.switches += int(known.str.to_lowercase().is_in(_SWITCHES).sum())
+            if self.odd is None:
+                self.odd = file, first_row + int((known.is_not_null() & parsed.is_null()).arg_true()[0])
+
+
+@dataclass(slots=True)
 class Collector:
-    """Gathers the declared columns of all files, typed as far as one batch tells."""
+    """Types the declared columns batch by batch, and remembers what only all batches together tell."""
 
     columns: Sequence[Column]
+    whole_rows: bool = True
+    """All columns of a file count, not the declared ones alone."""
     names: list[str] = field(default_factory=list)
-    """File names by number (the column FILE)."""
+    """File names by number."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """numeric or categorical for each feature, once `finish` was called."""
     _all_columns: frozenset[str] | None = None
-    _kinds: dict[str, tuple[str, str]] = field(default_factory=dict)
-    _frames: list[pl.DataFrame] = field(default_factory=list)
-    _texts: list[int] = field(default_factory=list)
+    _told: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What Parquet says a feature is, and the file that said it first."""
+    _as_text: frozenset[str] | None = frozenset()
+    """Columns of the current file whose cells are text whatever they mean; None: all."""
+    _texts: dict[str, _Texts] = field(default_factory=dict)
+    _values: dict[str, int] = field(default_factory=dict)
+    """Cells of a Parquet feature that are not missing."""
+    _infinite: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def start(self, name: str, is_text: bool) -> None:
-        """The batches that follow come from this file; `is_text` for CSV."""
-        if is_text:
-            self._texts.append(len(self.names))
+    def start(self, name: str, is_text: bool, from_path: Collection[str] = ()) -> None:
+        """The batches that follow come from this file; `is_text` for CSV, `from_path` are columns that its path gives."""
         self.names.append(name)
+        self._as_text = None if is_text else frozenset(from_path)
 
-    def add(self, batch: pl.DataFrame, hashes: NDArray[np.uint64], first_row: int) -> None:
-        """One batch of the current file."""
+    def add(self, batch: pl.DataFrame, first_row: int) -> pl.DataFrame:
+        """The declared columns of one batch of the current file, typed as far as they can be before all files were seen."""
         self._check_names(batch.columns)
-        rows = np.arange(first_row, first_row + batch.height, dtype=np.uint32)
-        marks = pl.DataFrame({HASH: hashes, ROW: rows}).with_columns(pl.lit(len(self.names) - 1, pl.UInt32).alias(FILE))
-        self._frames.append(marks.with_columns([self._typed(column, batch[column.name], first_row) for column in self.columns]))
+        return batch.select([self._typed(column, batch[column.name], first_row) for column in self.columns])
 
-    def finish(self) -> tuple[pl.DataFrame, dict[str, str]]:
-        """All rows, and numeric or categorical for each feature."""
-        frame = pl.concat(self._align(), how="vertical", rechunk=True)
-        self._frames.clear()
-        kinds: dict[str, str] = {}
+    def finish(self) -> None:
+        """Decides what the features are. Refused when a column is two things, or holds what no feature may."""
         for column in self.columns:
             if column.role == "feature":
-                series = self._feature(frame, column.name)
-                kinds[column.name] = NUMERIC if series.dtype == pl.Float64 else CATEGORICAL
-                frame = frame.with_columns(series)
-        return frame, kinds
+                self.kinds[column.name] = self._decided(column.name)
+
+    def final(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows that `add` typed, with their features in the kinds that `finish` decided."""
+        return frame.with_columns(
+            [
+                self._numbers(frame[name])
+                for name, kind in self.kinds.items()
+                if kind == NUMERIC and frame[name].dtype == pl.String
+            ]
+        )
 
     def _check_names(self, found: list[str]) -> None:
         name = self.names[-1]
@@ -77,7 +123,7 @@ class Collector:
                 raise Refused("ColumnMissing", f"{name} has no column {column.name!r} (role {column.role}); {_listing(found)}")
         if self._all_columns is None:
             self._all_columns = frozenset(found)
-        elif self._all_columns != frozenset(found):
+        elif self.whole_rows and self._all_columns != frozenset(found):
             differing = sorted(self._all_columns ^ frozenset(found))[:5]
             message = f"{name} and {self.names[0]} differ in the columns {', '.join(differing)}: give all files the same columns"
             raise Refused("SchemaDiffers", message)
@@ -92,85 +138,95 @@ class Collector:
             case "id" | "slice":
                 return cells.cast(pl.String, strict=False)
             case _:
-                return self._parquet_feature(column.name, cells, where)
+                return self._feature(column.name, cells, where, first_row)
 
-    def _parquet_feature(self, name: str, cells: pl.Series, where: str) -> pl.Series:
-        kind = cells.dtype
-        if kind.is_numeric() or kind == pl.Boolean:
-            word, typed = NUMERIC, cells.cast(pl.Float64).fill_nan(None)
-        elif kind in (pl.String, pl.Categorical, pl.Enum):
-            word, typed = CATEGORICAL, cells.cast(pl.String)
-            typed = typed.set(typed == "", None)
-        elif kind == pl.Null:
+    def _feature(self, name: str, cells: pl.Series, where: str, first_row: int) -> pl.Series:
+        if cells.dtype == pl.Null:
             return cells.cast(pl.String)
-        else:
-            message = f"{where} is of type {kind}; a feature is a number, a boolean or text: derive such a column"
-            raise Refused("UnsupportedType", message)
-        if len(self.names) - 1 not in self._texts:
-            known, file = self._kinds.setdefault(name, (word, self.names[-1]))
-            if known != word:
-                raise Refused("SchemaDiffers", f"{where} is {word}, and {known} in {file}: give it one type in all files")
+        word, typed = _read_as(cells, where)
+        file = len(self.names) - 1
+        if self._as_text is None or name in self._as_text:
+            self._texts.setdefault(name, _Texts()).add(typed, file, first_row)
+            parsed = typed.cast(pl.Float64, strict=False)
+            self._find_infinite(name, parsed, file, first_row)
+            return typed
+        known, first = self._told.setdefault(name, (word, self.names[-1]))
+        if known != word:
+            raise Refused("SchemaDiffers", f"{where} is {word}, and {known} in {first}: give it one type in all files")
+        self._values[name] = self._values.get(name, 0) + len(typed) - typed.null_count()
+        if word == NUMERIC:
+            self._find_infinite(name, typed, file, first_row)
         return typed
 
-    def _align(self) -> list[pl.DataFrame]:
-        """A batch whose column is all missing takes the type that the other batches have."""
-        numbers = {name for name, (kind, _) in self._kinds.items() if kind == NUMERIC}
-        if self._texts and numbers:
-            return [self._numbers_of(frame, numbers) for frame in self._frames]
-        casts = [pl.col(name).cast(pl.Float64) for name in sorted(numbers)]
-        return [frame.with_columns(casts) for frame in self._frames]
+    def _find_infinite(self, name: str, numbers: pl.Series, file: int, first_row: int) -> None:
+        infinite = numbers.abs() > float(np.finfo(np.float32).max)  # infinity is larger
+        if name not in self._infinite and infinite.any():
+            self._infinite[name] = file, first_row + int(infinite.fill_null(value=False).arg_true()[0])
 
-    def _numbers_of(self, frame: pl.DataFrame, numbers: set[str]) -> pl.DataFrame:
-        for name in sorted(numbers):
-            if frame[name].dtype == pl.String:
-                parsed = numbers_in(frame[name])
-                if parsed is None:
-                    where = f"{self.names[int(frame[FILE][0])]}, column {name!r}"
-                    raise Refused(
-                        "SchemaDiffers", f"{where} holds text, and numbers in {self._kinds[name][1]}: correct its cells"
-                    )
-                frame = frame.with_columns(parsed)
-        return frame
-
-    def _feature(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        cells = frame[name]
-        if cells.dtype == pl.String and name not in self._kinds:
-            cells = self._text_or_numbers(frame, name)
-        if cells.null_count() == len(cells):  # asked last: words such as NA are missing by now
+    def _decided(self, name: str) -> str:
+        texts = self._texts.get(name, _Texts())
+        kind = self._told[name][0] if name in self._told else self._kind_of_texts(name, texts)
+        if kind == NUMERIC and not (texts.are_numbers or texts.are_switches):
+            where = f"{self._file(texts.odd)}, column {name!r}"
+            raise Refused("SchemaDiffers", f"{where} holds text, and numbers in {self._told[name][1]}: correct its cells")
+        values = self._values.get(name, 0) + (sum(texts.known.values()) if kind == NUMERIC else texts.cells)
+        if values == 0:  # words such as NA are missing by now
             raise Refused("ColumnEmpty", f"column {name!r} has no value in any file: leave it out of data.columns")
-        if cells.dtype == pl.Float64:
-            infinite = cells.is_infinite() | (cells.abs() > float(np.finfo(np.float32).max))
-            if infinite.any():
-                where = self._where(frame, infinite.fill_null(value=False))
-                raise Refused("NotFinite", f"column {name!r} is infinite or beyond float32, first in {where}: correct that cell")
-        return cells
+        if kind == NUMERIC and name in self._infinite:
+            where = self._where(self._infinite[name])
+            raise Refused("NotFinite", f"column {name!r} is infinite or beyond float32, first in {where}: correct that cell")
+        return kind
 
-    def _text_or_numbers(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        cells = frame[name]
-        parsed = numbers_in(cells)
-        if parsed is not None:
-            return parsed
-        known = cells.is_not_null() & ~cells.is_in(_NO_NUMBER)
-        good = known & cells.cast(pl.Float64, strict=False).is_not_null()
-        if int(good.sum()) >= NEARLY_NUMBERS * int(known.sum()):
-            where = self._where(frame, known & ~good)
-            message = f"column {name!r} holds numbers but for {(known & ~good).sum()} cells, first in {where}: correct them"
-            raise Refused("WrongType", message)
-        self._same_in_all_files(pl.DataFrame({FILE: frame[FILE], "known": known, "good": good}), name)
-        return cells
-
-    def _same_in_all_files(self, flags: pl.DataFrame, name: str) -> None:
-        counts = flags.group_by(FILE).agg(pl.col("known").sum(), pl.col("good").sum()).filter(pl.col("known") > 0).sort(FILE)
-        numbers = counts.filter(pl.col("good") == pl.col("known"))
-        texts = counts.filter(pl.col("good") == 0)
-        if numbers.height and texts.height:
-            first, second = self.names[int(numbers[FILE][0])], self.names[int(texts[FILE][0])]
+    def _kind_of_texts(self, name: str, texts: _Texts) -> str:
+        if texts.are_numbers or texts.are_switches:
+            return NUMERIC
+        known, good = sum(texts.known.values()), sum(texts.numbers.values())
+        if good >= NEARLY_NUMBERS * known:
+            where = self._where(texts.odd)
+            raise Refused(
+                "WrongType", f"column {name!r} holds numbers but for {known - good} cells, first in {where}: correct them"
+            )
+        filled = [file for file, count in texts.known.items() if count]
+        numbers = [file for file in filled if texts.numbers[file] == texts.known[file]]
+        words = [file for file in filled if texts.numbers[file] == 0]
+        if numbers and words:
+            first, second = self.names[numbers[0]], self.names[words[0]]
             message = f"column {name!r} holds numbers in {first} and text in {second}: give it one type in all files"
             raise Refused("SchemaDiffers", message)
+        return CATEGORICAL
 
-    def _where(self, frame: pl.DataFrame, flags: pl.Series) -> str:
-        first = frame.filter(flags).row(0, named=True)
-        return f"{self.names[first[FILE]]}, row {first[ROW]}"
+    def _numbers(self, cells: pl.Series) -> pl.Series:
+        known = cells.set(cells.is_in(_NO_NUMBER), None)
+        texts = self._texts.get(cells.name, _Texts())
+        return (
+            known.cast(pl.Float64).fill_nan(None) if texts.are_numbers else (known.str.to_lowercase() == "true").cast(pl.Float64)
+        )
+
+    def _file(self, place: tuple[int, int] | None) -> str:
+        return self.names[place[0]] if place else "a file"
+
+    def _where(self, place: tuple[int, int] | None) -> str:
+        return f"{self._file(place)}, row {place[1]}" if place else "a file"
+
+
+def _read_as(cells: pl.Series, where: str) -> tuple[str, pl.Series]:
+    """What a file says that a feature is, and its cells as that."""
+    kind = cells.dtype
+    if kind.is_numeric() or kind == pl.Boolean:
+        return NUMERIC, cells.cast(pl.Float64).fill_nan(None)
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        typed = cells.cast(pl.String)
+        return CATEGORICAL, typed.set(typed == "", None)
+    message = f"{where} is of type {kind}; a feature is a number, a boolean or text: derive such a column"
+    raise Refused("UnsupportedType", message)
+
+
+def only(columns: Sequence[Column], role: str) -> Column:
+    """The one column of a role. Refused when there is none or more than one."""
+    found = [column for column in columns if column.role == role]
+    if len(found) != 1:
+        raise Refused("ColumnsWrong", f"data.columns names {len(found)} columns with the role {role}: name exactly one")
+    return found[0]
 
 
 def numbers_in(cells: pl.Series) -> pl.Series | None:
@@ -180,7 +236,7 @@ def numbers_in(cells: pl.Series) -> pl.Series | None:
     if parsed.null_count() == known.null_count():
         return parsed
     lower = known.str.to_lowercase()
-    if lower.drop_nulls().is_in(["true", "false"]).all():
+    if lower.drop_nulls().is_in(_SWITCHES).all():
         return (lower == "true").cast(pl.Float64)
     return None
 

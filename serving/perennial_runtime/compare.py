@@ -99,7 +99,7 @@ def _told(digest: str, words: str) -> ReproduceResult:
 def _scores(spec: CompareSpec, store: Store, train_file: Path, pair: Pair) -> str:
     """How far the scores of the parity sample are apart."""
     schema_file = store.get_file(spec.schema, pair.room / "schema.json")
-    tables = {"parity": read_table(pl.read_parquet(train_file, n_rows=PARITY_ROWS), read_schema(schema_file))}
+    tables = {"parity": [read_table(pl.read_parquet(train_file, n_rows=PARITY_ROWS), read_schema(schema_file))]}
     subjects = (Subject(pair.before, schema_file, None), Subject(pair.now, schema_file, spec.allowed_domains))
     try:
         before, now = (score_in_sandbox(one, tables, pair.room, pair.limits)["parity"] for one in subjects)

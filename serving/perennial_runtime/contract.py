@@ -9,6 +9,7 @@ Neither side may change a field alone: both import it from here.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import types
@@ -67,6 +68,8 @@ SIGNING_SECRET_PATH = "/perennial/secrets/signing"
 PRIVATE_KEY = "private.pem"
 PUBLIC_KEY = "public.pem"
 """Keys of the signing Secret; of them serving pods get the second alone."""
+SOURCE_PATH = "/perennial/source"
+"""Where prepare and poll find the claim that holds the data, read-only."""
 
 WORK_PATH = "/perennial/work"
 """Scratch space of prepare and evaluate (an emptyDir)."""
@@ -199,6 +202,8 @@ class PrepareSpec:
     """Columns by which the holdout will be judged in parts."""
     model: ModelSource | None = None
     """Given: nothing will be trained, this model will be judged."""
+    duplicates_by: str = "source"
+    """Which columns tell rows apart: source, all in the files; columns, the declared ones, and no others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +508,13 @@ class PollSpec:
 
     model: str
     source: str
+    claim: str = ""
+    """Name of the claim that is mounted there, where the source is one."""
+
+    @property
+    def digest(self) -> str:
+        """What the answer names the source by."""
+        return hashlib.sha256((f"{self.claim} {self.source}" if self.claim else self.source).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,7 +522,7 @@ class PollResult:
     """What lies behind a source now, by names, sizes and ETags; nothing was read."""
 
     source: str
-    """sha256 of the URI that was looked at."""
+    """`PollSpec.digest` of what was looked at."""
     listing: str
     """As `PrepareResult.listing`."""
     objects: int

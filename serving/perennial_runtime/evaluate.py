@@ -2,15 +2,16 @@
 
 model.onnx is checked and scored in a sandbox (`evaluate_sandbox`, where the trainer's own scores are read too), compared with
 those scores (parity), packaged as a Bento (`bento`, with `golden` requests and a `profile`) and scored on the blind holdout
-beside the champion's model from its own Bento. The gates are measured (`evaluate_gates`), never judged: verdicts are the
+beside the model that serves (`evaluate_champion`). The gates are measured (`evaluate_gates`), never judged: verdicts are the
 operator's (`perennial.core.gates`). What goes back to it must be short (`evaluate_answer`); all the numbers lie in the store.
+Rows are read in batches or a column at a time (`evaluate_rows`); whole is only what is one number for each row.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,36 +20,31 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import bento, card, identity, sbom, signature
+from perennial_runtime import bento, card, sbom, signature
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.archive import UnsafeArchive, unpack
-from perennial_runtime.contract import (
-    PARITY_ROWS,
-    SIGNING_SECRET_PATH,
-    WORK_PATH,
-    Champion,
-    EvaluateResult,
-    EvaluateSpec,
-    PrepareResult,
-    ServeSpec,
-    Step,
-)
+from perennial_runtime.archive import unpack
+from perennial_runtime.contract import PARITY_ROWS, SIGNING_SECRET_PATH, WORK_PATH, EvaluateResult, EvaluateSpec, Step
 from perennial_runtime.evaluate_answer import evidence_of, fitted
+from perennial_runtime.evaluate_champion import champion_scores, fetch_champion
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
 from perennial_runtime.evaluate_gates import Beside, Blind, measure
-from perennial_runtime.evaluate_rows import KindDiffers, in_kinds_of, read_hashes, read_labels, read_table
+from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
+from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, seen_rows
+from perennial_runtime.evaluate_rows import tables as batches
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
 from perennial_runtime.golden import golden_document
 from perennial_runtime.parity_check import difference
+from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
-from perennial_runtime.scoring import Schema, read_schema
+from perennial_runtime.sampling import stride, thinned
 from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
-Hashes = NDArray[np.uint64]
+GOLDEN_CELLS = 8_000_000
+"""Golden requests are chosen among so many values of the holdout; beyond them every so-manieth row is looked at."""
 Scores = NDArray[np.float64]
 
 
@@ -82,34 +78,19 @@ def evaluate(
     return stored if isinstance(stored, EvaluateResult) else result
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """The blobs of a version, fetched and verified."""
-
-    model: Path
-    schema_file: Path
-    parity: Path | None
-    train_rows_file: Path
-    schema: Schema
-    train: pl.DataFrame
-    holdout: pl.DataFrame
-
-
 def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None) -> EvaluateResult:
-    inputs = _fetch(spec, store, room)
-    sample = min(PARITY_ROWS, inputs.train.height)
+    inputs = fetch_inputs(spec, store, room)
+    sample = min(PARITY_ROWS, inputs.train_rows)
     parity = parity_in_sandbox(inputs.parity, sample, room, limits) if inputs.parity else None
-    tables = {
-        "parity": read_table(inputs.train.head(sample), inputs.schema),
-        "holdout": read_table(inputs.holdout, inputs.schema),
-    }
-    say("inputs read", train_rows=inputs.train.height, holdout_rows=inputs.holdout.height)
+    first = head(inputs.train, sample, inputs.schema)
+    tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
+    say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
     distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
-    model, archive, profile = _package(spec, inputs, tables, scores, room)
+    identity, archive, profile = _package(spec, inputs, first, scores, room)
     facts = _facts(spec, inputs, archive, room, limits)
     slices, parts = _slices(spec, inputs, blind)
     gates = measure(spec.gates, blind, spec.seed, Beside(facts, slices))
@@ -122,7 +103,7 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     packed = store.put_file(archive)
     say("bento stored", digest=packed, size=archive.stat().st_size)
     result = EvaluateResult(
-        identity=model,
+        identity=identity,
         bento=packed,
         bento_bytes=archive.stat().st_size,
         parity=None if distance is None else float(f"{distance:.3g}"),
@@ -148,15 +129,59 @@ def _signed(
     return signature.sign(packed, target, keys, store)
 
 
-def _card(spec: EvaluateSpec, store: Store, measured: card.Measured) -> str:
-    """Digest of the model card; what the training data looked like is stored beside it, for the next version's card."""
-    shown = store.put_bytes(card.document(card.card_of(spec.version, spec.record, measured)))
-    store.put_document(profile_path(spec.uid), json.dumps(measured.profile, sort_keys=True).encode())
-    say("model card stored", digest=shown)
-    return shown
+def _blind(
+    spec: EvaluateSpec,
+    store: Store,
+    inputs: Inputs,
+    scores: Scores,
+    *,
+    room: Path,
+    limits: SandboxLimits,
+    keys: signature.Keys | None,
+) -> Blind:
+    hashes = read_hashes(inputs.holdout)
+    seen = seen_rows(hashes, inputs.train_rows_file)
+    champion: Scores | None = None
+    if spec.champion is not None and any(gate.not_worse_than_serving_by is not None for gate in spec.gates):
+        source = fetch_champion(spec.champion, store, room, keys)
+        seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
+        champion = champion_scores(spec.champion, source, inputs, room, limits)
+        say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
+    return Blind(labels=read_labels(inputs.holdout, inputs.schema), scores=scores, champion=champion, seen=seen)
 
 
-def _facts(spec: EvaluateSpec, inputs: _Inputs, archive: Path, room: Path, limits: SandboxLimits) -> dict[str, Fact]:
+def _package(
+    spec: EvaluateSpec, inputs: Inputs, first: pl.DataFrame, scores: dict[str, Scores], room: Path
+) -> tuple[str, Path, dict[str, Any]]:
+    """Identity, packed Bento, and the profile in it."""
+    names = [feature["name"] for feature in inputs.schema["features"]]
+    every = stride(inputs.holdout_rows, GOLDEN_CELLS // len(names))
+    pool = read_table(pl.concat([first, thinned(inputs.holdout, names, every)]), inputs.schema)
+    identity = bento.identity_of(inputs.model, inputs.schema_file)
+    profile = _profile(inputs, scores["holdout"])
+    contents = bento.Contents(
+        version=spec.version,
+        identity=identity,
+        model=inputs.model,
+        schema=inputs.schema_file,
+        train_rows=inputs.train_rows_file,
+        golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][::every]])),
+        profile=profile,
+        uid=spec.uid if spec.signed else "",
+    )
+    return identity, bento.build_archive(contents, room), profile
+
+
+def _profile(inputs: Inputs, scores: Scores) -> dict[str, Any]:
+    every = stride(inputs.train_rows, PROFILED_ROWS)
+
+    def column(feature: dict[str, Any]) -> Table:
+        return read_table(thinned(inputs.train, [feature["name"]], every), {"features": [feature]})
+
+    return profile_document(inputs.schema, inputs.train_rows, every, column, scores)
+
+
+def _facts(spec: EvaluateSpec, inputs: Inputs, archive: Path, room: Path, limits: SandboxLimits) -> dict[str, Fact]:
     """Those of the facts that a gate asks for."""
     wanted, facts = {gate.metric for gate in spec.gates}, {}
     if MODEL_BYTES in wanted:
@@ -170,14 +195,22 @@ def _facts(spec: EvaluateSpec, inputs: _Inputs, archive: Path, room: Path, limit
     return facts
 
 
-def _slices(spec: EvaluateSpec, inputs: _Inputs, blind: Blind) -> tuple[dict[int, SliceGate], dict[str, Any]]:
+def _slices(spec: EvaluateSpec, inputs: Inputs, blind: Blind) -> tuple[dict[int, SliceGate], dict[str, Any]]:
     """What the gates with `minimumPerSlice` found, and all the slices as a document."""
     gates = {place: gate for place, gate in enumerate(spec.gates) if gate.minimum_per_slice is not None}
     if not gates:
         return {}, {}
     judged = blind.judged
-    parted = part(inputs.holdout.filter(pl.Series(judged)), spec.slices)
+    parted = part(lambda name: read_column(inputs.holdout, name).filter(pl.Series(judged)), spec.slices)
     return measure_slices(gates, parted, blind.labels[judged], blind.scores[judged], spec.seed)
+
+
+def _card(spec: EvaluateSpec, store: Store, measured: card.Measured) -> str:
+    """Digest of the model card; what the training data looked like is stored beside it, for the next version's card."""
+    shown = store.put_bytes(card.document(card.card_of(spec.version, spec.record, measured)))
+    store.put_document(profile_path(spec.uid), json.dumps(measured.profile, sort_keys=True).encode())
+    say("model card stored", digest=shown)
+    return shown
 
 
 def _parent_profile(spec: EvaluateSpec, store: Store) -> dict[str, Any] | None:
@@ -188,117 +221,3 @@ def _parent_profile(spec: EvaluateSpec, store: Store) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         say("profile of the parent not readable", parent=spec.parent_uid)
         return None
-
-
-def _fetch(spec: EvaluateSpec, store: Store, room: Path) -> _Inputs:
-    schema_file = store.get_file(spec.schema, room / bento.SCHEMA_FILE)
-    return _Inputs(
-        model=store.get_file(spec.model, room / bento.MODEL_FILE),
-        schema_file=schema_file,
-        parity=store.get_file(spec.parity, room / "parity.parquet") if spec.parity else None,
-        train_rows_file=_fetch_train_rows(spec, store, room),
-        schema=read_schema(schema_file),
-        train=pl.read_parquet(store.get_file(spec.train, room / "train.parquet")),
-        holdout=pl.read_parquet(store.get_file(spec.holdout, room / "holdout.parquet")),
-    )
-
-
-def _fetch_train_rows(spec: EvaluateSpec, store: Store, room: Path) -> Path:
-    prepared = store.get_result(spec.uid, Step.PREPARE)
-    if not isinstance(prepared, PrepareResult):
-        raise Refused(
-            "PrepareResultMissing", f"the store holds no result of prepare for {spec.version}: retrain to make it again"
-        )
-    split = json.loads(store.get_bytes(prepared.split))
-    return store.get_file(split["train_rows"], room / bento.TRAIN_ROWS_FILE)
-
-
-def _package(
-    spec: EvaluateSpec, inputs: _Inputs, tables: dict[str, Table], scores: dict[str, Scores], room: Path
-) -> tuple[str, Path, dict[str, Any]]:
-    """Identity, packed Bento, and the profile in it."""
-    pool = read_table(pl.concat([inputs.train.head(tables["parity"].rows), inputs.holdout], how="diagonal"), inputs.schema)
-    found = bento.identity_of(inputs.model, inputs.schema_file)
-    profile = profile_document(inputs.schema, read_table(inputs.train, inputs.schema), scores["holdout"])
-    contents = bento.Contents(
-        version=spec.version,
-        identity=found,
-        model=inputs.model,
-        schema=inputs.schema_file,
-        train_rows=inputs.train_rows_file,
-        golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"]])),
-        profile=profile,
-        uid=spec.uid if spec.signed else "",
-    )
-    return found, bento.build_archive(contents, room), profile
-
-
-def _blind(
-    spec: EvaluateSpec,
-    store: Store,
-    inputs: _Inputs,
-    scores: Scores,
-    *,
-    room: Path,
-    limits: SandboxLimits,
-    keys: signature.Keys | None,
-) -> Blind:
-    hashes = read_hashes(inputs.holdout)
-    seen = np.isin(hashes, _load_hashes(inputs.train_rows_file))
-    champion: Scores | None = None
-    if spec.champion is not None and any(gate.not_worse_than_serving_by is not None for gate in spec.gates):
-        source = _fetch_champion(spec.champion, store, room, keys)
-        seen |= np.isin(hashes, _load_hashes(source / bento.TRAIN_ROWS_FILE))
-        champion = _champion_scores(spec.champion, source, inputs, room, limits)
-        say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
-    return Blind(labels=read_labels(inputs.holdout, inputs.schema), scores=scores, champion=champion, seen=seen)
-
-
-def _load_hashes(path: Path) -> Hashes:
-    rows: Hashes = np.load(path, allow_pickle=False)
-    return rows
-
-
-def _fetch_champion(champion: Champion, store: Store, room: Path, keys: signature.Keys | None) -> Path:
-    """src/ of the champion's Bento: verified by its digest, unpacked without trust, the model that it should be, and made by one
-    who may sign, where it was made to be signed."""
-    target = room / "champion"
-    try:
-        unpack(store.get_file(champion.bento, room / "champion.tar"), target)
-    except UnsafeArchive as error:
-        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
-    source = target / bento.SOURCE
-    if keys is not None and champion.signed_for:
-        signature.verify(champion.bento, target, keys, store, f"{champion.version}, which serves,")
-        wanted = ServeSpec(champion.version, "", champion.bento, champion.identity, champion.signed_for)
-        identity.verify(wanted, source)
-    missing = [name for name in (bento.MODEL_FILE, bento.SCHEMA_FILE, bento.TRAIN_ROWS_FILE) if not (source / name).is_file()]
-    if missing:
-        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} lacks {', '.join(missing)}")
-    if bento.identity_of(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE) != champion.identity:
-        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} holds another model than the one that serves")
-    return source
-
-
-def _champion_scores(champion: Champion, source: Path, inputs: _Inputs, room: Path, limits: SandboxLimits) -> Scores:
-    schema = read_schema(source / bento.SCHEMA_FILE)
-    absent = [feature["name"] for feature in schema["features"] if feature["name"] not in inputs.holdout.columns]
-    if absent or schema["label"] != inputs.schema["label"]:
-        what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
-        raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
-    try:
-        holdout = in_kinds_of(schema, inputs.holdout)
-    except KindDiffers as found:
-        raise _not_comparable(
-            f"column {found.name!r} was {found.wanted} when {champion.version} was trained and is {found.found} now: "
-            "give it the kind that it had"
-        ) from found
-    subject = Subject(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE, domains=None, tolerant=True)
-    try:
-        return score_in_sandbox(subject, {"holdout": read_table(holdout, schema)}, room, limits)["holdout"]
-    except ModelRefused as refused:
-        raise Refused("ChampionBroken", f"{champion.version}, which serves, can't be scored: {refused.message}") from refused
-
-
-def _not_comparable(what: str) -> Refused:
-    return Refused("ChampionNotComparable", f"{what} or take notWorseThanServingBy out of the gates for this version")

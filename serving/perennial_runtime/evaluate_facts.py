@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from perennial_runtime.answers import Refused
+from perennial_runtime.evaluate_rows import newest
 from perennial_runtime.evaluate_sandbox import SandboxLimits, latencies_in_sandbox
 from perennial_runtime.metrics_offline import LEVEL, Estimate
 
@@ -39,15 +39,15 @@ def exact(value: float) -> Fact:
     return Fact(Estimate(value, value, value))
 
 
-def age(time: str | None, sides: Collection[pl.DataFrame], now: datetime) -> Fact:
-    """Hours since the newest row. Raises Refused."""
+def age(time: str | None, sides: Collection[Path], now: datetime) -> Fact:
+    """Hours since the newest row of all files. Raises Refused."""
     if time is None:
         raise Refused(
             "NoTimeColumn",
             f"the gate {DATA_AGE} needs a column with role time, and data.columns names none: give that role, or drop the gate",
         )
-    newest = max(int(side[time].cast(pl.Datetime("us", "UTC")).cast(pl.Int64).to_numpy().max()) for side in sides if side.height)
-    return exact((now.timestamp() - newest / 1e6) / 3600)
+    latest = max(moment for side in sides if (moment := newest(side, time)) is not None)
+    return exact((now.timestamp() - latest / 1e6) / 3600)
 
 
 def latency(bento_source: Path, scratch: Path, limits: SandboxLimits) -> Fact:

@@ -1,9 +1,16 @@
-"""The rows that `prepare` wrote -> the arrays that evaluate works on: features, labels, row hashes."""
+"""The rows that `prepare` wrote -> the arrays that evaluate works on: features, labels, row hashes.
+
+A file may be larger than memory: its rows come in batches (`tables`), and only what is one number for each row is whole.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 import polars as pl
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from perennial_runtime.columns import numbers_in
@@ -11,6 +18,45 @@ from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema
 
 HASH_COLUMN = "__row_hash"
+BATCH_ROWS = 131_072
+KNOWN_ROWS = 4_000_000
+"""Hashes of training rows that are in memory at a time."""
+Hashes = NDArray[np.uint64]
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of a file's columns."""
+    with pyarrow.parquet.ParquetFile(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def head(path: Path, rows: int, schema: Schema) -> pl.DataFrame:
+    """The features of the first rows."""
+    lazy = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+    return lazy.select([feature["name"] for feature in schema["features"]]).head(rows).collect()
+
+
+def tables(path: Path, schema: Schema, read: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame) -> Iterator[Table]:
+    """The schema's features of all rows, a batch at a time; `read` may change a batch first."""
+    names = [feature["name"] for feature in schema["features"]]
+    with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            yield read_table(read(pl.DataFrame(batch)), schema)
+
+
+def seen_rows(hashes: Hashes, trained: Path) -> NDArray[np.bool_]:
+    """Which rows are among those that a version was trained on; its hashes are read a piece at a time."""
+    known = np.load(trained, mmap_mode="r", allow_pickle=False)
+    pieces = (known[start : start + KNOWN_ROWS] for start in range(0, len(known), KNOWN_ROWS))
+    ordered = np.sort(hashes)
+    found = [piece[_among(np.asarray(piece), ordered)] for piece in pieces if len(ordered)]
+    return np.isin(hashes, np.concatenate(found)) if found else np.zeros(len(hashes), dtype=np.bool_)
+
+
+def _among(piece: Hashes, ordered: Hashes) -> NDArray[np.bool_]:
+    places = np.minimum(np.searchsorted(ordered, piece), len(ordered) - 1)
+    found: NDArray[np.bool_] = ordered[places] == piece
+    return found
 
 
 def read_table(frame: pl.DataFrame, schema: Schema) -> Table:
@@ -33,15 +79,29 @@ def _codes(column: pl.Series) -> tuple[list[str], NDArray[np.int32]]:
     return values.to_list(), joined["code"].to_numpy()
 
 
-def read_labels(frame: pl.DataFrame, schema: Schema) -> NDArray[np.bool_]:
+def read_labels(path: Path, schema: Schema) -> NDArray[np.bool_]:
     """The label column as booleans."""
-    labels: NDArray[np.bool_] = frame[schema["label"]].cast(pl.Int8).to_numpy() == 1
+    labels: NDArray[np.bool_] = read_column(path, schema["label"]).cast(pl.Int8).to_numpy() == 1
     return labels
 
 
-def read_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
+def read_hashes(path: Path) -> Hashes:
     """64-bit hashes of the source rows."""
-    return frame[HASH_COLUMN].cast(pl.UInt64).to_numpy()
+    return read_column(path, HASH_COLUMN).cast(pl.UInt64).to_numpy()
+
+
+def read_column(path: Path, name: str) -> pl.Series:
+    """All of one column."""
+    return pl.scan_parquet(path, hive_partitioning=False, glob=False).select(name).collect(engine="streaming")[name]
+
+
+def newest(path: Path, time: str) -> int | None:
+    """The latest time of a file, in microseconds since 1970; None where it has no rows."""
+    moment = pl.col(time).cast(pl.Datetime("us", "UTC")).cast(pl.Int64).max()
+    found: int | None = (
+        pl.scan_parquet(path, hive_partitioning=False, glob=False).select(moment).collect(engine="streaming").item()
+    )
+    return found
 
 
 class KindDiffers(ValueError):

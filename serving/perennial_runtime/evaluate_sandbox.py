@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,18 +65,17 @@ class Subject:
     tolerant: bool = False
 
 
-def score_in_sandbox(subject: Subject, tables: Mapping[str, Table], scratch: Path, limits: SandboxLimits) -> Scores:
-    """Check the model and score every table in a process of its own. Raises ModelRefused."""
+def score_in_sandbox(subject: Subject, tables: Mapping[str, Iterable[Table]], scratch: Path, limits: SandboxLimits) -> Scores:
+    """Check the model and score what the tables hold, by name, in a process of its own. Raises ModelRefused."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
         room = Path(folder)
-        for name, table in tables.items():
-            write_table(table, room / "tables" / name)
+        written = {name: _written(parts, room / "tables" / name) for name, parts in tables.items()}
         request = {
             "model": str(subject.model),
             "schema": str(subject.schema),
             "domains": None if subject.domains is None else list(subject.domains),
             "tolerant": subject.tolerant,
-            "tables": {name: str(room / "tables" / name) for name in tables},
+            "tables": written,
             "limit": limits.model_bytes,
         }
         try:
@@ -88,6 +87,15 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Table], scratch: Pat
         if not _answered(done, room):
             raise ModelRefused(*_crash(done.returncode, done.stderr.decode(errors="replace"), limits))
         return {name: np.load(room / "out" / f"{name}.npy", allow_pickle=False) for name in tables}
+
+
+def _written(parts: Iterable[Table], folder: Path) -> list[str]:
+    """The folders of a table's parts, in order."""
+    folders = []
+    for number, part in enumerate(parts):
+        folders.append(str(folder / str(number)))
+        write_table(part, folder / str(number))
+    return folders
 
 
 def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:

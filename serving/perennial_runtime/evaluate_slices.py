@@ -20,7 +20,7 @@ verdict is `perennial.core.gates`'.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,12 @@ class SliceGate:
     found: SlicesFound
 
 
-def part(holdout: pl.DataFrame, specs: Sequence[SliceSpec]) -> Parted:
-    """The slices of the rows of `holdout`."""
+def part(column: Callable[[str], pl.Series], specs: Sequence[SliceSpec]) -> Parted:
+    """The slices of the judged rows; `column` gives one of their columns, which is let go before the next."""
     slices: list[Slice] = []
     rest: dict[str, tuple[int, int]] = {}
     for spec in specs:
-        values = holdout[spec.column].alias("value")
+        values = column(spec.column).alias("value")
         whole = values.to_frame().with_row_index("row").group_by("value").agg(pl.col("row"))
         groups = whole.with_columns(size=pl.col("row").list.len()).sort(["size", "value"], descending=[True, False])
         largest = groups.head(MOST_SLICES)

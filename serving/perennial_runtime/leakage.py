@@ -13,28 +13,31 @@ or of each hundredth of the numbers (missing is one, too), from every other row,
 
 A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
 number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look coarse by
-chance, so that the count is a little low). Rows are sampled, at most about SAMPLE a side, by a hash of features and label, so
-that copies are in the sample together: what is held besides the rows is bounded by the sample. A column for which a reason is
-given (`may_leak`) is left out of all of it.
+chance, so that the count is a little low). Rows are sampled as they pass by, at most about SAMPLE and CELLS a side, by a hash of
+features and label, so that copies are in the sample together: the same rows give the same sample, and what is held is bounded.
+Times are judged on all rows. A column for which a reason is given (`may_leak`) is left out of all of it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from perennial_runtime import split
 from perennial_runtime.answers import Refused
 from perennial_runtime.columns import NUMERIC, numbers_in
 from perennial_runtime.contract import Column
 from perennial_runtime.metrics_offline import rank_auc
+from perennial_runtime.sampling import stride
 
 SAMPLE = 200_000
+CELLS = 8_000_000
+"""Values of a side in memory: with over 40 columns the sample has fewer rows."""
 BOUND = 0.995
 FEWEST = 20
 """Rows of each class under which an AUC says too little."""
@@ -48,6 +51,7 @@ NEARLY = 6.5e-8
 """A float32 holds any number as nearly as this: 0.1 that was one is still a number of one digit."""
 FINE, DISTINCT = 0.5, 0.2
 AHEAD = timedelta(days=1)
+"""By so much a row may be later than now: clocks and time zones are not that wrong."""
 _LISTED = 5
 _PART = "__part"
 
@@ -56,8 +60,38 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Some rows of a side, chosen by what is in them: copies stay together. One of `every` is taken, with the columns `kept`."""
+
+    columns: Sequence[Column]
+    kept: Sequence[str]
+    every: int
+    _pieces: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """The next rows of the side."""
+        if self.every > 1:
+            frame = frame.filter(frame.select(_told(self.columns)).hash_rows(seed=1) % self.every == 0)
+        self._pieces.append(frame.select(self.kept))
+
+    def rows(self) -> pl.DataFrame:
+        """What was taken, in the order of the side."""
+        return pl.concat(self._pieces)
+
+
+def every(rows: int, columns: int) -> int:
+    """One row of how many is taken into the samples of both sides, the larger of which has so many rows."""
+    return max(stride(rows, SAMPLE), stride(rows * columns, CELLS))
+
+
+def _told(columns: Sequence[Column]) -> list[str]:
+    """What rows are told apart by."""
+    return [column.name for column in columns if column.role in ("feature", "label")]
+
+
+@dataclass(frozen=True, slots=True)
 class Sides:
-    """The rows with their sides, typed, and what the columns are."""
+    """The sampled rows with their sides, typed, and what the columns are."""
 
     train: pl.DataFrame
     holdout: pl.DataFrame
@@ -74,35 +108,27 @@ class Sides:
         return next(column.name for column in self.columns if column.role == "label")
 
 
-def check(sides: Sides, now: datetime) -> None:
-    """Raises Refused at the first kind of leak that is found."""
-    _refuse_future(sides, now)
-    sampled = _sampled(sides)
-    _refuse_ids(sampled, sides.train.height + sides.holdout.height)
-    _refuse_label_copies(sampled)
-    _refuse_shared_rows(sampled)
+def check(sides: Sides, rows: int) -> None:
+    """Raises Refused at the first kind of leak that is found in the samples; `rows` is how many there are in all."""
+    _refuse_ids(sides, rows)
+    _refuse_label_copies(sides)
+    _refuse_shared_rows(sides)
 
 
-def _refuse_future(sides: Sides, now: datetime) -> None:
-    for time in sides.names("time"):
-        ahead = sum(int((side[time] > now + AHEAD).sum()) for side in (sides.train, sides.holdout))
-        if ahead:
-            raise Refused(
-                "TimeInFuture",
-                f"column {time!r} (role time) lies in the future in {ahead} of {sides.train.height + sides.holdout.height} rows: "
-                "give that role to the time at which a row became known, or correct the rows",
-            )
+def check_times(time: Column, ordered: NDArray[np.int64], now: datetime) -> None:
+    """Raises Refused when some of the times, which ascend (microseconds since 1970), have not come yet.
 
-
-def _sampled(sides: Sides) -> Sides:
-    """At most about SAMPLE rows a side, chosen by what is in them: copies stay together."""
-    told = [column.name for column in sides.columns if column.role in ("feature", "label")]
-
-    def some(frame: pl.DataFrame) -> pl.DataFrame:
-        every = math.ceil(max(sides.train.height, sides.holdout.height) / SAMPLE)
-        return frame if every == 1 else frame.filter(frame.select(told).hash_rows(seed=1) % every == 0)
-
-    return Sides(some(sides.train), some(sides.holdout), sides.columns, sides.kinds)
+    A holdout of such rows would be made of nonsense, and a horizon there would decide for all rows that come.
+    """
+    latest = now + AHEAD
+    later = len(ordered) - int(np.searchsorted(ordered, split.from_moment(latest), side="right"))
+    if later and not time.may_leak:
+        raise Refused(
+            "TimeInFuture",
+            f"column {time.name!r} of {later} of {len(ordered)} rows is later than {latest:%Y-%m-%dT%H:%M:%SZ}, a day from now, "
+            f"up to {split.to_text(int(ordered[-1]))}: give the role time to the time at which a row became known, correct the "
+            "rows, or leave them out",
+        )
 
 
 # ---- ids ---------------------------------------------------------------------------------------------------------------------
@@ -208,7 +234,7 @@ def _refuse_shared_rows(sides: Sides) -> None:
     rows = sides.holdout.height
     if not fine or not rows:
         return
-    told = [column.name for column in sides.columns if column.role in ("feature", "label")]
+    told = _told(sides.columns)
     recognisable = np.logical_or.reduce([_has_digits(sides.holdout[name]) for name in fine])
     hashes = sides.holdout.select(told).hash_rows(seed=2).to_numpy()
     shared = int((np.isin(hashes, sides.train.select(told).hash_rows(seed=2).to_numpy()) & recognisable).sum())

@@ -11,7 +11,7 @@ and scores that are no probabilities.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,15 +163,22 @@ def _some(items: Sequence[str]) -> str:
     return f"{shown} and {len(items) - _LISTED} more" if len(items) > _LISTED else shown
 
 
-def score_tables(path: Path, schema: Schema, tables: Mapping[str, Table], tolerant: bool) -> dict[str, np.ndarray[Any, Any]]:
-    """Scores of every table. `tolerant`: a row that the model can't answer is NaN instead of a refusal."""
+def score_tables(
+    path: Path, schema: Schema, tables: Mapping[str, Iterable[Table]], tolerant: bool
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Scores of what the tables hold, by name. `tolerant`: a row that the model can't answer is NaN instead of a refusal."""
     try:
         scorer = Scorer(path, schema)
     except Exception as error:  # onnxruntime's own classes
         said = " ".join(str(error).split())
         raise ModelRefused("OnnxDoesNotLoad", f"onnxruntime can't load model.onnx: {said[:300]}") from error
     try:
-        return {name: _tolerant(scorer, table) if tolerant else scorer.score(table.columns()) for name, table in tables.items()}
+        return {
+            name: np.concatenate(
+                [_tolerant(scorer, part) if tolerant else scorer.score(part.columns()) for part in parts] or [np.empty(0)]
+            )
+            for name, parts in tables.items()
+        }
     except ScoreError as error:
         raise ModelRefused("ScoresInvalid", f"model.onnx: {error}") from error
 
@@ -194,7 +201,7 @@ def _work(request: Mapping[str, Any], out: Path) -> None:
     model, schema = Path(request["model"]), read_schema(Path(request["schema"]))
     if request["domains"] is not None:
         check(model, schema, request["domains"], int(request["limit"]))
-    tables = {name: read_table(Path(directory)) for name, directory in request["tables"].items()}
+    tables = {name: (read_table(Path(folder)) for folder in folders) for name, folders in request["tables"].items()}
     for name, scores in score_tables(model, schema, tables, bool(request["tolerant"])).items():
         np.save(out / f"{name}.npy", scores)
 

@@ -1,12 +1,11 @@
-"""The step `poll`: names, sizes and ETags of the files behind a source, as a digest; nothing is read, and nothing written.
+"""The step `poll`: names, sizes and ETags (of a claim: times) of the files behind a source, as a digest; none is read or written.
 
-Runs in a Job of its own (`python -m perennial_runtime poll`) with the source's Secret, which the operator may not read.
-`prepare` gives the same digest of what it read, so the operator can tell whether there is anything new.
+Runs in a Job of its own (`python -m perennial_runtime poll`) with the source's Secret, which the operator may not read, or its
+claim. `prepare` gives the same digest of what it read, so the operator can tell whether there is anything new.
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from perennial_runtime.answers import say
@@ -24,4 +23,4 @@ def poll(spec: PollSpec, source_secret: Path) -> PollResult:
     files = Source(spec.source, source_secret).files()
     size = sum(file.size for file in files)
     say("source listed", model=spec.model, files=len(files), bytes=size)
-    return PollResult(hashlib.sha256(spec.source.encode()).hexdigest(), listing_digest(files), len(files), size)
+    return PollResult(spec.digest, listing_digest(files), len(files), size)

@@ -1,39 +1,35 @@
 """The step `prepare`: the source's files -> training data, holdout and schema in the store, or a refusal that says what to mend.
 
-    source.files -> tabular.read -> rows.row_hashes + columns.Collector -> split -> blobs -> PrepareResult
+    prepare_gather: files -> typed, hashed rows in sorted runs        each file, batch by batch
+    spill.Runs -> split -> prepare_sides -> train.parquet, holdout.parquet, schema.json, hashes -> blobs     each part, in order
 
-Runs in a Job of its own (`python -m perennial_runtime prepare`), with the secrets of source and store. What it writes depends
-on the rows alone, not on the order or format of the files: the same data gives the same digests. The trainer gets the training
+Runs in a Job of its own (`python -m perennial_runtime prepare`), with the secrets of source and store. It needs the memory of a
+few batches and of a sample (`leakage`), however large the data is, and about twice the data on disk. What it writes depends on
+the rows alone, not on the order or format of the files: the same data gives the same digests. The trainer gets the training
 rows, `evaluate` the holdout; see docs/data.md for the rules.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from perennial_runtime import brought, leakage, source, split, tabular
+from perennial_runtime import brought, leakage, split
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.columns import FILE, HASH, ROW, Collector
-from perennial_runtime.contract import (
-    MODEL_SECRET_PATH,
-    SOURCE_SECRET_PATH,
-    WORK_PATH,
-    Column,
-    PrepareResult,
-    PrepareSpec,
-    Step,
-)
+from perennial_runtime.columns import HASH, only
+from perennial_runtime.contract import MODEL_SECRET_PATH, SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
+from perennial_runtime.prepare_gather import Gathered, gather
 from perennial_runtime.prepare_schema import describe
-from perennial_runtime.rows import row_hashes
+from perennial_runtime.prepare_sides import Side
+from perennial_runtime.spill import Hashes
 from perennial_runtime.split import Split
 from perennial_runtime.store import Store
 
@@ -43,84 +39,79 @@ _ROLES_KEPT = ("feature", "label", "time", "id")
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """The rows with their sides, not yet stored."""
+class Ordered:
+    """All rows without repeats, in order: not the rows, their times. `sizes` has the rows of each part of the runs."""
 
-    train: pl.DataFrame
-    """Declared columns and HASH, ordered by time and hash."""
-    holdout: pl.DataFrame
-    kinds: dict[str, str]
-    data: str
-    rows: int
-    duplicates: int
-    split: Split
+    times: NDArray[np.int64]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Both sides and their files, and the hashes of the training rows."""
+
+    train: Side
+    holdout: Side
+    train_file: Path
+    holdout_file: Path
+    hashes: Hashes
 
 
 def main(spec: PrepareSpec) -> PrepareResult:
     """Carry out the step, with the paths that the operator mounts."""
-    return prepare(spec, Store(spec.store), Path(WORK_PATH), Path(SOURCE_SECRET_PATH))
+    return prepare(spec, Store(spec.store), Path(WORK_PATH), Path(SOURCE_SECRET_PATH), datetime.now(UTC))
 
 
 def prepare(
-    spec: PrepareSpec, store: Store, work: Path, source_secret: Path, model_secret: Path = Path(MODEL_SECRET_PATH)
+    spec: PrepareSpec,
+    store: Store,
+    work: Path,
+    source_secret: Path,
+    now: datetime,
+    *,
+    model_secret: Path = Path(MODEL_SECRET_PATH),
 ) -> PrepareResult:
-    """The stored result where the step has ended before, else a new one."""
+    """The stored result where the step has ended before, else a new one. `now` is what no row may be much later than."""
     done = store.get_result(spec.uid, Step.PREPARE)
     if isinstance(done, PrepareResult):
         say("already prepared", version=spec.version)
         return done
     before = _parent_split(spec, store)
     model = brought.fetch(spec.model, store, work, model_secret) if spec.model else ""
-    collector, listing = read_all(spec, work, source_secret)
-    result = _write(spec, sort_out(spec, collector, before, datetime.now(UTC)), store, work, listing)
-    result = replace(result, model=model)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        room = Path(folder)
+        gathered = gather(spec, source_secret, room)
+        ordered = put_in_order(spec, gathered, room, now)
+        after = before.extended_by(ordered.times, spec.holdout_fraction)
+        written = separate(spec, gathered, ordered, after, room)
+        result = replace(_stored(spec, gathered, written, after, store=store, room=room), model=model)
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
 
-def read_all(spec: PrepareSpec, work: Path, source_secret: Path) -> tuple[Collector, str]:
-    """Every row of every file, declared columns only, with the hash of the whole source row; and the digest of the listing."""
-    data = source.Source(spec.source, source_secret)
-    files = data.files()
-    say("source listed", files=len(files), bytes=sum(file.size for file in files))
-    collector = Collector(spec.columns)
-    for file in files:
-        with tempfile.TemporaryDirectory(dir=work) as folder:
-            local = data.fetch(file, Path(folder))
-            collector.start(file.name, is_text=not file.name.endswith(".parquet"))
-            row = 1
-            for batch in tabular.read(local, file.name):
-                collector.add(batch, row_hashes(batch), row)
-                row += batch.height
-        say("file read", file=file.name, rows=row - 1)
-    return collector, source.listing_digest(files)
-
-
-def sort_out(spec: PrepareSpec, collector: Collector, before: Split, now: datetime) -> Prepared:
-    """Types, duplicates, sides and the checks of the whole dataset."""
-    frame, kinds = collector.finish()
-    time = _only(spec.columns, "time")
-    label = _only(spec.columns, "label")
-    rows = frame.height
-    data = _digest(frame[HASH].to_numpy(), spec.columns, kinds)
-    frame = frame.drop(FILE, ROW).sort(time, HASH).unique(subset=HASH, keep="first", maintain_order=True)
-    duplicates = rows - frame.height
-    _check_size(spec, rows, duplicates)
-    times = frame[time].cast(pl.Int64).to_numpy()
-    after = before.extended(times, spec.holdout_fraction)
-    held_out = pl.Series(after.holds_out(times))
-    prepared = Prepared(frame.filter(~held_out), frame.filter(held_out), kinds, data, rows, duplicates, after)
-    _check_sides(prepared, time, label)
-    _check_slices(spec, prepared.holdout)
-    leakage.check(leakage.Sides(prepared.train, prepared.holdout, spec.columns, kinds), now)
-    return prepared
+def put_in_order(spec: PrepareSpec, gathered: Gathered, room: Path, now: datetime) -> Ordered:
+    """Counts what is left without repeats, and checks the dataset as a whole."""
+    time, runs = only(spec.columns, "time"), gathered.runs
+    sizes = []
+    path = room / "times"
+    with path.open("wb") as file:
+        for number in range(runs.parts):
+            times = runs.part(number, lambda frame: frame, (time.name, HASH))[time.name].cast(pl.Int64).to_numpy()
+            file.write(times.tobytes())
+            sizes.append(len(times))
+    found = Ordered(np.memmap(path, dtype=np.int64, mode="r"), tuple(sizes))
+    say("rows put in order", rows=runs.rows, different=len(found.times), parts=runs.parts)
+    _check_size(spec, runs.rows, runs.rows - len(found.times))
+    leakage.check_times(time, found.times, now)
+    return found
 
 
 def _check_size(spec: PrepareSpec, rows: int, duplicates: int) -> None:
     if duplicates > MOST_DUPLICATES * rows:
+        which = "all columns" if spec.duplicates_by == "source" else "all columns that data.columns names"
         raise Refused(
             "TooManyDuplicates",
-            f"{duplicates} of {rows} rows repeat another row in all columns, over {MOST_DUPLICATES:.0%}: remove them at the "
+            f"{duplicates} of {rows} rows repeat another row in {which}, over {MOST_DUPLICATES:.0%}: remove them at the "
             "source, or add a column that tells the rows apart",
         )
     if rows - duplicates < spec.minimum_rows:
@@ -131,58 +122,75 @@ def _check_size(spec: PrepareSpec, rows: int, duplicates: int) -> None:
         )
 
 
-def _check_sides(prepared: Prepared, time: str, label: str) -> None:
-    for name, side in (("holdout", prepared.holdout), ("training", prepared.train)):
-        if side.height == 0:
-            raise Refused(
-                "HoldoutEmpty" if name == "holdout" else "TrainingEmpty",
-                f"the split by column {time!r} leaves no {name} rows: the data needs rows at more different times",
-            )
-        if side[label].n_unique() < 2:
-            raise Refused(
-                "OneClass",
-                f"column {label!r} has only one class in the {side.height} {name} rows: both classes are needed there; "
-                "check the label, or add data",
-            )
-
-
-def _check_slices(spec: PrepareSpec, holdout: pl.DataFrame) -> None:
-    for name in spec.slices:
-        if holdout[name].n_unique() < 2:
-            raise Refused(
-                "SliceOneValue",
-                f"column {name!r}, which evaluation.slices names, has one value in all {holdout.height} holdout rows: there is "
-                "nothing to tell apart; leave it out of evaluation.slices, or add data",
-            )
-
-
-def _write(spec: PrepareSpec, prepared: Prepared, store: Store, work: Path, listing: str) -> PrepareResult:
-    time, label = _only(spec.columns, "time"), _only(spec.columns, "label")
+def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, after: Split, room: Path) -> Written:
+    """Both sides in their files, checked."""
+    time, label = only(spec.columns, "time").name, only(spec.columns, "label").name
+    different, held_out = len(ordered.times), after.held_out_of(ordered.times)
+    if held_out in (0, different):
+        raise Refused(
+            "HoldoutEmpty" if held_out == 0 else "TrainingEmpty",
+            f"the split by column {time!r} leaves no {'holdout' if held_out == 0 else 'training'} rows: the data needs rows at "
+            "more different times",
+        )
     kept = [column.name for role in _ROLES_KEPT for column in spec.columns if column.role == role]
     parts = [column.name for column in spec.columns if column.role == "slice"]
-    with tempfile.TemporaryDirectory(dir=work) as folder:
-        train = _store_rows(prepared.train.select(kept), Path(folder) / "train.parquet", store)
-        holdout = _store_rows(prepared.holdout.select([*kept, *parts, HASH]), Path(folder) / "holdout.parquet", store)
-        hashes = Path(folder) / "train_rows.npy"
-        np.save(hashes, np.sort(prepared.train[HASH].to_numpy()).astype(np.uint64))
-        train_rows = store.put_file(hashes)
-    fields = {"by": "time", "column": time, "fraction": spec.holdout_fraction, "train_rows": train_rows}
-    split_digest = store.put_bytes(_json({**split.to_document(prepared.split), **fields}))
-    schema = store.put_bytes(_json(describe(prepared.train, spec.columns, prepared.kinds)))
-    say("sides", train=prepared.train.height, holdout=prepared.holdout.height, duplicates=prepared.duplicates)
+    every = leakage.every(max(held_out, different - held_out), len(kept))
+    train, holdout = (leakage.Sample(spec.columns, kept, every) for _ in range(2))
+    written = Written(
+        Side("training", kept, train),
+        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices),
+        room / "train.parquet",
+        room / "holdout.parquet",
+        Hashes(room / "train-hashes"),
+    )
+    trained = _noted(_rows(gathered, ordered, after, holdout=False), written.hashes)
+    written.train.write(trained, label, written.train_file)
+    written.holdout.write(_rows(gathered, ordered, after, holdout=True), label, written.holdout_file)
+    say("sides", train=written.train.rows, holdout=written.holdout.rows, duplicates=gathered.runs.rows - different)
+    written.holdout.check_classes(label)
+    written.train.check_classes(label)
+    written.holdout.check_slices()
+    leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds), different)
+    return written
+
+
+def _rows(gathered: Gathered, ordered: Ordered, after: Split, *, holdout: bool) -> Iterator[pl.DataFrame]:
+    """The rows of one side in order, a part at a time; parts without any are not read."""
+    start = 0
+    for number, size in enumerate(ordered.sizes):
+        there = after.holds_out(ordered.times[start : start + size]) == holdout
+        start += size
+        if there.any():
+            yield gathered.runs.part(number, gathered.collector.final).filter(pl.Series(there))
+
+
+def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        hashes.add(frame[HASH].to_numpy())
+        yield frame
+
+
+def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, after: Split, *, store: Store, room: Path) -> PrepareResult:
+    train, holdout, kinds = written.train, written.holdout, gathered.collector.kinds
+    fields = {
+        "by": "time",
+        "column": only(spec.columns, "time").name,
+        "fraction": spec.holdout_fraction,
+        "train_rows": store.put_file(written.hashes.write(room / "train_rows.npy")),
+    }
     return PrepareResult(
-        data=prepared.data,
-        train=train,
-        holdout=holdout,
-        schema=schema,
-        split=split_digest,
-        rows=prepared.rows,
-        train_rows=prepared.train.height,
-        holdout_rows=prepared.holdout.height,
-        duplicates=prepared.duplicates,
-        positive_rate=round(float(prepared.train[label].sum()) / prepared.train.height, 6),
-        cutoff=split.to_text(prepared.split.windows[-1][0]),
-        listing=listing,
+        data=_digest(gathered.hashes, spec.columns, kinds),
+        train=store.put_file(written.train_file),
+        holdout=store.put_file(written.holdout_file),
+        schema=store.put_bytes(_json(describe(written.train_file, spec.columns, kinds))),
+        split=store.put_bytes(_json({**split.to_document(after), **fields})),
+        rows=gathered.runs.rows,
+        train_rows=train.rows,
+        holdout_rows=holdout.rows,
+        duplicates=gathered.runs.rows - train.rows - holdout.rows,
+        positive_rate=round(train.positives / train.rows, 6),
+        cutoff=split.to_text(after.windows[-1][0]),
+        listing=gathered.listing,
     )
 
 
@@ -201,7 +209,7 @@ def _parent_split(spec: PrepareSpec, store: Store) -> Split:
         before, column = split.from_document(document), str(document["column"])
     except (KeyError, TypeError, ValueError):
         raise Refused("ParentSplitBroken", f"blob sha256:{parent.split} is no split.json: restore it in the store") from None
-    time = _only(spec.columns, "time")
+    time = only(spec.columns, "time").name
     if column != time:
         raise Refused(
             "TimeColumnChanged",
@@ -211,21 +219,8 @@ def _parent_split(spec: PrepareSpec, store: Store) -> Split:
     return before
 
 
-def _store_rows(frame: pl.DataFrame, path: Path, store: Store) -> str:
-    frame.rechunk().write_parquet(path, compression="zstd", row_group_size=131_072)
-    return store.put_file(path)
-
-
-def _only(columns: Sequence[Column], role: str) -> str:
-    names = [column.name for column in columns if column.role == role]
-    if len(names) != 1:
-        raise Refused("ColumnsWrong", f"data.columns names {len(names)} columns with the role {role}: name exactly one")
-    return names[0]
-
-
-def _digest(hashes: np.ndarray[tuple[int], np.dtype[np.uint64]], columns: Sequence[Column], kinds: dict[str, str]) -> str:
-    words = [[column.name, column.role, kinds.get(column.name, "")] for column in columns]
-    return hashlib.sha256(_json(words) + np.sort(hashes).astype("<u8").tobytes()).hexdigest()
+def _digest(hashes: Hashes, columns: Sequence[Column], kinds: dict[str, str]) -> str:
+    return hashes.digest(_json([[column.name, column.role, kinds.get(column.name, "")] for column in columns]))
 
 
 def _json(value: object) -> bytes:

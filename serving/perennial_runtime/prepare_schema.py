@@ -3,41 +3,55 @@
     {"label": name, "time": name, "id": [...], "features": [{"name", "kind": "numeric", "nullable", "min", "max", "example"} |
                                                             {"name", "kind": "categorical", "nullable", "categories", "example"}]}
 
-Told from the training rows alone (nothing of the holdout gets out), in the order of data.columns. Written by `prepare`.
+Told from the training rows alone (nothing of the holdout gets out), in the order of data.columns, a column at a time. Written by
+`prepare`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import Column
+from perennial_runtime.sampling import rows_of, stride, thinned, word_counts
 
 MOST_CATEGORIES = 50
+MOST_ROWS = 16_777_216
+"""Of a column in memory: beyond it the example of a numeric feature is the middle of evenly chosen rows, not of all."""
 
 
-def describe(train: pl.DataFrame, columns: Sequence[Column], kinds: dict[str, str]) -> dict[str, object]:
-    """The document of schema.json."""
+def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str]) -> dict[str, object]:
+    """The document of schema.json for the training rows in a Parquet file."""
     names = {role: [column.name for column in columns if column.role == role] for role in ("feature", "label", "time", "id")}
+    facts = _facts(train, [name for name in names["feature"] if kinds[name] == NUMERIC], names["feature"])
     return {
         "label": names["label"][0],
         "time": names["time"][0] if names["time"] else None,
         "id": names["id"],
-        "features": [_feature(train[name], kinds[name]) for name in names["feature"]],
+        "features": [_feature(train, name, kinds[name], facts) for name in names["feature"]],
     }
 
 
-def _feature(cells: pl.Series, kind: str) -> dict[str, object]:
-    base: dict[str, object] = {"name": cells.name, "kind": kind, "nullable": cells.null_count() > 0}
-    known = cells.drop_nulls()
+def _facts(train: Path, numeric: Sequence[str], features: Sequence[str]) -> dict[str, object]:
+    """min:NAME, max:NAME and null:NAME of all rows."""
+    wanted = [pl.col(name).null_count().alias(f"null:{name}") for name in features]
+    for name in numeric:
+        wanted += [pl.col(name).min().alias(f"min:{name}"), pl.col(name).max().alias(f"max:{name}")]
+    lazy = pl.scan_parquet(train, hive_partitioning=False, glob=False)
+    return lazy.select(wanted).collect(engine="streaming").row(0, named=True)
+
+
+def _feature(train: Path, name: str, kind: str, facts: dict[str, object]) -> dict[str, object]:
+    base: dict[str, object] = {"name": name, "kind": kind, "nullable": facts[f"null:{name}"] != 0}
     if kind == NUMERIC:
-        ordered = known.sort()
-        middle = ordered[(len(ordered) - 1) // 2] if len(ordered) else None
-        return {**base, "min": _number(known.min()), "max": _number(known.max()), "example": _number(middle)}
-    counts = known.to_frame("word").group_by("word").len().sort(["len", "word"], descending=[True, False])
-    categories = [str(word) for word in counts["word"].head(MOST_CATEGORIES)]
+        known = thinned(train, [name], stride(rows_of(train), MOST_ROWS))[name].drop_nulls()
+        middle = known.quantile(0.5, interpolation="lower") if len(known) else None
+        low, high = facts[f"min:{name}"], facts[f"max:{name}"]
+        return {**base, "min": _number(low), "max": _number(high), "example": _number(middle)}
+    categories = word_counts(train, name)["word"].head(MOST_CATEGORIES).to_list()
     return {**base, "categories": categories, "example": categories[0] if categories else None}
 
 

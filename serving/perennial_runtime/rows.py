@@ -19,15 +19,29 @@ _MISSING = "\x00"
 _FLOAT = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _MARK = r"[.eE]"
 _EXACT = 2.0**53
+_BEFORE = pl.Series(["", "-", "f", _MISSING])
+"""What stands before the digits of a number: nothing, a minus, the mark of bits; alone: the mark of a missing cell."""
 
 
 def row_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
     """blake2b-8 of each row's canonical text."""
-    cells = [_canonical(frame[name]).fill_null(_MISSING) for name in sorted(frame.columns)]
-    lines = pl.select(pl.concat_str(cells, separator=_CELL)).to_series()
+    pieces: list[pl.Series | pl.Expr] = []
+    for name in sorted(frame.columns):
+        pieces += [pl.lit(_CELL)] if pieces else []
+        pieces += _pieces(frame[name])
+    lines = pl.select(pl.concat_str(pieces, ignore_nulls=True)).to_series().cast(pl.Binary).to_list()
     blake2b = hashlib.blake2b
-    joined = b"".join([blake2b(line.encode(), digest_size=8).digest() for line in lines])
+    joined = b"".join([blake2b(line, digest_size=8).digest() for line in lines])
     return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+
+
+def _pieces(cells: pl.Series) -> list[pl.Series | pl.Expr]:
+    """What makes up the cells' texts, side by side; null is no text."""
+    kind = cells.dtype
+    if kind.is_float() or kind.is_decimal():
+        return list(_float_pieces(cells.cast(pl.Float64)))
+    text = _canonical(cells)
+    return [text.fill_null(_MISSING) if text.null_count() else text]
 
 
 def _canonical(cells: pl.Series) -> pl.Series:
@@ -57,11 +71,22 @@ def _text(cells: pl.Series) -> pl.Series:
 
 
 def _float_text(numbers: pl.Series) -> pl.Series:
-    """Whole numbers as their digits, others as their bits (a printed float depends on the printer's version)."""
+    """The cells as text (null where missing)."""
+    sign, digits = _float_pieces(numbers)
+    text = pl.select(pl.concat_str([sign, digits], ignore_nulls=True)).to_series().rename(numbers.name)
+    return text.set(text == _MISSING, None)
+
+
+def _float_pieces(numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Whole numbers as their digits, others as their bits (a printed float depends on the printer's version): what stands before
+    the digits, and the digits, null where missing. One cast for both kinds: it is most of the work of a row's hash."""
     numbers = numbers.fill_nan(None)
-    values = numbers.fill_null(0.0).to_numpy() + 0.0  # -0.0 becomes 0.0
-    bits = ("f" + pl.Series(numbers.name, np.ascontiguousarray(values).view(np.uint64)).cast(pl.String)).rename(numbers.name)
+    missing = numbers.is_null().to_numpy()
+    values = numbers.fill_null(0.5).to_numpy() + 0.0  # -0.0 becomes 0.0
     whole = (np.floor(values) == values) & (np.abs(values) < _EXACT)
-    digits = pl.Series(numbers.name, np.where(whole, values, 0.0).astype(np.int64)).cast(pl.String)
-    texts = digits.zip_with(pl.Series(whole), bits)
-    return texts.set(numbers.is_null(), None)
+    digits = np.ascontiguousarray(values).view(np.uint64).copy()
+    digits[whole] = np.abs(values[whole]).astype(np.uint64)
+    before = np.where(whole, (values < 0).astype(np.uint32), np.uint32(2))
+    before[missing] = 3
+    shown = pl.Series(numbers.name, digits)
+    return _BEFORE.gather(before), (shown.set(pl.Series(missing), None) if missing.any() else shown).cast(pl.String)

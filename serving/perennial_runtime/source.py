@@ -1,76 +1,69 @@
-"""Where the data comes from: the objects of `data.source`, fetched one at a time into the work folder.
+"""Where the data comes from: the files of `data.source`, one at a time, wherever they lie.
 
-`prepare` asks for the objects, fetches each and hands the local file to `tabular`; `poll` only asks for them. Only names that
-end in .parquet, .csv or .csv.gz count; names that start with a dot or an underscore (_SUCCESS) are the bookkeeping of whoever
-wrote the data.
+    s3://, gs://, abfss://   objects of a bucket, by obstore (`source_bucket`)
+    https://                 one object of a web server (`source_https`)
+    file://                  files of a claim that is mounted into the pod (`source_folder`), read where they lie
+
+`prepare` asks for the files, opens each and hands the local path to `tabular`; `poll` only asks for them. Only names that end in
+.parquet, .csv or .csv.gz count; names that start with a dot or an underscore (_SUCCESS) are the bookkeeping of whoever wrote the
+data. A folder named `year=2013` says that the column year is 2013 in all that lies below. A source that changes meanwhile is
+noticed at the end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import obstore
+from perennial_runtime.answers import Refused, Unavailable, say
+from perennial_runtime.source_bucket import Bucketful
+from perennial_runtime.source_files import DATA_SOURCE, SUFFIXES, Place, SourceFile, counts
+from perennial_runtime.source_folder import Folder
+from perennial_runtime.source_https import WebObject
 
-from perennial_runtime.answers import Refused
-from perennial_runtime.store import CHUNK, Bucket, mapped, open_bucket
-
-if TYPE_CHECKING:
-    from obstore import ObjectMeta
-
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
 MOST_FILES = 10_000
-_WHAT = "data source"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One object: its name in messages, its key in the bucket."""
-
-    name: str
-    key: str
-    size: int
-    mark: str = ""
-    """The object's ETag, or its version: changes with its content."""
 
 
 class Source:
-    """The objects under one URI, or the one object that it names."""
+    """The files under one URI, or the one file that it names. `secret_path` is where its Secret is mounted, if it has one."""
 
     def __init__(self, uri: str, secret_path: Path) -> None:
         self._uri = uri
-        head, _, last = uri.rstrip("/").rpartition("/")
-        single = not uri.endswith("/") and last.endswith(SUFFIXES)
-        self._single = last if single else None
-        self._bucket: Bucket = open_bucket(head if single else uri, secret_path if secret_path.is_dir() else None, _WHAT)
+        self._place = _place(uri, secret_path if secret_path.is_dir() else None)
 
     def files(self) -> list[SourceFile]:
         """The data files in the order of their keys. Refused when there is none."""
-        with mapped(self._uri, _WHAT):
-            if self._single:
-                only = obstore.head(self._bucket, self._single)
-                return [SourceFile(self._single, self._single, only["size"], _mark(only))]
-            found = [(str(item["path"]), item["size"], _mark(item)) for page in obstore.list(self._bucket) for item in page]
-        named = sorted(item for item in found if _counts(item[0]))
+        found = self._place.files()
+        named = sorted((file for file in found if counts(file.key)), key=lambda file: file.key)
         if not named:
             raise self._nothing(len(found))
         if len(named) > MOST_FILES:
             raise Refused("TooManyFiles", f"data source {self._uri} holds {len(named)} files: join them to at most {MOST_FILES}")
-        return [SourceFile(key, key, size, mark) for key, size, mark in named]
+        return named
 
-    def fetch(self, file: SourceFile, folder: Path) -> Path:
-        """Download one object in chunks."""
-        target = folder / ("source" + next(suffix for suffix in reversed(SUFFIXES) if file.name.endswith(suffix)))
-        with mapped(f"{self._uri} ({file.name})", _WHAT):
-            stream = obstore.get(self._bucket, file.key).stream(min_chunk_size=CHUNK)
-            with target.open("wb") as local:
-                for chunk in stream:
-                    local.write(chunk)
-        return target
+    def opened(self, file: SourceFile, room: Path) -> AbstractContextManager[Path]:
+        """The file as a local one; what has to be fetched is put into the folder `room`, which is the caller's to empty."""
+        return self._place.opened(file, room)
+
+    def check_unchanged(self, before: Sequence[SourceFile]) -> None:
+        """Raises Unavailable when a file that was read is another one now, or gone: half of what was read may be of each."""
+        now = {file.key: file.stamp for file in self._place.files()}
+        changed = [file for file in before if now.get(file.key) != file.stamp]
+        if changed:
+            what = "was changed" if changed[0].key in now else "is gone"
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            raise Unavailable(
+                "SourceChanged",
+                f"data source {self._uri}: {changed[0].name}{more} {what} while it was read, so the rows may be of two states; "
+                "it is read again. Write new data under new names, and replace files when nothing reads them",
+            )
+        added = sum(1 for key in now if counts(key)) - len(before)
+        if added > 0:
+            say("files came while the source was read; they are for the next version", files=added)
 
     def _nothing(self, others: int) -> Refused:
         if others:
@@ -82,14 +75,19 @@ class Source:
 
 
 def listing_digest(files: Iterable[SourceFile]) -> str:
-    """Digest of names, sizes and ETags: another one is other data, whatever the timestamps say."""
+    """Digest of names, sizes and marks: another one is other data."""
     lines = sorted([file.name, file.size, file.mark] for file in files)
     return hashlib.sha256(json.dumps(lines, separators=(",", ":")).encode()).hexdigest()
 
 
-def _mark(found: ObjectMeta) -> str:
-    return found["e_tag"] or found["version"] or ""
-
-
-def _counts(key: str) -> bool:
-    return key.endswith(SUFFIXES) and not any(part.startswith(("_", ".")) for part in key.split("/"))
+def _place(uri: str, secret_path: Path | None) -> Place:
+    match urlsplit(uri).scheme:
+        case "https":
+            return WebObject(uri, secret_path)
+        case "file":
+            return Folder(uri)
+        case "s3" | "gs" | "abfss":
+            return Bucketful(uri, secret_path)
+        case _:
+            known = "s3://, gs://, abfss:// or https://"
+            raise Refused("UriNotSupported", f"{DATA_SOURCE} {uri!r}: use {known}")

@@ -32,13 +32,22 @@ class Split:
             out |= (times >= first) & (times <= last)
         return out
 
+    def held_out_of(self, ordered: Times) -> int:
+        """How many of these times, which ascend, are holdout."""
+        places = [(np.searchsorted(ordered, first), np.searchsorted(ordered, last, side="right")) for first, last in self.windows]
+        return sum(int(end - start) for start, end in places)
+
     def extended(self, times: Times, fraction: float) -> Split:
         """The split that also decides the rows newer than the horizon."""
-        new = times if self.horizon is None else times[times > self.horizon]
+        return self.extended_by(np.sort(times), fraction)
+
+    def extended_by(self, ordered: Times, fraction: float) -> Split:
+        """The same where the times ascend; few of them are looked at, so that they may lie on disk."""
+        new = ordered if self.horizon is None else ordered[int(np.searchsorted(ordered, self.horizon, side="right")) :]
         if len(new) == 0:
             return self
-        newest = int(new.max())
-        cut = _cut(np.sort(new), fraction)
+        newest = int(new[-1])
+        cut = _cut(new, fraction)
         windows = self.windows if cut is None else (*self.windows, (cut, newest))
         return Split(windows, newest)
 
@@ -65,7 +74,12 @@ def to_text(time: int) -> str:
 
 def from_text(text: str) -> int:
     """Microseconds since 1970 of `to_text`'s words."""
-    return (datetime.fromisoformat(text.replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
+    return from_moment(datetime.fromisoformat(text.replace("Z", "+00:00")))
+
+
+def from_moment(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def to_document(split: Split) -> dict[str, object]:

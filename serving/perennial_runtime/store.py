@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BufferedReader
@@ -54,6 +54,8 @@ _NAMED_BY = {
 }
 """Where the name of a Secret comes from; the pods know only its keys."""
 
+_NO_BUCKET = ("NoSuchBucket", "InvalidBucketName", "ContainerNotFound")
+
 Bucket = S3Store | LocalStore
 
 
@@ -75,7 +77,8 @@ def open_bucket(uri: str, secret_path: str | Path | None, what: str = "store") -
         return LocalStore(parts.path)
     if parts.scheme != "s3" or not parts.netloc:
         raise Refused("UriNotSupported", f"{what} {uri!r}: use s3://<bucket>/<prefix>")
-    keys = {} if secret_path is None else _read_secret(Path(secret_path), what)
+    mounted = None if secret_path is None else Path(secret_path)
+    keys = read_keys(mounted, REQUIRED_KEYS + OPTIONAL_KEYS, REQUIRED_KEYS, what)
     endpoint = keys.get("AWS_ENDPOINT_URL", "")
     if endpoint and not ENDPOINT.fullmatch(endpoint):
         fix = "write it like https://s3.example.com:9000"
@@ -106,16 +109,19 @@ def _s3_config(keys: dict[str, str]) -> S3Config:
     return cast("S3Config", {name: value for name, value in known.items() if value})
 
 
-def _read_secret(path: Path, what: str) -> dict[str, str]:
-    names = [name for name in REQUIRED_KEYS + OPTIONAL_KEYS if (path / name).is_file()]
-    if not names:  # an optional Secret volume of a Secret that does not exist is an empty folder
+def read_keys(path: Path | None, names: Sequence[str], required: Sequence[str], what: str) -> dict[str, str]:
+    """The keys of a Secret that is mounted at `path`; none where there is no Secret."""
+    if path is None:
+        return {}
+    found = [name for name in names if (path / name).is_file()]
+    if not found:  # an optional Secret volume of a Secret that does not exist is an empty folder
         raise Refused(
             "SecretMissing",
             f"the Secret of the {what} ({_NAMED_BY[what]}) does not exist or is empty: create it with the keys "
-            f"{', '.join(REQUIRED_KEYS)}, or correct its name",
+            f"{', '.join(required or names)}, or correct its name",
         )
-    keys = {name: (path / name).read_text().strip() for name in names}
-    missing = [name for name in REQUIRED_KEYS if not keys.get(name)]
+    keys = {name: (path / name).read_text().strip() for name in found}
+    missing = [name for name in required if not keys.get(name)]
     if missing:
         raise Refused("SecretKeyMissing", f"the Secret of the {what} has no key {' and no key '.join(missing)}: add it")
     return {name: value for name, value in keys.items() if value}
@@ -132,10 +138,14 @@ def mapped(subject: str, what: str = "store") -> Iterator[None]:
         raise _absent(subject, what, str(error)) from None
     except (exceptions.BaseError, OSError) as error:
         text = str(error)
-        if "NoSuchBucket" in text or "InvalidBucketName" in text:
+        if any(word in text for word in _NO_BUCKET):
             raise _absent(subject, what, text) from None
-        if "403 Forbidden" in text or "401 Unauthorized" in text:  # obstore tells a denied list as a generic error
+        if (
+            "403 Forbidden" in text or "401 Unauthorized" in text
+        ):  # obstore tells a denied list, or one of no bucket, as a generic error
             raise _denied(subject, what, text) from None
+        if "404 Not Found" in text:
+            raise _absent(subject, what, text) from None
         raise Unavailable(
             "StoreUnavailable", f"{what} {subject} did not answer ({type(error).__name__}): {_brief(text)}"
         ) from None
@@ -149,7 +159,7 @@ def _denied(subject: str, what: str, text: str) -> Refused:
 
 
 def _absent(subject: str, what: str, text: str) -> Refused:
-    if "NoSuchBucket" in text or "InvalidBucketName" in text:
+    if any(word in text for word in _NO_BUCKET):
         return Refused("BucketNotFound", f"{what} {subject}: there is no such bucket: create it or correct the URI")
     return Refused("ObjectNotFound", f"{what} {subject}: there is no such object: upload it or correct the URI")
 

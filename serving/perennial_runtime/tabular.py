@@ -11,7 +11,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,17 +24,22 @@ from perennial_runtime.answers import Refused
 
 BATCH_ROWS = 131_072
 BLOCK_BYTES = 8 * 1024 * 1024
+PAGE_BYTES = 1024 * 1024
 LONGEST_HEADER = 1024 * 1024
 MOST_UNPACKED_BYTES = 4 * 1024**3
 """Of one .gz file: gzip packs a thousand times at best, and the work folder is the node's own disk."""
 _MAGIC = b"PAR1"
 
 
-def read(path: Path, name: str) -> Iterator[pl.DataFrame]:
-    """Batches of at most BATCH_ROWS rows or BLOCK_BYTES; every column of a CSV file is text. Refused when there is no row."""
+def read(path: Path, name: str, room: Path, only: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
+    """Batches of at most BATCH_ROWS rows or BLOCK_BYTES; every column of a CSV file is text. Refused when there is no row.
+
+    What is gzipped is unpacked in the folder `room`. `only`: no other columns are read; those that the file lacks are left out.
+    """
     if path.stat().st_size == 0:
         raise Refused("FileEmpty", f"{name} is empty (0 bytes): remove it or upload it again")
-    batches = _parquet(path, name) if path.name.endswith(".parquet") else _csv(_plain(path, name), name)
+    is_parquet = name.endswith(".parquet")
+    batches = _parquet(path, name, only) if is_parquet else _csv(_plain(path, name, room), name, only)
     rows = 0
     for batch in batches:
         rows += batch.height
@@ -44,7 +49,7 @@ def read(path: Path, name: str) -> Iterator[pl.DataFrame]:
         raise Refused("FileEmpty", f"{name} holds column names but no row: remove it or upload it again")
 
 
-def _parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
+def _parquet(path: Path, name: str, only: Collection[str] | None) -> Iterator[pl.DataFrame]:
     with path.open("rb") as stream:
         head = stream.read(4)
         stream.seek(-min(4, path.stat().st_size), io.SEEK_END)
@@ -54,8 +59,10 @@ def _parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
     if tail != _MAGIC or path.stat().st_size < 12:
         raise Refused("FileTruncated", f"{name} starts as Parquet and has no end: upload it again")
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+        # read through a small buffer: a file may be one row group, which would otherwise be in memory as a whole
+        with pyarrow.parquet.ParquetFile(path, buffer_size=PAGE_BYTES, pre_buffer=False) as file:
+            columns = None if only is None else [column for column in file.schema_arrow.names if column in only]
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
                 yield _frame(batch)
     except (pa.ArrowException, OSError) as error:
         raise Refused(
@@ -63,10 +70,10 @@ def _parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
         ) from None
 
 
-def _plain(path: Path, name: str) -> Path:
-    if not path.name.endswith(".gz"):
+def _plain(path: Path, name: str, room: Path) -> Path:
+    if not name.endswith(".gz"):
         return path
-    target = path.with_name(path.name.removesuffix(".gz"))
+    target = room / "unpacked.csv"
     try:
         with gzip.open(path, "rb") as packed, target.open("wb") as plain:
             _unpack(packed, plain, name)
@@ -90,7 +97,7 @@ def _unpack(packed: gzip.GzipFile, plain: BinaryIO, name: str) -> None:
         plain.write(block)
 
 
-def _csv(path: Path, name: str) -> Iterator[pl.DataFrame]:
+def _csv(path: Path, name: str, only: Collection[str] | None) -> Iterator[pl.DataFrame]:
     ends_in_newline = _check_text(path, name)
     header = _header(path, name)
     short: list[tuple[int | None, int, int]] = []
@@ -105,6 +112,7 @@ def _csv(path: Path, name: str) -> Iterator[pl.DataFrame]:
             read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=wrong_width),
             convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=[] if only is None else [column for column in header if column in only],
                 column_types={column: pa.string() for column in header},
                 null_values=[""],
                 strings_can_be_null=True,

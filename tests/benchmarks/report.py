@@ -104,7 +104,8 @@ HEAD = """# Benchmarks
 `make bench` measures this on the embedded cluster, with everything (the control plane, both nodes, the store, the gateway, the
 load generator and the operator) on one machine, and writes this file. One alone: `make bench ONLY=detection`. A target that is
 missed makes it end with 1. The rollout test itself is simulated without a cluster; its figures stand in
-[statistics](statistics.md).
+[statistics](statistics.md). `data` needs no cluster either: 10 GB of generated data in 2 GiB of memory, as root and with 50 GB of
+free disk.
 """
 
 

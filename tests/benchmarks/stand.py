@@ -53,18 +53,22 @@ class Stand:
 
     def machine(self) -> str:
         """Where the figures were measured, in a sentence."""
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-        kubernetes = self._kubernetes()
-        return (
-            f"Measured on {os.cpu_count()} cores, {pages:.0f} GiB of memory, Linux {platform.release()}, "
-            f"Python {platform.python_version()}, Kubernetes {kubernetes}."
-        )
+        return f"{here().removesuffix('.')}, Kubernetes {self._kubernetes()}."
 
     def _kubernetes(self) -> str:
         """The embedded one is built from its Go module and does not know its own version."""
         if self.ground.cluster.netns:
             return KUBERNETES
         return str(json.loads(self.ground.kubectl.run("get", "--raw", "/version"))["gitVersion"])
+
+
+def here() -> str:
+    """The machine without its cluster, in a sentence."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return (
+        f"Measured on {os.cpu_count()} cores, {pages:.0f} GiB of memory, Linux {platform.release()}, "
+        f"Python {platform.python_version()}."
+    )
 
 
 def without_pods(place: Place) -> None:

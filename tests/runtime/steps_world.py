@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from perennial_runtime.contract import Column, PrepareResult, PrepareSpec
 from perennial_runtime.prepare import prepare
 from perennial_runtime.store import Store
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COLUMNS = (
     Column("delay", "feature"),
     Column("carrier", "feature"),
@@ -76,10 +78,10 @@ class World:
         }
         return PrepareSpec(**{**given, **changes})
 
-    def prepare(self, uid: str = "uid-1", **changes: Any) -> PrepareResult:
+    def prepare(self, uid: str = "uid-1", *, secret: Path | None = None, now: datetime = NOW, **changes: Any) -> PrepareResult:
         work = self.root / "work"
         work.mkdir(exist_ok=True)
-        return prepare(self.spec(uid, **changes), self.store, work, self.root / "no-secret")
+        return prepare(self.spec(uid, **changes), self.store, work, secret or self.root / "no-secret", now)
 
     def refusal(self, **changes: Any) -> Refused:
         with pytest.raises(Refused) as caught:

@@ -15,7 +15,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 from perennial_runtime import card
 from perennial_runtime.card_numbers import curves, drift
-from perennial_runtime.contract import EvaluateResult, EvaluateSpec, GateMeasurement
+from perennial_runtime.contract import EvaluateResult, EvaluateSpec, GateMeasurement, GateSpec
 from perennial_runtime.evaluate import evaluate
 from perennial_runtime.evaluate_gates import Blind
 from perennial_runtime.evaluate_rows import read_table
@@ -35,7 +35,7 @@ def labelled(count: int = 800, seed: int = 3) -> tuple[np.ndarray[Any, Any], np.
 
 
 def profile(frame: pl.DataFrame) -> dict[str, Any]:
-    found = profile_document(SCHEMA, read_table(frame, SCHEMA), np.linspace(0, 1, frame.height))
+    found = profile_document(SCHEMA, frame.height, 1, lambda _: read_table(frame, SCHEMA), np.linspace(0, 1, frame.height))
     return read_profile(json.dumps(found).encode())
 
 
@@ -153,6 +153,15 @@ def test_page_has_the_record_the_gates_and_a_picture_of_each_kind() -> None:
     assert "CC0-1.0" in html
     assert "0.8123" in html
     assert (page.links, "script" in page.tags) == ([], False), "it fetches nothing and runs nothing"
+
+
+def test_every_kind_of_gate_is_told_by_what_it_asks_for() -> None:
+    bounds = ({"minimum": 0.7}, {"maximum": 0.1}, {"minimum_per_slice": 0.6}, {"not_worse_than_serving_by": 0.01})
+    kinds = [GateSpec("roc_auc", **bound).kind for bound in bounds]
+    markdown, html = pages(a_card(gates=[GateMeasurement("roc_auc", kind, 0.1, 0.2, 0.1, 0.3, 0) for kind in kinds]))
+    for words in ("at least", "at most", "in each slice at least", "challenger minus serving, at least"):
+        assert f"| roc_auc | {words} |" in markdown
+        assert f"<td>{words}</td>" in html
 
 
 def test_words_of_somebody_else_stay_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -37,10 +38,14 @@ def test_bounds_of_a_known_law_are_wrong_about_as_often_as_they_say() -> None:
     assert 0 < max(wrong) / runs <= 0.05 + 3 * 0.009
 
 
-def test_the_age_is_that_of_the_newest_row_of_either_side() -> None:
+def test_the_age_is_that_of_the_newest_row_of_either_side(tmp_path: Path) -> None:
     old = pl.DataFrame({"at": [datetime(2024, 1, 1, tzinfo=UTC)]})
     new = pl.DataFrame({"at": [datetime(2024, 1, 2, 12, tzinfo=UTC)]})
-    found = age("at", (new, old, old[:0]), datetime(2024, 1, 3, tzinfo=UTC)).estimate
+    sides = []
+    for number, frame in enumerate((new, old, old[:0])):
+        sides.append(tmp_path / f"{number}.parquet")
+        frame.write_parquet(sides[-1])
+    found = age("at", sides, datetime(2024, 1, 3, tzinfo=UTC)).estimate
     assert (found.lower, found.value, found.upper) == (12.0, 12.0, 12.0)
 
 

@@ -40,7 +40,7 @@ def test_columns_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
 
 
 def test_scores_rows_and_leaves_nothing_behind(subject: Subject, tmp_path: Path) -> None:
-    scores = score_in_sandbox(subject, {"some": table(), "one": table(1)}, tmp_path, SandboxLimits())
+    scores = score_in_sandbox(subject, {"some": [table()], "one": [table(1)]}, tmp_path, SandboxLimits())
     assert (len(scores["some"]), len(scores["one"])) == (4, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "schema.json"]
 
@@ -52,19 +52,19 @@ def test_environment_variables_of_ours_do_not_reach_the_model(
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil" / "sitecustomize.py").write_text("raise SystemExit(7)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "evil"))
-    assert len(score_in_sandbox(subject, {"some": table()}, tmp_path, SandboxLimits())["some"]) == 4
+    assert len(score_in_sandbox(subject, {"some": [table()]}, tmp_path, SandboxLimits())["some"]) == 4
 
 
 def test_a_child_without_memory_is_told_as_the_models_size(subject: Subject, tmp_path: Path) -> None:
     with pytest.raises(ModelRefused) as caught:
-        score_in_sandbox(subject, {"some": table()}, tmp_path, SandboxLimits(memory=40 * 1024**2))
+        score_in_sandbox(subject, {"some": [table()]}, tmp_path, SandboxLimits(memory=40 * 1024**2))
     assert caught.value.reason in {"ModelTooLarge", "OnnxCrashed"}
 
 
 def test_a_child_that_spends_its_cpu_time_is_told_as_too_slow(subject: Subject, tmp_path: Path) -> None:
     rows = table(2_000_000)
     with pytest.raises(ModelRefused) as caught:
-        score_in_sandbox(subject, {f"part {n}": rows for n in range(8)}, tmp_path, SandboxLimits(cpu_seconds=1))
+        score_in_sandbox(subject, {f"part {n}": [rows] for n in range(8)}, tmp_path, SandboxLimits(cpu_seconds=1))
     assert caught.value.reason == "ModelTooSlow"
     assert "more than 1 s of CPU" in caught.value.message
 

@@ -41,7 +41,7 @@ def by_hand(values: list[float]) -> list[float]:
 
 def test_a_model_that_is_worse_on_one_slice_is_found_there_and_nowhere_else() -> None:
     frame, labels, scores = sample()
-    parted = part(frame, [SliceSpec("city", 100), SliceSpec("size", 100)])
+    parted = part(frame.get_column, [SliceSpec("city", 100), SliceSpec("size", 100)])
     results, document = measure_slices({2: AUC}, parted, labels, scores, 7)
     found = results[2].found
     assert (found.judged, found.not_judged, found.under) == (6, 0, 1)
@@ -52,7 +52,7 @@ def test_a_model_that_is_worse_on_one_slice_is_found_there_and_nowhere_else() ->
 
 def test_every_number_of_a_slice_is_that_of_scikit_learn_and_scipy() -> None:
     frame, labels, scores = sample()
-    _, document = measure_slices({0: AUC}, part(frame, [SliceSpec("city", 100)]), labels, scores, 7)
+    _, document = measure_slices({0: AUC}, part(frame.get_column, [SliceSpec("city", 100)]), labels, scores, 7)
     expected = []
     for one in document["judged"]:
         rows = (frame["city"] == one["slice"].partition("=")[2]).to_numpy()
@@ -78,7 +78,7 @@ def test_too_few_rows_are_not_judged_and_said_aloud() -> None:
     frame, labels, scores = sample()
     small = (frame["city"] != "Kiel").to_numpy() | (np.cumsum((frame["city"] == "Kiel").to_numpy()) <= 30)
     results, document = measure_slices(
-        {0: AUC}, part(frame.filter(pl.Series(small)), [SliceSpec("city", 100)]), labels[small], scores[small], 7
+        {0: AUC}, part(frame.filter(pl.Series(small)).get_column, [SliceSpec("city", 100)]), labels[small], scores[small], 7
     )
     assert (results[0].found.judged, results[0].found.not_judged) == (3, 1)
     assert results[0].found.thin == "city=Kiel (30 rows)"
@@ -89,27 +89,27 @@ def test_a_slice_of_one_class_is_judged_only_where_the_metric_can() -> None:
     frame, labels, scores = sample()
     labels = labels & (frame["city"] != "Bonn").to_numpy()
     gates = {0: AUC, 1: GateSpec("accuracy", minimum_per_slice=0.1)}
-    results, document = measure_slices(gates, part(frame, [SliceSpec("city", 100)]), labels, scores, 7)
+    results, document = measure_slices(gates, part(frame.get_column, [SliceSpec("city", 100)]), labels, scores, 7)
     assert (results[0].found.judged, results[1].found.judged) == (3, 4)
     assert "nearly all of one class" in document["notJudged"][0]["why"]
 
 
 def test_no_slice_that_is_large_enough_leaves_a_gate_without_numbers() -> None:
     frame, labels, scores = sample()
-    results, _ = measure_slices({0: AUC}, part(frame, [SliceSpec("city", 10_000)]), labels, scores, 7)
+    results, _ = measure_slices({0: AUC}, part(frame.get_column, [SliceSpec("city", 10_000)]), labels, scores, 7)
     assert (results[0].found.judged, results[0].found.not_judged, results[0].found.told) == (0, 4, ())
 
 
 def test_many_values_are_bounded_by_their_rows_and_the_rest_is_counted() -> None:
     values = [f"v{number}" for number in range(30) for _ in range(number + 1)]
-    parted = part(pl.DataFrame({"who": values}), [SliceSpec("who", 1)])
+    parted = part(pl.DataFrame({"who": values}).get_column, [SliceSpec("who", 1)])
     assert len(parted.slices) == MOST_SLICES
     assert parted.slices[0].name == "who=v29"
     assert parted.rest == {"who": (10, sum(range(1, 11)))}
 
 
 def test_missing_and_long_values_have_names_too() -> None:
-    parted = part(pl.DataFrame({"who": [None, "x" * 100, ""]}), [SliceSpec("who", 1)])
+    parted = part(pl.DataFrame({"who": [None, "x" * 100, ""]}).get_column, [SliceSpec("who", 1)])
     names = {one.name for one in parted.slices}
     assert "who=(missing)" in names
     assert max(len(name) for name in names) == 48

@@ -12,8 +12,8 @@ import pytest
 
 from perennial_runtime import leakage
 from perennial_runtime.contract import Column
-from perennial_runtime.leakage import tells
-from runtime.steps_world import COLUMNS, World, frame
+from perennial_runtime.leakage import AHEAD, Sample, tells
+from runtime.steps_world import COLUMNS, NOW, World, frame
 
 AMOUNT = Column("amount", "feature")
 
@@ -132,13 +132,11 @@ def test_a_time_by_which_the_label_is_known_is_refused(world: World) -> None:
     assert "'at' (AUC" in refused.message
 
 
-def test_rows_from_the_future_are_refused_and_counted(world: World) -> None:
-    ahead = datetime.now(UTC) + timedelta(days=400)
-    data = frame(1000).with_columns(at=pl.when(pl.col("minute") >= 990).then(pl.lit(ahead)).otherwise(pl.col("at")))
-    data.write_parquet(world.source / "a.parquet")
-    refused = world.refusal()
-    assert refused.reason == "TimeInFuture"
-    assert "in 10 of 1000 rows" in refused.message
+def test_times_for_which_there_is_a_reason_may_lie_in_the_future(world: World) -> None:
+    data = frame(1000).with_columns(at=pl.when(pl.col("minute") >= 990).then(pl.lit(NOW + AHEAD)).otherwise(pl.col("at")))
+    data.with_columns(pl.col("at") + timedelta(minutes=1)).write_parquet(world.source / "a.parquet")
+    assert world.refusal().reason == "TimeInFuture"
+    assert world.prepare(columns=tuple(allowed(one) if one.role == "time" else one for one in COLUMNS)).rows == 1000
 
 
 def test_copies_are_found_in_a_sample_too(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
@@ -147,6 +145,22 @@ def test_copies_are_found_in_a_sample_too(monkeypatch: pytest.MonkeyPatch, world
     copies = data[:60].with_columns(at=pl.col("at") + timedelta(days=30), flight=pl.col("flight") + 5000)
     pl.concat([data, copies]).write_parquet(world.source / "a.parquet")
     assert world.refusal(columns=(*COLUMNS, AMOUNT)).reason == "RowsShared"
+
+
+def test_the_sample_depends_on_the_rows_and_not_on_how_many_pass_by_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, columns = with_amount(), (*COLUMNS, AMOUNT)
+    kept = [column.name for column in columns]
+    samples = []
+    for size in (1000, 7):
+        sample = Sample(columns, kept, every=3)
+        for start in range(0, 1000, size):
+            sample.add(data[start : start + size])
+        samples.append(sample.rows())
+    assert samples[0].equals(samples[1])
+    assert 250 < samples[0].height < 420
+    monkeypatch.setattr(leakage, "SAMPLE", 300)
+    monkeypatch.setattr(leakage, "CELLS", 6 * 100)
+    assert (leakage.every(300, 2), leakage.every(301, 2), leakage.every(301, 6)) == (1, 2, 4)
 
 
 def test_a_slice_with_one_value_is_refused_before_training(world: World) -> None:

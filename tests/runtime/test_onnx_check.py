@@ -185,7 +185,7 @@ def test_a_model_that_fails_on_a_row_is_refused_without_telling_the_value(tmp_pa
     path = tmp_path / "model.onnx"
     path.write_bytes(failing_for("SECRET").SerializeToString())
     with pytest.raises(ModelRefused) as caught:
-        score_tables(path, SCHEMA, {"all": table([1.0, 2.0], ["AA", "SECRET"])}, tolerant=False)
+        score_tables(path, SCHEMA, {"all": [table([1.0, 2.0], ["AA", "SECRET"])]}, tolerant=False)
     assert caught.value.reason == "ScoresInvalid"
     assert "failed on a batch of 2 rows" in caught.value.message
     assert "SECRET" not in caught.value.message
@@ -195,7 +195,7 @@ def test_a_champion_that_fails_on_a_row_answers_the_others(tmp_path: Path) -> No
     path = tmp_path / "model.onnx"
     path.write_bytes(failing_for("ZZ").SerializeToString())
     carriers = ["AA", "B6", "ZZ", "UA", "AA "]
-    scores = score_tables(path, SCHEMA, {"all": table([1.0, 2.0, 3.0, 4.0, 5.0], carriers)}, tolerant=True)["all"]
+    scores = score_tables(path, SCHEMA, {"all": [table([1.0, 2.0, 3.0, 4.0, 5.0], carriers)]}, tolerant=True)["all"]
     assert np.isnan(scores).tolist() == [False, False, True, False, False]
 
 
@@ -206,7 +206,7 @@ def test_scores_outside_zero_and_one_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(changed(no_sigmoid).SerializeToString())
     with pytest.raises(ModelRefused, match=r"outside \[0, 1\] for 1 of 2 rows"):
-        score_tables(path, SCHEMA, {"all": table([0.0, 14.0], ["B6", "B6 "])}, tolerant=False)
+        score_tables(path, SCHEMA, {"all": [table([0.0, 14.0], ["B6", "B6 "])]}, tolerant=False)
 
 
 def test_scores_that_are_nan_are_refused(tmp_path: Path) -> None:
@@ -216,4 +216,4 @@ def test_scores_that_are_nan_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(changed(root).SerializeToString())
     with pytest.raises(ModelRefused, match="NaN or infinite for 1 of 2 rows"):
-        score_tables(path, SCHEMA, {"all": table([0.0, 14.0], ["B6", "B6 "])}, tolerant=False)
+        score_tables(path, SCHEMA, {"all": [table([0.0, 14.0], ["B6", "B6 "])]}, tolerant=False)

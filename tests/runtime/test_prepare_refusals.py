@@ -7,7 +7,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,6 @@ import pytest
 
 from perennial_runtime import tabular
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import Column
 from perennial_runtime.source import Source
 from perennial_runtime.store import Store
 from runtime.steps_world import COLUMNS, World, as_text, frame
@@ -75,6 +74,7 @@ def bucket(tmp_path: Path) -> Iterator[Path]:
         (403, "SignatureDoesNotMatch", "CredentialsWrong"),
         (403, "AccessDenied", "PermissionDenied"),
         (404, "NoSuchBucket", "BucketNotFound"),
+        (404, "NotFound", "ObjectNotFound"),
     ],
 )
 def test_refuses_a_source_that_the_server_denies(
@@ -170,7 +170,7 @@ def test_a_csv_file_without_a_header_is_told_without_quoting_its_first_row(world
 
 @pytest.mark.refusal(2)
 def test_refuses_a_scheme_that_nothing_reads(world: World) -> None:
-    told(world.refusal(source="https://example.com/data/"), "UriNotSupported", "s3://")
+    told(world.refusal(source="ftp://example.com/data/"), "UriNotSupported", "s3://")
 
 
 @pytest.mark.refusal(3)
@@ -233,7 +233,7 @@ def test_refuses_a_truncated_gzip_file(world: World) -> None:
 )
 def test_refuses_a_file_that_is_not_what_its_name_says(world: World, name: str, body: bytes) -> None:
     (world.source / name).write_bytes(body)
-    told(world.refusal(columns=(Column("delay", "feature"),)), "FileWrongType", name)
+    told(world.refusal(), "FileWrongType", name)
 
 
 @pytest.mark.refusal(3)
@@ -347,6 +347,19 @@ def test_refuses_too_many_duplicates(world: World) -> None:
 def test_refuses_data_of_one_time_for_it_has_no_newest_part(world: World) -> None:
     frame(100).with_columns(at=pl.col("at").first()).write_parquet(world.source / "a.parquet")
     told(world.refusal(), "HoldoutEmpty", "'at'")
+
+
+def test_refuses_rows_later_than_a_day_from_now_and_says_how_many(world: World) -> None:
+    frame(300).write_parquet(world.source / "a.parquet")
+    now = datetime(2012, 12, 31, 4, tzinfo=UTC)
+    told(world.refusal(now=now), "TimeInFuture", "'at' of 59 of 300 rows", "2013-01-01T04:00:00Z", "up to 2013-01-01T04:59:00Z")
+    assert world.prepare(now=now + timedelta(hours=1)).rows == 300
+
+
+def test_takes_rows_whose_times_are_in_no_order(world: World) -> None:
+    data = frame(300)
+    data.sample(fraction=1.0, shuffle=True, seed=3).write_parquet(world.source / "a.parquet")
+    assert world.table(world.prepare().train)["at"].to_list() == data["at"][:240].to_list()
 
 
 def test_refuses_to_go_on_from_a_split_that_is_gone(world: World) -> None:

@@ -8,34 +8,9 @@ from pydantic import ConfigDict, Field
 
 from perennial.api.base import LIST_BY_NAME, SpecModel, cel, rules
 from perennial.api.lineage import Provenance
-from perennial.api.pods import LocalReference
+from perennial.api.source import Duplicates, Source
 
-SOURCE_PATTERN = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*$"
 COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
-
-
-class Source(SpecModel):
-    """Where the data is: every Parquet and CSV object under an S3 prefix, or one object."""
-
-    uri: Annotated[
-        str,
-        Field(
-            pattern=SOURCE_PATTERN,
-            max_length=1024,
-            examples=["s3://flights/2013/"],
-            json_schema_extra=rules(
-                cel(
-                    f"self.matches('{SOURCE_PATTERN}')",
-                    "data.source.uri must be s3://<bucket>/<prefix>/ or s3://<bucket>/<object>",
-                    "'data.source.uri is %s: write s3://<bucket>/<prefix>/ or s3://<bucket>/<object>'.format([self])",
-                )
-            ),
-        ),
-    ]
-    """A prefix (ends in /) or one object."""
-    secret_ref: LocalReference | None = None
-    """A Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION; not given: the store's
-    own is used."""
 
 
 class DataColumn(SpecModel):
@@ -127,6 +102,8 @@ class Data(SpecModel):
     source: Source
     columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256, json_schema_extra=LIST_BY_NAME)]
     """Every column that is used; one label, one time, at least one feature."""
+    duplicates: Duplicates = Duplicates()
+    """Rows that are there more than once."""
     holdout: Holdout = Holdout()
     minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
     """Fewer rows after duplicates are removed: refused, because nothing honest can be said."""

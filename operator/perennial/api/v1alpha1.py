@@ -70,6 +70,10 @@ class ModelDeploymentSpec(SpecModel):
                 " ? 'serving.route' : (has(self.approval) ? 'approval' : 'pin')])",
             ),
             cel(
+                "!has(self.smoke) || !has(self.triggers)",
+                "a smoke run is judged once and never retrained: remove triggers, or remove smoke",
+            ),
+            cel(
                 "has(self.smoke) == has(oldSelf.smoke)",
                 "smoke can be neither added nor removed: a smoke run is an object of its own, see kubectl perennial smoke",
             ),

@@ -12,7 +12,7 @@ from perennial.api.ledger import LedgerEntry
 from perennial.api.version import GateVerdict, SliceVerdicts, StepRecord
 from perennial.cli.asking import Model, Version
 from perennial.cli.screen import figures, second, span
-from perennial.core.inputs import moment
+from perennial.core.inputs import moment, source_words
 
 LARGEST_RATE = 0.2
 """rollout.falseRollbackRate is at most this."""
@@ -87,7 +87,9 @@ def _data(version: Version) -> list[str]:
     status = version.status
     if status.rows is None:
         return []
-    lines = [f"{version.spec.data.source.uri}: {status.rows:,} rows to train on, {status.holdout_rows or 0:,} in the holdout"]
+    lines = [
+        f"{source_words(version.spec.data.source)}: {status.rows:,} rows to train on, {status.holdout_rows or 0:,} in the holdout"
+    ]
     return [*lines, *([f"the holdout begins at {status.cutoff}"] if status.cutoff else [])]
 
 

@@ -80,8 +80,8 @@ class CreatePollJob:
 
     number: int
     input: PollSpec
-    secret: str
-    """Name of the Secret with the source's keys."""
+    secret: str | None
+    """Name of the Secret with the source's keys, if it is read with any."""
     image: str
 
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 
+from perennial.api.source import Source
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec
+from perennial_runtime.contract import SOURCE_PATH
 
 
 def version_name(model: str, number: int) -> str:
@@ -32,6 +34,23 @@ def poll_job_name(model: str, number: int) -> str:
 def store_uri(base: str, namespace: str, uid: str) -> str:
     """Where what belongs to a ModelDeployment lies in a store."""
     return f"{base.rstrip('/')}/{namespace}/{uid}"
+
+
+def source_address(source: Source) -> str:
+    """Where the steps of a version find the data: the URI, or the place at which the claim is mounted."""
+    return source.uri or f"file://{SOURCE_PATH}/{source.pvc.path if source.pvc else ''}"
+
+
+def source_secret(source: Source, store_secret: str) -> str | None:
+    """Name of the Secret that the data is read with; None: without keys. The store's are lent to S3 sources alone."""
+    if source.secret_ref:
+        return source.secret_ref.name
+    return store_secret if (source.uri or "").startswith("s3://") else None
+
+
+def source_words(source: Source) -> str:
+    """Where the data is, for people."""
+    return f"claim {source.pvc.claim_name}, /{source.pvc.path}" if source.pvc else source.uri or ""
 
 
 def inputs_digest(spec: ModelDeploymentSpec | ModelVersionSpec) -> str:

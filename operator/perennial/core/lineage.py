@@ -13,6 +13,7 @@ from typing import Any
 from perennial.api.lineage import Lineage
 from perennial.api.model import ExistingModel
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
+from perennial.core.inputs import source_words
 from perennial.core.jobs import newest
 from perennial.core.observed import Job
 from perennial_runtime.contract import Answer, Container, PrepareResult, TrainResult, decode_answer
@@ -48,7 +49,7 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Licence", (said and said.licence) or NOT_TOLD
     yield "Collected by", (said and said.collected_by) or NOT_TOLD
     yield "About the data", (said and said.description) or NOT_TOLD
-    yield "Source", spec.data.source.uri.partition("?")[0]  # what follows may be a signature
+    yield "Source", source_words(spec.data.source).partition("?")[0]  # what follows may be a signature
     yield "Digest of the rows", found.data or NOT_TOLD
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)

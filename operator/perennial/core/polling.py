@@ -10,14 +10,12 @@ told and tried again, later each time. Used by `perennial.core.plan`, and by `pe
 
 from __future__ import annotations
 
-import hashlib
-
 from perennial.api.base import seconds
 from perennial.api.triggers import DataStatus, PollProblem, TriggersStatus
 from perennial.core import jobs, limits
 from perennial.core.actions import CreatePollJob, DeleteJob
 from perennial.core.draft import Draft
-from perennial.core.inputs import since, stamp
+from perennial.core.inputs import since, source_address, source_secret, stamp
 from perennial.core.jobs import Reading
 from perennial.core.observed import Job
 from perennial.core.sameness import prepared_of
@@ -58,10 +56,8 @@ def begin(draft: Draft) -> None:
         draft.wake(pause - waited)
         return
     observed = draft.observed
-    source, store = observed.spec.data.source, observed.defaults.store
-    secret = source.secret_ref.name if source.secret_ref is not None else store.secret_name
-    spec = PollSpec(observed.meta.name, source.uri)
-    draft.after.append(CreatePollJob(data.polls + 1, spec, secret, observed.defaults.serving_image))
+    secret = source_secret(observed.spec.data.source, observed.defaults.store.secret_name)
+    draft.after.append(CreatePollJob(data.polls + 1, _looked_at(draft), secret, observed.defaults.serving_image))
 
 
 def new_listing(draft: Draft) -> str:
@@ -106,7 +102,7 @@ def _taken_in(draft: Draft, job: Job) -> Reading | None:
     if data.problem is not None:
         draft.tell("Normal", CONDITION, "the data source can be looked at again")
     data = data.model_copy(update={**looked, "problem": None})
-    if answer.source == _digest(draft.observed.spec.data.source.uri):
+    if answer.source == _looked_at(draft).digest:
         data = _seen(draft, data, answer)
     _set(draft, data)
     return None
@@ -166,5 +162,6 @@ def _set(draft: Draft, data: DataStatus) -> None:
         draft.set(triggers=draft.status.triggers.model_copy(update={"data": data}))
 
 
-def _digest(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()
+def _looked_at(draft: Draft) -> PollSpec:
+    source = draft.observed.spec.data.source
+    return PollSpec(draft.observed.meta.name, source_address(source), source.pvc.claim_name if source.pvc else "")

@@ -15,7 +15,7 @@ from perennial.api.version import StepRecord
 from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, smoke
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.conditions import Finding
-from perennial.core.inputs import job_name, since, stamp
+from perennial.core.inputs import job_name, since, source_address, stamp
 from perennial.core.observed import Job, Observed, Version
 from perennial.core.trainer import user_words
 from perennial_runtime.contract import (
@@ -315,7 +315,7 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
         version=version.meta.name,
         uid=version.meta.uid,
         store=version.spec.store.uri,
-        source=data.source.uri,
+        source=source_address(data.source),
         columns=tuple(Column(column.name, column.role, column.allow_leakage is not None) for column in data.columns),
         slices=tuple(part.column for part in version.spec.evaluation.slices),
         holdout_fraction=data.holdout.fraction,
@@ -323,6 +323,7 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
         parent_uid=version.spec.parent.uid if version.spec.parent else None,
         attempt=attempt,
         model=ModelSource(model.uri, model.sha256) if model else None,
+        duplicates_by=data.duplicates.by,
     )
 
 

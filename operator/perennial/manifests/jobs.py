@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from perennial.api.base import seconds
 from perennial.api.training import FallbackToCpu, Training
 from perennial.core.actions import CreateJob, CreateLedgerJob, CreateMetricJob, CreatePollJob
-from perennial.core.inputs import job_name, ledger_job_name, poll_job_name
+from perennial.core.inputs import job_name, ledger_job_name, poll_job_name, source_secret
 from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP, POLL_STEP
 from perennial.core.observed import Meta, Version
 from perennial.manifests.common import (
@@ -40,6 +40,7 @@ from perennial.manifests.common import (
     with_step,
 )
 from perennial.manifests.quantities import larger
+from perennial.manifests.source import source_volumes
 from perennial.manifests.workers import as_indexed, rendezvous
 from perennial_runtime.contract import (
     EXIT_REFUSED,
@@ -47,7 +48,6 @@ from perennial_runtime.contract import (
     OUT_PATH,
     PARAMS_LINK,
     SIGNING_SECRET_PATH,
-    SOURCE_SECRET_PATH,
     STORE_SECRET_PATH,
     TRAIN_FILE,
     WORK_PATH,
@@ -175,9 +175,9 @@ def ledger_job(meta: Meta, training: Training, action: CreateLedgerJob) -> Manif
 
 
 def poll_job(meta: Meta, training: Training, action: CreatePollJob) -> Manifest:
-    """One container of ours with the source's credentials, in the account and with the pull Secrets of the other steps."""
+    """One container of ours with the source's Secret or claim, in the account and with the pull Secrets of the other steps."""
     labels = {MODEL_LABEL: meta.name, STEP_LABEL: POLL_STEP, ROLE_LABEL: "train", **MANAGED_BY}
-    mounts = [mount("source", SOURCE_SECRET_PATH, read_only=True)]
+    mounts, volumes = source_volumes(action.input.claim, action.secret)
     look = container(Container.POLL, action.image, mounts, _POLL_RESOURCES, Command.POLL)
     template: Manifest = {
         "restartPolicy": "Never",
@@ -185,7 +185,7 @@ def poll_job(meta: Meta, training: Training, action: CreatePollJob) -> Manifest:
         "activeDeadlineSeconds": POLL_SECONDS,
         **pod_spec(training),
         "containers": [with_step(look, encode(action.input))],
-        "volumes": [secret_volume("source", action.secret), empty_dir("tmp")],
+        "volumes": [*volumes, empty_dir("tmp")],
     }
     return _job(
         metadata(poll_job_name(meta.name, action.number), meta.namespace, deployment_owner(meta), labels),
@@ -227,9 +227,9 @@ def _own(version: Version, action: CreateJob) -> _Pod:
     mounts = [mount("work", WORK_PATH), mount("store", STORE_SECRET_PATH, read_only=True)]
     volumes = [empty_dir("work"), secret_volume("store", version.spec.store.secret_name)]
     if action.step == "prepare":
-        source = version.spec.data.source.secret_ref
-        mounts.append(mount("source", SOURCE_SECRET_PATH, read_only=True))
-        volumes.append(secret_volume("source", source.name if source else version.spec.store.secret_name))
+        source, store_secret = version.spec.data.source, version.spec.store.secret_name
+        places, found = source_volumes(source.pvc.claim_name if source.pvc else None, source_secret(source, store_secret))
+        mounts, volumes = [*mounts, *places], [*volumes, *found]
     for volume, path, secret in _further(version, action.step):
         mounts.append(mount(volume, path, read_only=True))
         volumes.append(secret_volume(volume, secret))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -442,6 +443,22 @@ def test_secret_that_is_missing_is_named(of: str, named: str) -> None:
     world.answer = lambda step, number, action: failed(world.now, ContainerState("prepare", "terminated", "Error", message, 64))
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert world.versions[1].status.message.endswith(f"does not exist or is empty; it is the Secret {named}")
+
+
+@pytest.mark.parametrize(
+    ("source", "address"),
+    [
+        ({"uri": "https://files.example/flights.csv"}, "https://files.example/flights.csv"),
+        ({"pvc": {"claimName": "flights", "path": "2013/"}}, "file:///perennial/source/2013/"),
+        ({"pvc": {"claimName": "flights"}}, "file:///perennial/source/"),
+    ],
+)
+def test_prepare_is_told_where_the_data_is_and_what_tells_rows_apart(source: dict[str, Any], address: str) -> None:
+    data = {**SPEC["data"], "source": source, "duplicates": {"by": "columns"}}
+    world, asked = World(wish=spec(data=data)), []
+    world.answer = lambda step, number, action: asked.append(action.input)
+    world.until(lambda w: bool(asked))
+    assert (asked[0].source, asked[0].duplicates_by) == (address, "columns")
 
 
 def test_model_of_a_quarantined_version_is_rejected_when_it_is_made_again() -> None:

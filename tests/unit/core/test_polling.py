@@ -44,6 +44,17 @@ def test_look_uses_the_secret_of_the_source_else_that_of_the_store() -> None:
         assert [(one.secret, one.input.source, one.image) for one in found[:1]] == [(expected, "s3://flights/2013/", "serving@1")]
 
 
+def test_look_at_a_claim_mounts_it_and_no_source_but_s3_is_lent_the_stores_keys() -> None:
+    for source, expected in (
+        ({"uri": "gs://flights/2013/"}, (None, "gs://flights/2013/", "")),
+        ({"pvc": {"claimName": "flights", "path": "2013/"}}, (None, "file:///perennial/source/2013/", "flights")),
+    ):
+        data = {**spec().data.model_dump(by_alias=True, exclude_none=True), "source": source}
+        world = World(wish=spec(data=data, triggers=NEW_DATA))
+        found = [one for one in (*world.run().after, *world.run().after) if isinstance(one, actions.CreatePollJob)]
+        assert [(one.secret, one.input.source, one.input.claim) for one in found[:1]] == [expected]
+
+
 def test_other_files_begin_a_version_in_the_pass_that_learns_of_them_and_say_what_was_seen() -> None:
     world = model()
     world.listing, world.rows = "l2", "d2"

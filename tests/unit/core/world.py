@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -376,8 +375,7 @@ class World:
         if name in self.poll_jobs:
             return
         self.created.append(name)
-        source = hashlib.sha256(action.input.source.encode()).hexdigest()
-        answer = self.poll_says or PollResult(source, self.listing, 3, 4096)
+        answer = self.poll_says or PollResult(action.input.digest, self.listing, 3, 4096)
         code = {PollResult: 0, Refusal: EXIT_REFUSED}.get(type(answer), EXIT_TRANSIENT)
         container = ContainerState(Container.POLL, "terminated", "Completed", encode_answer(answer), code)
         pod = JobPod("p", "u", "Failed" if code else "Succeeded", self.now, containers=(container,))

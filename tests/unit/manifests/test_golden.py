@@ -96,12 +96,13 @@ SPEC: dict[str, Any] = {
 }
 
 
-def wish(training: dict[str, Any] | None = None) -> ModelDeploymentSpec:
-    return ModelDeploymentSpec.model_validate({**SPEC, "training": training or OURS})
+def wish(training: dict[str, Any] | None = None, source: dict[str, Any] | None = None) -> ModelDeploymentSpec:
+    data = {**SPEC["data"], "source": source or SPEC["data"]["source"]}
+    return ModelDeploymentSpec.model_validate({**SPEC, "data": data, "training": training or OURS})
 
 
-def version(training: dict[str, Any] | None = None) -> Version:
-    spec = wish(training)
+def version(training: dict[str, Any] | None = None, source: dict[str, Any] | None = None) -> Version:
+    spec = wish(training, source)
     frozen = ModelVersionSpec.model_validate(
         {
             "modelDeployment": "delays",
@@ -124,6 +125,7 @@ def version(training: dict[str, Any] | None = None) -> Version:
 
 
 PREPARE = PrepareSpec("delays-v2", "v2", "s3://store/flights/d1", "s3://flights/2013/", (Column("hour", "feature"),), 0.2, 1000)
+CLAIM = {"pvc": {"claimName": "flights", "path": "2013/"}}
 TRAIN = TrainSpec("delays-v2", "v2", 1, "s3://store/flights/d1", "t", "s", 7, algorithm="gradient-boosting")
 EVALUATE = EvaluateSpec("delays-v2", "v2", "s3://store/flights/d1", "m", "p", "t", "h", "s", 1e-4, (GateSpec("roc_auc", 0.7),), 7)
 MEASURE = JobMetric.model_validate(
@@ -159,6 +161,9 @@ def render() -> dict[str, Manifest]:
     said = Event("Normal", "Promoted", "v2 serves")
     return {
         "job-prepare": job("delays", version(), CreateJob(2, "prepare", 1, PREPARE)),
+        "job-prepare-claim": job(
+            "delays", version(source=CLAIM), CreateJob(2, "prepare", 1, replace(PREPARE, source="file:///perennial/source/2013/"))
+        ),
         "job-train-recipe": job("delays", version(), CreateJob(2, "train", 1, TRAIN)),
         "job-train-image": job("delays", version(THEIRS), CreateJob(2, "train", 2, replace(TRAIN, attempt=2, algorithm=None))),
         "job-train-workers": job("delays", version(TOGETHER), WORKERS),
@@ -219,6 +224,43 @@ def test_the_kubelet_puts_no_variable_into_what_a_step_is_given() -> None:
     variables = {one["name"]: one["value"] for one in RENDERED["job-ledger"]["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert "$" not in variables[STEP_VARIABLE]
     assert decode(LedgerSpec, variables[STEP_VARIABLE]) == LEDGER.input
+
+
+def volumes(manifest: Manifest) -> dict[str, Manifest]:
+    return {volume["name"]: volume for volume in manifest["spec"]["template"]["spec"]["volumes"]}
+
+
+def test_a_claim_is_mounted_read_only_and_only_where_the_data_is_prepared() -> None:
+    assert volumes(RENDERED["job-prepare-claim"])["claim"]["persistentVolumeClaim"] == {"claimName": "flights", "readOnly": True}
+    [container] = RENDERED["job-prepare-claim"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "claim", "mountPath": "/perennial/source", "readOnly": True} in container["volumeMounts"]
+    claimed = version(source=CLAIM)
+    for action in (CreateJob(2, "train", 1, TRAIN), CreateJob(2, "evaluate", 1, EVALUATE)):
+        assert "claim" not in volumes(job("delays", claimed, action))
+
+
+def test_a_claim_is_mounted_read_only_and_nothing_else_where_its_files_are_listed() -> None:
+    look = replace(POLL, input=replace(POLL.input, source="file:///perennial/source/2013/", claim="flights"), secret=None)
+    found = poll_job(META, wish(source=CLAIM).training, look)
+    assert volumes(found)["claim"]["persistentVolumeClaim"] == {"claimName": "flights", "readOnly": True}
+    assert set(volumes(found)) == {"claim", "tmp"}
+    [container] = found["spec"]["template"]["spec"]["containers"]
+    assert {"name": "claim", "mountPath": "/perennial/source", "readOnly": True} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("source", "secret"),
+    [
+        ({"uri": "s3://flights/2013/"}, "perennial-store"),
+        ({"uri": "gs://flights/2013/", "secretRef": {"name": "google"}}, "google"),
+        ({"uri": "gs://flights/2013/"}, None),
+        ({"uri": "https://files.example/flights.csv"}, None),
+    ],
+    ids=["S3 by the store's keys", "Google by its own", "Google as anybody", "a web server as anybody"],
+)
+def test_the_stores_keys_are_lent_to_no_other_source_than_s3(source: dict[str, Any], secret: str | None) -> None:
+    found = volumes(job("delays", version(source=source), CreateJob(2, "prepare", 1, PREPARE))).get("source")
+    assert (found["secret"]["secretName"] if found else None) == secret
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))

@@ -1,0 +1,68 @@
+"""The model that serves, scored on the challenger's holdout: from its own Bento, which is verified and unpacked without trust.
+
+`perennial_runtime.evaluate` asks for it where a gate compares. A champion that can't be compared is a refusal that says why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial_runtime import bento, identity, signature
+from perennial_runtime.answers import Refused
+from perennial_runtime.archive import UnsafeArchive, unpack
+from perennial_runtime.contract import Champion, ServeSpec
+from perennial_runtime.evaluate_child import ModelRefused
+from perennial_runtime.evaluate_inputs import Inputs
+from perennial_runtime.evaluate_rows import KindDiffers, columns_of, in_kinds_of, tables
+from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
+from perennial_runtime.scoring import read_schema
+from perennial_runtime.store import Store
+
+
+def fetch_champion(champion: Champion, store: Store, room: Path, keys: signature.Keys | None = None) -> Path:
+    """src/ of the champion's Bento: verified by its digest, unpacked without trust, the model that it should be, and made by one
+    who may sign, where it was made to be signed."""
+    target = room / "champion"
+    try:
+        unpack(store.get_file(champion.bento, room / "champion.tar"), target)
+    except UnsafeArchive as error:
+        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
+    source = target / bento.SOURCE
+    if keys is not None and champion.signed_for:
+        signature.verify(champion.bento, target, keys, store, f"{champion.version}, which serves,")
+        wanted = ServeSpec(champion.version, "", champion.bento, champion.identity, champion.signed_for)
+        identity.verify(wanted, source)
+    missing = [name for name in (bento.MODEL_FILE, bento.SCHEMA_FILE, bento.TRAIN_ROWS_FILE) if not (source / name).is_file()]
+    if missing:
+        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} lacks {', '.join(missing)}")
+    if bento.identity_of(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE) != champion.identity:
+        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} holds another model than the one that serves")
+    return source
+
+
+def champion_scores(champion: Champion, source: Path, inputs: Inputs, room: Path, limits: SandboxLimits) -> NDArray[np.float64]:
+    """Its scores of the holdout; NaN where it can't answer. Raises Refused."""
+    schema = read_schema(source / bento.SCHEMA_FILE)
+    present = columns_of(inputs.holdout)
+    absent = [feature["name"] for feature in schema["features"] if feature["name"] not in present]
+    if absent or schema["label"] != inputs.schema["label"]:
+        what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
+        raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
+    subject = Subject(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE, domains=None, tolerant=True)
+    holdout = tables(inputs.holdout, schema, lambda frame: in_kinds_of(schema, frame))
+    try:
+        return score_in_sandbox(subject, {"holdout": holdout}, room, limits)["holdout"]
+    except KindDiffers as found:
+        raise _not_comparable(
+            f"column {found.name!r} was {found.wanted} when {champion.version} was trained and is {found.found} now: "
+            "give it the kind that it had"
+        ) from found
+    except ModelRefused as refused:
+        raise Refused("ChampionBroken", f"{champion.version}, which serves, can't be scored: {refused.message}") from refused
+
+
+def _not_comparable(what: str) -> Refused:
+    return Refused("ChampionNotComparable", f"{what} or take notWorseThanServingBy out of the gates for this version")

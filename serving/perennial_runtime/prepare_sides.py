@@ -1,0 +1,68 @@
+"""Training rows and holdout, each as its rows pass by on their way into a file: what is counted of them, and what is refused.
+
+Only counts, a few values and a sample of bounded size (`leakage.Sample`) are held. `prepare` drives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from perennial_runtime.answers import Refused
+from perennial_runtime.leakage import Sample
+from perennial_runtime.spill import write_parquet
+
+
+@dataclass(slots=True)
+class Side:
+    """One of both. `kept` are the columns of its file; `sample` takes some of its rows."""
+
+    name: str
+    kept: Sequence[str]
+    sample: Sample
+    slices: Sequence[str] = ()
+    """Columns of which it is noted whether they have more than one value."""
+    rows: int = 0
+    positives: int = 0
+    _values: dict[str, pl.Series] = field(default_factory=dict)
+    """Two different values of each of these columns at most."""
+
+    def write(self, frames: Iterator[pl.DataFrame], label: str, path: Path) -> Path:
+        """All rows of the side, in order, as a Parquet file."""
+
+        def passing() -> Iterator[pl.DataFrame]:
+            for frame in frames:
+                self._count(frame, label)
+                yield frame.select(self.kept)
+
+        return write_parquet(passing(), path)
+
+    def _count(self, frame: pl.DataFrame, label: str) -> None:
+        self.rows += frame.height
+        self.positives += int(frame[label].sum())
+        self.sample.add(frame)
+        for name in self.slices:
+            found = frame[name].unique().head(2)
+            self._values[name] = pl.concat([self._values[name], found]).unique().head(2) if name in self._values else found
+
+    def check_classes(self, label: str) -> None:
+        """Refused when it has rows of one class only."""
+        if self.positives in (0, self.rows):
+            raise Refused(
+                "OneClass",
+                f"column {label!r} has only one class in the {self.rows} {self.name} rows: both classes are needed there; "
+                "check the label, or add data",
+            )
+
+    def check_slices(self) -> None:
+        """Refused when one of its slice columns tells nothing apart."""
+        for name in self.slices:
+            if len(self._values[name]) < 2:
+                raise Refused(
+                    "SliceOneValue",
+                    f"column {name!r}, which evaluation.slices names, has one value in all {self.rows} {self.name} rows: there "
+                    "is nothing to tell apart; leave it out of evaluation.slices, or add data",
+                )

@@ -1,0 +1,82 @@
+"""Rows and hashes on disk: what comes out depends on what went in, not on how much of it fits into memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perennial_runtime import prepare_gather, spill
+from perennial_runtime.columns import HASH
+from perennial_runtime.spill import Hashes, Runs, write_parquet
+from runtime.steps_world import World, frame
+
+
+def rows(keys: list[tuple[int, int]]) -> pl.DataFrame:
+    times = pl.Series("at", [time for time, _ in keys], dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+    return pl.DataFrame({"at": times, HASH: pl.Series([number for _, number in keys], dtype=pl.UInt64)})
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 30)), min_size=1, max_size=80), st.integers(1, 40), st.integers(1, 9)
+)
+def test_the_parts_together_are_all_rows_in_order_once(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[tuple[int, int]], run_bytes: int, batch: int
+) -> None:
+    runs = Runs(tmp_path_factory.mktemp("runs"), "at", run_bytes * 16, run_bytes * 8)
+    for start in range(0, len(keys), batch):
+        runs.add(rows(keys[start : start + batch]))
+    runs.close()
+    found = pl.concat([runs.part(number, lambda part: part) for number in range(runs.parts)])
+    times = found["at"].to_physical().to_list()
+    # a hash stands for a whole row, its time included, so equal rows are equal in both
+    assert list(zip(times, found[HASH].to_list(), strict=True)) == sorted(set(keys)) or len({h for _, h in keys}) < len(set(keys))
+    assert runs.rows == len(keys)
+
+
+def test_a_part_is_small_even_where_all_rows_have_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "BLOCK_ROWS", 16)
+    runs = Runs(tmp_path, "at", 4096, 1024)
+    for start in range(0, 4000, 100):
+        runs.add(rows([(7, number * 7919 % 4001) for number in range(start, start + 100)]))
+    runs.close()
+    sizes = [runs.part(number, lambda part: part).height for number in range(runs.parts)]
+    assert sum(sizes) == 4000
+    assert max(sizes) < 400
+
+
+def test_prepare_writes_the_same_bytes_whatever_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    data = frame(3000)
+    for number in range(5):
+        data[number::5].write_parquet(world.source / f"{number}.parquet")
+    whole = world.prepare("whole")
+    monkeypatch.setattr(spill, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(prepare_gather, "Runs", lambda folder, time: Runs(folder, time, 20_000, 10_000))
+    assert replace(world.prepare("pieces"), positive_rate=0.0) == replace(whole, positive_rate=0.0)
+
+
+def test_a_file_of_many_frames_has_the_bytes_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "ROW_GROUP", 100)
+    data = frame(950)
+    data.write_parquet(tmp_path / "one", compression="zstd", row_group_size=100)
+    many = write_parquet((data[start : start + 70] for start in range(0, 950, 70)), tmp_path / "many")
+    assert many.read_bytes() == (tmp_path / "one").read_bytes()
+
+
+def test_hashes_come_back_in_order_and_as_numpy_saves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "MOST_WAITING", 500)
+    numbers = np.random.default_rng(1).integers(0, 2**64, 3000, dtype=np.uint64)
+    hashes = Hashes(tmp_path / "hashes")
+    for piece in np.split(numbers, 10):
+        hashes.add(piece)
+    np.save(tmp_path / "expected.npy", np.sort(numbers))
+    assert hashes.write(tmp_path / "found.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
+    assert hashes.digest(b"words") == hashlib.sha256(b"words" + np.sort(numbers).astype("<u8").tobytes()).hexdigest()
