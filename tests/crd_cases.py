@@ -102,6 +102,7 @@ METRICS = "spec.rollout.metrics"
 ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
 SMOKE = "a smoke run is never served: remove serving.route, approval and pin, or remove smoke"
+MODEL = {"uri": "s3://models/delays/model.onnx", "digest": f"sha256:{'5f70bf18a086007016e948b04aed3b82' * 2}"}
 SOURCE_FORMS = (
     "data.source.uri must be s3://<bucket>/<prefix>/, gs://<bucket>/<prefix>/, "
     "abfss://<container>@<account>.dfs.core.windows.net/<prefix>/ or https://<host>/<object>"
@@ -271,10 +272,38 @@ CASES = (
     ),
     Case(
         "two ways to train",
-        "training needs exactly one of recipe and image",
+        "training has both recipe and image: keep one of them",
         {"spec.training.image": "r/trainer"},
         ("both recipe and image", "keep one"),
         accepted={"spec.training": {"image": "r/trainer"}},
+    ),
+    Case(
+        "a model that is there already, and one that is trained",
+        "a ModelDeployment needs exactly one of training.recipe, training.image and model",
+        {"spec.model": MODEL},
+        ("both model and training.recipe", "keep one of them"),
+        accepted={"spec.training": REMOVED, "spec.model": MODEL},
+    ),
+    Case(
+        "a trigger that would retrain what is not trained",
+        "triggers retrain, and a model that is there already is not trained: remove triggers, or train instead of giving model",
+        {"spec.training": REMOVED, "spec.model": MODEL, "spec.triggers": {"newData": {}}},
+        ("triggers retrain", "remove triggers"),
+        accepted={"spec.training": {"seed": 7}, "spec.model": MODEL, "spec.triggers": {}},
+    ),
+    Case(
+        "a model that is a prefix",
+        "model.uri must be s3://<bucket>/<object>",
+        {"spec.training": REMOVED, "spec.model": {**MODEL, "uri": "s3://models/delays/"}},
+        ("model.uri is s3://models/delays/", "write s3://<bucket>/<object>"),
+        accepted={"spec.training": REMOVED, "spec.model": {**MODEL, "secretRef": {"name": "models-read"}}},
+    ),
+    Case(
+        "a digest that is cut short",
+        "model.digest must be the sha256 of the object, 64 hexadecimal digits",
+        {"spec.training": REMOVED, "spec.model": {**MODEL, "digest": "sha256:5f70bf18a086"}},
+        ("model.digest is sha256:5f70bf18a086", "64 hexadecimal digits"),
+        accepted={"spec.training": REMOVED, "spec.model": {**MODEL, "digest": "0" * 64}},
     ),
     Case(
         "a command without an image",
@@ -610,7 +639,7 @@ CASES = (
     Case(
         "a model that becomes a smoke run",
         "smoke can be neither added nor removed: a smoke run is an object of its own, see kubectl perennial smoke",
-        {"spec.smoke": {}, ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
+        {"spec.smoke": {}},
         ("neither added nor removed",),
         accepted={ROUTE: REMOVED, STEPS: [{"weight": 50, "hold": "1m"}]},
         update=True,
@@ -635,6 +664,10 @@ CASES = (
 BOUNDS = (
     ("a holdout of everything", {"spec.data.holdout.fraction": 1}, "data.holdout.fraction is 1"),
     ("neither recipe nor image", {"spec.training": {}}, "neither recipe nor image"),
+    ("neither a training nor a model", {"spec.training": REMOVED}, "neither recipe nor image"),
+    ("an image beside a model", {"spec.training": {"image": "r/x"}, "spec.model": MODEL}, "both model and training.image"),
+    ("a model of no digest", {"spec.training": REMOVED, "spec.model": {"uri": MODEL["uri"]}}, "digest"),
+    ("a signature by no key", {"spec.signing": {}}, "spec.signing.secretRef"),
     ("a split that only a later version knows", {"spec.data.holdout.by": "hash"}, "spec.data.holdout.by"),
     ("a role that is none", {f"{COLUMNS}.0.role": "whatever"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),

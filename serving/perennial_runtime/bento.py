@@ -65,6 +65,8 @@ class Contents:
     train_rows: Path
     golden: Mapping[str, Any]
     profile: Mapping[str, Any]
+    uid: str = ""
+    """Of the ModelVersion, where the Bento will be signed: so that a signature is good for this object alone."""
 
 
 def file_digest(path: Path) -> str:
@@ -111,7 +113,8 @@ def _context(contents: Contents, context: Path) -> Path:
     _place(contents.train_rows, context / TRAIN_ROWS_FILE)
     _write(context / GOLDEN_FILE, contents.golden)
     _write(context / PROFILE_FILE, contents.profile)
-    who = {"version": contents.version, "identity": contents.identity, "threshold": THRESHOLD}
+    who: dict[str, Any] = {"version": contents.version, "identity": contents.identity, "threshold": THRESHOLD}
+    who |= {"uid": contents.uid} if contents.uid else {}
     _write(context / IDENTITY_FILE, who)
     (context / SERVICE_FILE).write_text(SERVICE_SOURCE, encoding="utf-8")
     package = Path(__file__).parent

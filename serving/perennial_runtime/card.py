@@ -41,8 +41,10 @@ Made when {{ card.version }} was evaluated. Its verdict, and what live requests 
 {% for what, value in card.record %}| {{ what | plain }} | {{ value | plain }} |
 {% endfor %}
 ## Data
+{% if card.parity is none %}{{ card.brought }}{% else %}\
 {{ card.train_rows }} rows trained it, {{ card.judged_rows }} that it never saw judged it\
-{% if card.dropped_rows %} ({{ card.dropped_rows }} more were left out: a version was trained on them){% endif %}.
+{% if card.dropped_rows %} ({{ card.dropped_rows }} more were left out: a version was trained on them){% endif %}.\
+{% endif %}
 {{ card.features | length }} features: {{ card.features | join(", ") | plain }}.
 
 ## Gates
@@ -53,7 +55,8 @@ Each with the one-sided 95 % bounds of its estimate.
 {% for gate in card.gates %}| {{ gate.metric | plain }} | {{ gate | rule }} | {{ gate.limit | figure }} \
 | {{ gate.estimate | figure }} | {{ gate.lower | figure }} | {{ gate.upper | figure }} |
 {% endfor %}
-model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.
+{% if card.parity is not none %}model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.{% else %}\
+Parity was not judged: no trainer told its scores.{% endif %}
 
 ## Calibration
 {% if card.curves %}
@@ -95,17 +98,19 @@ svg text { font-family: system-ui, sans-serif; }
 <h2>Where it comes from</h2>
 <table>{% for what, value in card.record %}<tr><th>{{ what }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
 <h2>Data</h2>
-<p>{{ card.train_rows }} rows trained it, {{ card.judged_rows }} that it never saw judged it
+<p>{% if card.parity is none %}{{ card.brought }}
+{% else %}{{ card.train_rows }} rows trained it, {{ card.judged_rows }} that it never saw judged it
 {%- if card.dropped_rows %} ({{ card.dropped_rows }} more were left out: a version was trained on them){% endif %}.
-{{ card.features | length }} features: {{ card.features | join(", ") }}.</p>
+{% endif %}{{ card.features | length }} features: {{ card.features | join(", ") }}.</p>
 <h2>Gates</h2>
 <p>Each with the one-sided 95 % bounds of its estimate.</p>
 <table><tr><th>metric</th><th>gate</th><th>limit</th><th>estimate</th><th>lower</th><th>upper</th></tr>
 {% for gate in card.gates %}<tr><td>{{ gate.metric }}</td><td>{{ gate | rule }}</td><td>{{ gate.limit | figure }}</td>
 <td>{{ gate.estimate | figure }}</td><td>{{ gate.lower | figure }}</td><td>{{ gate.upper | figure }}</td></tr>
 {% endfor %}</table>
-<p>model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.</p>
-<h2>On rows that it never saw</h2>
+<p>{% if card.parity is not none %}model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.
+{%- else %}Parity was not judged: no trainer told its scores.{% endif %}</p>
+<h2>On the holdout</h2>
 {% for caption, picture in pictures %}<figure><figcaption>{{ caption }}</figcaption>{{ picture | safe }}</figure>
 {% else %}<p>Not shown: a class has too few rows.</p>{% endfor %}
 <h2>Training data beside the parent's</h2>
@@ -129,12 +134,21 @@ class Card:
     train_rows: int
     judged_rows: int
     dropped_rows: int
-    parity: float
+    parity: float | None
+    """None: it was there already, and nobody told what trained it."""
     gates: Sequence[GateMeasurement]
     curves: Curves | None
     drift: Sequence[Drift]
     no_drift: str
     """Why there is none."""
+
+    @property
+    def brought(self) -> str:
+        """What is said of the rows of a model that was there already."""
+        return (
+            f"It was there already: nobody here knows which rows trained it, so it may have seen some of the {self.judged_rows} "
+            f"that judged it. The golden requests and the profile come from them and {self.train_rows} others."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +157,7 @@ class Measured:
 
     blind: Blind
     gates: Sequence[GateMeasurement]
-    parity: float
+    parity: float | None
     profile: Mapping[str, Any]
     before: Mapping[str, Any] | None
     """Profile of the parent's training data, where it left one."""

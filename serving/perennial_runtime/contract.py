@@ -62,7 +62,12 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 STORE_SECRET_PATH = "/perennial/secrets/store"
 SOURCE_SECRET_PATH = "/perennial/secrets/source"
+MODEL_SECRET_PATH = "/perennial/secrets/model"
 """Where the Secrets are mounted: one file for each key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)."""
+SIGNING_SECRET_PATH = "/perennial/secrets/signing"
+PRIVATE_KEY = "private.pem"
+PUBLIC_KEY = "public.pem"
+"""Keys of the signing Secret; of them serving pods get the second alone."""
 SOURCE_PATH = "/perennial/source"
 """Where prepare and poll find the claim that holds the data, read-only."""
 
@@ -171,6 +176,15 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model that is there already."""
+
+    uri: str
+    digest: str
+    """sha256 (hex) that its object must have."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareSpec:
     """Input of prepare. `store` already ends in the namespace and the ModelDeployment's UID."""
 
@@ -186,6 +200,8 @@ class PrepareSpec:
     attempt: int = 1
     slices: tuple[str, ...] = ()
     """Columns by which the holdout will be judged in parts."""
+    model: ModelSource | None = None
+    """Given: nothing will be trained, this model will be judged."""
     duplicates_by: str = "source"
     """Which columns tell rows apart: source, all in the files; columns, the declared ones, and no others are read."""
 
@@ -209,6 +225,8 @@ class PrepareResult:
     """Time (RFC 3339) from which the newest rows are held out."""
     listing: str = ""
     """Digest of the names, sizes and ETags of the files that were read; empty: made before this was told."""
+    model: str = ""
+    """Digest of the model that was fetched, where one was there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +333,8 @@ class Champion:
     version: str
     identity: str
     bento: str
+    signed_for: str = ""
+    """UID of the ModelVersion that its signature must be for; empty: it was made unsigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +346,7 @@ class EvaluateSpec:
     store: str
     model: str
     parity: str
+    """Empty: the model was there already, and no trainer told its scores."""
     train: str
     holdout: str
     schema: str
@@ -340,6 +361,12 @@ class EvaluateSpec:
     parent_uid: str | None = None
     """ModelVersion beside whose training data the card shows this one's."""
     slices: tuple[SliceSpec, ...] = ()
+    signed: bool = False
+    """The Bento is signed, and the champion's signature verified."""
+    environment: str | None = None
+    """Digest of the list of packages that training ran with."""
+    image: str = ""
+    """That trained, as the kubelet resolved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +439,8 @@ class EvaluateResult:
     bento: str
     """Blob digest of the packed Bento."""
     bento_bytes: int
-    parity: float
+    parity: float | None
+    """None: there were no trainer's scores to compare with."""
     holdout_rows: int
     dropped_rows: int
     """Holdout rows that either version was trained on: left out of the comparison."""
@@ -435,6 +463,8 @@ class ServeSpec:
     store: str
     bento: str
     identity: str
+    signed_for: str = ""
+    """UID of the ModelVersion that its signature must be for, or it is not served; empty: it was made unsigned."""
 
 
 @dataclass(frozen=True, slots=True)

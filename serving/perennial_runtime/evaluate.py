@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import bento, card
+from perennial_runtime import bento, card, sbom, signature
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import unpack
-from perennial_runtime.contract import PARITY_ROWS, WORK_PATH, EvaluateResult, EvaluateSpec, Step
+from perennial_runtime.contract import PARITY_ROWS, SIGNING_SECRET_PATH, WORK_PATH, EvaluateResult, EvaluateSpec, Step
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_champion import champion_scores, fetch_champion
 from perennial_runtime.evaluate_child import ModelRefused
@@ -53,34 +53,43 @@ def main(spec: EvaluateSpec) -> EvaluateResult:
     return evaluate(spec, Store(spec.store), Path(WORK_PATH))
 
 
-def evaluate(spec: EvaluateSpec, store: Store, work: Path, limits: SandboxLimits | None = None) -> EvaluateResult:
-    """Check, package and measure; the same again when it was done before. Raises Refused and Unavailable."""
+def evaluate(
+    spec: EvaluateSpec,
+    store: Store,
+    work: Path,
+    limits: SandboxLimits | None = None,
+    signing: Path = Path(SIGNING_SECRET_PATH),
+) -> EvaluateResult:
+    """Check, package and measure; the same again when it was done before. `signing` is where the keys are mounted, if the version
+    is signed. Raises Refused and Unavailable."""
     key = spec.champion.identity if spec.champion else NO_CHAMPION
     earlier = store.get_result(spec.uid, Step.EVALUATE, key)
     if isinstance(earlier, EvaluateResult):
         say("already evaluated", champion=key)
         return earlier
     work.mkdir(parents=True, exist_ok=True)
+    keys = signature.read_keys(signing, to_sign=True) if spec.signed else None
     with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-") as folder:
         try:
-            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod())
+            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod(), keys)
         except ModelRefused as refused:
             raise Refused(refused.reason, refused.message) from refused
     stored = store.put_result(spec.uid, Step.EVALUATE, result, key)
     return stored if isinstance(stored, EvaluateResult) else result
 
 
-def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits) -> EvaluateResult:
+def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None) -> EvaluateResult:
     inputs = fetch_inputs(spec, store, room)
-    parity = parity_in_sandbox(inputs.parity, min(PARITY_ROWS, inputs.train_rows), room, limits)
-    first = head(inputs.train, len(parity), inputs.schema)
+    sample = min(PARITY_ROWS, inputs.train_rows)
+    parity = parity_in_sandbox(inputs.parity, sample, room, limits) if inputs.parity else None
+    first = head(inputs.train, sample, inputs.schema)
     tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
     say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
-    distance = difference(parity, scores["parity"], spec.max_abs_difference)
+    distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
-    blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits)
+    blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
     identity, archive, profile = _package(spec, inputs, first, scores, room)
     facts = _facts(spec, inputs, archive, room, limits)
     slices, parts = _slices(spec, inputs, blind)
@@ -97,23 +106,44 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
         identity=identity,
         bento=packed,
         bento_bytes=archive.stat().st_size,
-        parity=float(f"{distance:.3g}"),
+        parity=None if distance is None else float(f"{distance:.3g}"),
         holdout_rows=int(blind.compared.sum()),
         dropped_rows=int((~blind.compared).sum()),
         gates=gates,
         champion=spec.champion.identity if spec.champion else None,
         card=_card(spec, store, card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))),
     )
-    kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts)))
+    made = {"sbom": sbom.stored(spec, store), "signedBy": _signed(spec, store, packed, archive, room=room, keys=keys)}
+    kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts, made)))
     return fitted(kept, spec.gates, facts[LATENCY].rows if LATENCY in facts else 0)
 
 
-def _blind(spec: EvaluateSpec, store: Store, inputs: Inputs, scores: Scores, *, room: Path, limits: SandboxLimits) -> Blind:
+def _signed(
+    spec: EvaluateSpec, store: Store, packed: str, archive: Path, *, room: Path, keys: signature.Keys | None
+) -> str | None:
+    """Who signed the Bento, as it will be unpacked to be served; None where nobody is asked to."""
+    if keys is None:
+        return None
+    target = room / "signed" / spec.version  # the folder's name stands in the signature
+    unpack(archive, target)
+    return signature.sign(packed, target, keys, store)
+
+
+def _blind(
+    spec: EvaluateSpec,
+    store: Store,
+    inputs: Inputs,
+    scores: Scores,
+    *,
+    room: Path,
+    limits: SandboxLimits,
+    keys: signature.Keys | None,
+) -> Blind:
     hashes = read_hashes(inputs.holdout)
     seen = seen_rows(hashes, inputs.train_rows_file)
     champion: Scores | None = None
     if spec.champion is not None and any(gate.not_worse_than_serving_by is not None for gate in spec.gates):
-        source = fetch_champion(spec.champion, store, room)
+        source = fetch_champion(spec.champion, store, room, keys)
         seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
@@ -137,6 +167,7 @@ def _package(
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][::every]])),
         profile=profile,
+        uid=spec.uid if spec.signed else "",
     )
     return identity, bento.build_archive(contents, room), profile
 

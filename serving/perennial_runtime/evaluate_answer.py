@@ -74,8 +74,9 @@ def _cut(name: str, letters: int) -> str:
     return f"{name[: letters - 3]}..." if letters and len(name) > letters else name
 
 
-def evidence_of(result: EvaluateResult, slices: Mapping[str, Any]) -> bytes:
-    """Every number as JSON: the result's own fields, its gates, and the slices (docs/evaluation.md)."""
+def evidence_of(result: EvaluateResult, slices: Mapping[str, Any], made: Mapping[str, str | None]) -> bytes:
+    """Every number as JSON: the result's own fields, its gates, and the slices; and what the answer has no room for, the digest
+    of the SBOM and who signed (docs/evaluation.md)."""
     document = {
         "identity": result.identity,
         "champion": result.champion,
@@ -84,5 +85,6 @@ def evidence_of(result: EvaluateResult, slices: Mapping[str, Any]) -> bytes:
         "droppedRows": result.dropped_rows,
         "gates": [dataclasses.asdict(replace(gate, slices=None)) for gate in result.gates],
         "slices": slices,
+        **made,
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime import bento
+from perennial_runtime import bento, identity, signature
 from perennial_runtime.answers import Refused
 from perennial_runtime.archive import UnsafeArchive, unpack
-from perennial_runtime.contract import Champion
+from perennial_runtime.contract import Champion, ServeSpec
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs
 from perennial_runtime.evaluate_rows import KindDiffers, columns_of, in_kinds_of, tables
@@ -22,14 +22,19 @@ from perennial_runtime.scoring import read_schema
 from perennial_runtime.store import Store
 
 
-def fetch_champion(champion: Champion, store: Store, room: Path) -> Path:
-    """src/ of the champion's Bento: verified by its digest, unpacked without trust, and the model that it should be."""
+def fetch_champion(champion: Champion, store: Store, room: Path, keys: signature.Keys | None = None) -> Path:
+    """src/ of the champion's Bento: verified by its digest, unpacked without trust, the model that it should be, and made by one
+    who may sign, where it was made to be signed."""
     target = room / "champion"
     try:
         unpack(store.get_file(champion.bento, room / "champion.tar"), target)
     except UnsafeArchive as error:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
     source = target / bento.SOURCE
+    if keys is not None and champion.signed_for:
+        signature.verify(champion.bento, target, keys, store, f"{champion.version}, which serves,")
+        wanted = ServeSpec(champion.version, "", champion.bento, champion.identity, champion.signed_for)
+        identity.verify(wanted, source)
     missing = [name for name in (bento.MODEL_FILE, bento.SCHEMA_FILE, bento.TRAIN_ROWS_FILE) if not (source / name).is_file()]
     if missing:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} lacks {', '.join(missing)}")

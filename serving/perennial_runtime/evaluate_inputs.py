@@ -23,7 +23,8 @@ class Inputs:
 
     model: Path
     schema_file: Path
-    parity: Path
+    parity: Path | None
+    """None: no trainer told its scores."""
     train_rows_file: Path
     schema: Schema
     train: Path
@@ -40,7 +41,7 @@ def fetch_inputs(spec: EvaluateSpec, store: Store, room: Path) -> Inputs:
     return Inputs(
         model=store.get_file(spec.model, room / bento.MODEL_FILE),
         schema_file=schema_file,
-        parity=store.get_file(spec.parity, room / "parity.parquet"),
+        parity=store.get_file(spec.parity, room / "parity.parquet") if spec.parity else None,
         train_rows_file=_fetch_train_rows(spec, store, room),
         schema=read_schema(schema_file),
         train=train,

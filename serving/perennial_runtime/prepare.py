@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +22,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import leakage, split
+from perennial_runtime import brought, leakage, split
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import HASH, only
-from perennial_runtime.contract import SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
+from perennial_runtime.contract import MODEL_SECRET_PATH, SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
 from perennial_runtime.prepare_gather import Gathered, gather
 from perennial_runtime.prepare_schema import describe
 from perennial_runtime.prepare_sides import Side
@@ -62,20 +62,29 @@ def main(spec: PrepareSpec) -> PrepareResult:
     return prepare(spec, Store(spec.store), Path(WORK_PATH), Path(SOURCE_SECRET_PATH), datetime.now(UTC))
 
 
-def prepare(spec: PrepareSpec, store: Store, work: Path, source_secret: Path, now: datetime) -> PrepareResult:
+def prepare(
+    spec: PrepareSpec,
+    store: Store,
+    work: Path,
+    source_secret: Path,
+    now: datetime,
+    *,
+    model_secret: Path = Path(MODEL_SECRET_PATH),
+) -> PrepareResult:
     """The stored result where the step has ended before, else a new one. `now` is what no row may be much later than."""
     done = store.get_result(spec.uid, Step.PREPARE)
     if isinstance(done, PrepareResult):
         say("already prepared", version=spec.version)
         return done
     before = _parent_split(spec, store)
+    model = brought.fetch(spec.model, store, work, model_secret) if spec.model else ""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         room = Path(folder)
         gathered = gather(spec, source_secret, room)
         ordered = put_in_order(spec, gathered, room, now)
         after = before.extended_by(ordered.times, spec.holdout_fraction)
         written = separate(spec, gathered, ordered, after, room)
-        result = _stored(spec, gathered, written, after, store=store, room=room)
+        result = replace(_stored(spec, gathered, written, after, store=store, room=room), model=model)
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 

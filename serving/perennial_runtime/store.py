@@ -5,6 +5,7 @@
     <store>/profiles/<version uid>.json                what its training data looked like, for the next version's card
     <store>/checkpoints/<version uid>.json             which blobs are the trainer's last checkpoint
     <store>/logs/<version uid>/<step>-<attempt>-<container>.log   the redacted end of what it wrote, see `log_tail`
+    <store>/signatures/<digest of a Bento>.json        who signed it, see `signature`
     <store>/ledger/<number of its first entry>.jsonl   entries of the ledger, see `chain`; created, never written over
 
 Every step writes its outputs as blobs and then its result; a step that finds its result there answers with it again.
@@ -49,6 +50,7 @@ CONDITIONAL_LIMIT = 64 * 1024 * 1024
 _NAMED_BY = {
     "store": "secretName of the ConfigMap perennial-store, else the chart's",
     "data source": "spec.data.source.secretRef",
+    "model": "spec.model.secretRef",
 }
 """Where the name of a Secret comes from; the pods know only its keys."""
 
@@ -286,6 +288,11 @@ class Store:
 def blob_path(digest: str) -> str:
     """Where a blob lies, relative to the store."""
     return f"blobs/sha256/{digest}"
+
+
+def signature_path(bento: str) -> str:
+    """Where the signature of a Bento lies, relative to the store."""
+    return f"signatures/{bento}.json"
 
 
 def profile_path(uid: str) -> str:

@@ -71,8 +71,11 @@ def test_the_api_server_refuses_what_breaks_the_rule_and_says_what_to_do(kubectl
 def test_the_api_server_refuses_a_change_that_breaks_the_rule(kubectl: Kubectl, case: Case) -> None:
     before = edited(base(case.kind), case.accepted)
     kubectl.apply(before)
-    with pytest.raises(KubectlError) as caught:
-        kubectl.apply(edited(before, case.refused))
+    try:
+        with pytest.raises(KubectlError) as caught:
+            kubectl.apply(edited(before, case.refused))
+    finally:  # the other tests create objects of its name
+        kubectl.run("delete", case.kind, before["metadata"]["name"], "--wait=true")
     for word in case.words:
         assert word in str(caught.value)
 

@@ -108,7 +108,9 @@ def _manifests(namespace: str, image: str, spec: ServeSpec, replicas: int) -> tu
     version: Any = SimpleNamespace(
         meta=SimpleNamespace(namespace=namespace, name=VERSION, uid="none"),
         spec=SimpleNamespace(
-            runtime=SimpleNamespace(serving_image=image), store=SimpleNamespace(serving_secret_name="perennial-store-read")
+            runtime=SimpleNamespace(serving_image=image),
+            store=SimpleNamespace(serving_secret_name="perennial-store-read"),
+            signing=None,
         ),
     )
     wish = Serving.model_validate({"route": {"parentRefs": [{"name": "gw"}], "path": "/served"}})

@@ -91,15 +91,14 @@ class Accelerator(SpecModel):
 
 
 class Training(PodOptions):
-    """How to train: a built-in recipe, or any image that keeps the file contract."""
+    """How to train: a built-in recipe, or any image that keeps the file contract. With spec.model neither: then only what is said
+    of pods counts, for those that prepare and judge."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
-                "[has(self.recipe), has(self.image)].exists_one(given, given)",
-                "training needs exactly one of recipe and image",
-                "has(self.image) ? 'training has both recipe and image: keep one of them' "
-                ": 'training has neither recipe nor image: add recipe: {} for the built-in trainer, or an image of yours'",
+                "!(has(self.recipe) && has(self.image))",
+                "training has both recipe and image: keep one of them",
             ),
             cel(
                 "!has(self.command) || size(self.command) == 0 || has(self.image)",

@@ -29,6 +29,7 @@ from perennial.api.evaluation import SLICES_ARE_COLUMNS, Evaluation
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.lineage import MOST_REPORTS, Lineage, Reproducing, Reproduction
+from perennial.api.model import NOTHING_RETRAINS, ONE_MAKER, ExistingModel, Signing
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
@@ -56,6 +57,8 @@ class ModelDeploymentSpec(SpecModel):
             STEPS_REACHED,
             HOLD_BACK_REACHED,
             SLICES_ARE_COLUMNS,
+            ONE_MAKER,
+            NOTHING_RETRAINS,
             cel(
                 "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
                 "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",
@@ -78,10 +81,14 @@ class ModelDeploymentSpec(SpecModel):
     )
 
     data: Data
-    training: Training
+    training: Training = Training()
+    model: ExistingModel | None = None
+    """Serve this model without a training; not given: training says how to make one."""
     triggers: Triggers = Triggers()
     limits: Limits = Limits()
     evaluation: Evaluation = Evaluation()
+    signing: Signing | None = None
+    """Sign what is made from now on, and verify it before it is served. Changing it makes no new version."""
     approval: Approval | None = None
     """Roll a version out only when a person has approved it."""
     serving: Serving
@@ -194,13 +201,17 @@ class ModelVersionSpec(SpecModel):
     """Counts up from 1; never used twice."""
     trigger: Trigger
     inputs_digest: Digest
-    """Digest of data, training and evaluation."""
+    """Digest of data, training or model, and evaluation."""
     parent: VersionParent | None = None
     data: Data
-    training: Training
+    training: Training = Training()
+    model: ExistingModel | None = None
+    """Given: it was not trained, but brought."""
     evaluation: Evaluation
     runtime: RuntimePin
     store: StorePin
+    signing: Signing | None = None
+    """Given: its Bento is signed, and not served where its signature does not hold."""
     smoke: bool = False
     """Made with the hyperparameters of training.smoke, to be judged and never served."""
 
@@ -220,7 +231,7 @@ class ModelVersionStatus(StatusModel):
     reproduced: Annotated[list[Reproduction], Field(max_length=MOST_REPORTS)] = []
     """What came of training it again, the newest last."""
     measurements: Digest | None = None
-    """Blob of the store with every number that it was judged by, those of all slices too."""
+    """Blob of the store with every number that it was judged by, those of all slices too, and the digest of its SBOM."""
     gates: Annotated[list[GateVerdict], Field(max_length=8)] = []
     evidence: Annotated[list[MetricEvidence], Field(max_length=8)] = []
     """Of the steps and the watch."""

@@ -23,6 +23,7 @@ VERBS: Final = {
     "history": ("history", "List the versions, why each was made and how it ended."),
     "diff": ("diff", "Show what differs between two versions."),
     "card": ("card", "Print the model card of a version."),
+    "sbom": ("sbom", "Print what a version was trained with, as CycloneDX."),
     "reproduce": ("reproduce", "Train a version again from its record, and compare."),
     "promote": ("requesting", "Give a candidate all requests now."),
     "approve": ("requesting", "Say yes to a version that waits for approval."),

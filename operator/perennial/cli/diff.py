@@ -13,7 +13,7 @@ from perennial.cli.asking import Model, Version, VersionNumber, Where, cluster_o
 if TYPE_CHECKING:
     from perennial.adapters.kubeconfig import KubeconfigCluster
 
-INPUTS = ("data", "training", "evaluation", "runtime", "store", "parent")
+INPUTS = ("data", "training", "model", "evaluation", "signing", "runtime", "store", "parent")
 LINEAGE = ("data", "split", "image", "environment", "revision")
 """What the steps found of the inputs; the model's digest is in its identity."""
 RESULTS = ("state", "score", "rows", "holdoutRows", "cutoff", "identity", "bento")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perennial.api.version import StepRecord
 
 PASSED, REJECTED = 0, 1
-TAKEN: Final = ("data", "training", "evaluation", "serving")
+TAKEN: Final = ("data", "training", "model", "evaluation", "serving")
 """Parts of the spec that say how a version is made and judged; the rest says what happens afterwards, or when."""
 SMOKE_OF: Final = f"{GROUP}/smoke-of"
 LONGEST_NAME: Final = 36
@@ -88,9 +88,11 @@ def smoke(*, file: str, image: str | None, timeout: float, keep: bool, where: Wh
       kubectl perennial smoke -f mdep.yaml --image ghcr.io/team/trainer:$SHA
     """
     manifest = _manifest(file)
-    if image is not None and "image" not in manifest["spec"]["training"]:
-        raise click.UsageError("--image takes the place of training.image, and this manifest trains by a recipe: leave it out")
-    if not manifest["spec"]["training"].get("smoke"):
+    training = manifest["spec"].get("training") or {}
+    if image is not None and "image" not in training:
+        how = "brings a model that is there already" if "model" in manifest["spec"] else "trains by a recipe"
+        raise click.UsageError(f"--image takes the place of training.image, and this manifest {how}: leave it out")
+    if not training.get("smoke") and "model" not in manifest["spec"]:
         click.echo("training.smoke is not given: it trains with the parameters of the model in earnest", err=True)
     namespace = where.namespace or manifest["metadata"].get("namespace")
     place = asking.cluster(Where(where.kubeconfig, where.context, namespace))

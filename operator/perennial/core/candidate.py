@@ -71,7 +71,7 @@ def champion_of(draft: Draft) -> Champion | None:
     version = draft.versions.get(draft.status.stable or 0)
     if version is None or version.status.identity is None or version.status.bento is None:
         return None
-    return Champion(version.meta.name, version.status.identity, version.status.bento)
+    return Champion(version.meta.name, version.status.identity, version.status.bento, version.signed_for)
 
 
 def stop_jobs(draft: Draft) -> None:
@@ -197,7 +197,7 @@ def _accepted(draft: Draft, version: Version) -> None:
         draft.set(candidate=None)
         draft.finish(number, "Rejected", f"Quarantined: it is the model of v{entry.version}, rolled back ({entry.reason})")
         draft.event("Warning", "Rejected", draft.versions[number].status.message, number)
-    elif stable and stable.status.identity == version.status.identity and stable.spec.runtime == version.spec.runtime:
+    elif stable and _is_as_served(version, stable):
         draft.set(candidate=None)
         draft.finish(number, "Retired", f"it is the model that v{stable.number} serves already: nothing to roll out")
         draft.event("Normal", "Identical", draft.versions[number].status.message, number)
@@ -206,6 +206,12 @@ def _accepted(draft: Draft, version: Version) -> None:
     elif approval.settle(draft, number) and not why_not_begun(draft):
         draft.set_version(number, state="Deploying", deployed_at=stamp(draft.observed.now))
         draft.event("Normal", "Accepted", f"v{number} is fit to serve: {version.status.message}", number)
+
+
+def _is_as_served(version: Version, stable: Version) -> bool:
+    """It would answer as the version that serves does, by the same image, and its Bento is signed alike."""
+    alike = version.spec.runtime == stable.spec.runtime and version.spec.signing == stable.spec.signing
+    return alike and version.status.identity == stable.status.identity
 
 
 def _deploy(draft: Draft, number: int) -> None:

@@ -54,12 +54,14 @@ def source_words(source: Source) -> str:
 
 
 def inputs_digest(spec: ModelDeploymentSpec | ModelVersionSpec) -> str:
-    """sha256 of what a training run depends on: data, training and evaluation, as the spec says them. Words about the data are
-    left out: they change no trained byte."""
+    """sha256 of what a version depends on: data, training or model, and evaluation, as the spec says them. Words about the data
+    are left out: they change no trained byte."""
     parts = {
         name: getattr(spec, name).model_dump(by_alias=True, exclude_defaults=True, exclude={"provenance"})
         for name in ("data", "training", "evaluation")
     }
+    if spec.model is not None:
+        parts["model"] = spec.model.model_dump(by_alias=True, exclude_defaults=True)
     if not spec.smoke:
         parts["training"].pop("smoke", None)  # what only smoke runs train with
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -282,7 +282,8 @@ def _result(version: Version, record: StepRecord) -> dict[str, str]:
         return {}
     match answer_of(version.status, record.step):
         case PrepareResult() as answer:
-            return {"data": answer.data, "train": answer.train, "holdout": answer.holdout, "split": answer.split}
+            brought = {"model": answer.model} if answer.model else {}
+            return {"data": answer.data, "train": answer.train, "holdout": answer.holdout, "split": answer.split, **brought}
         case TrainResult(model=str(model), parity=str(parity)):
             return {"model": model, "parity": parity}
         case EvaluateResult() as answer:

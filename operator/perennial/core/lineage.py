@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from perennial.api.lineage import Lineage
+from perennial.api.model import ExistingModel
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
 from perennial.core.inputs import source_words
 from perennial.core.jobs import newest
@@ -53,24 +54,37 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)
     yield "Continues the split of", spec.parent.name if spec.parent else "none: it is the first"
-    if training.recipe is not None:
+    if spec.model is not None:
+        yield from _brought(spec.model)
+    elif training.recipe is not None:
         given = ", ".join(f"{name}={value:g}" for name, value in training.recipe.hyperparameters.items())
         yield "Recipe", f"{training.recipe.algorithm} ({given or 'defaults'})"
     else:
         yield "Training image", training.image or NOT_TOLD
         yield "Command", " ".join(training.command) or "the image's own"
-    yield "Image that trained", found.image or NOT_TOLD
-    yield "Revision of the code", f"{found.revision} (told by the trainer)" if found.revision else NOT_TOLD
-    yield "Digest of the environment", found.environment or NOT_TOLD
+    if spec.model is None:
+        yield from _made(found)
     yield "Seed", str(training.seed)
     yield "Digest of model.onnx", found.model or NOT_TOLD
     yield "Inputs", spec.inputs_digest
 
 
+def _brought(model: ExistingModel) -> Iterator[tuple[str, str]]:
+    yield "Model that was there already", model.uri
+    yield "What trained it", NOT_TOLD
+
+
+def _made(found: Lineage) -> Iterator[tuple[str, str]]:
+    yield "Image that trained", found.image or NOT_TOLD
+    yield "Revision of the code", f"{found.revision} (told by the trainer)" if found.revision else NOT_TOLD
+    yield "Digest of the environment", found.environment or NOT_TOLD
+
+
 def _told(answer: Answer | None) -> dict[str, Any]:
     match answer:
         case PrepareResult():
-            return {"data": answer.data, "split": answer.split}
+            brought = {"model": answer.model} if answer.model else {}
+            return {"data": answer.data, "split": answer.split, **brought}
         case TrainResult():
             return {"model": answer.model or "", "environment": answer.environment or "", "revision": answer.revision[:128]}
         case _:

@@ -70,6 +70,11 @@ class Version:
         """The N of <name>-v<N>."""
         return self.spec.number
 
+    @property
+    def signed_for(self) -> str:
+        """The UID that the signature of its Bento must name; empty: it is made unsigned."""
+        return self.meta.uid if self.spec.signing is not None else ""
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:

@@ -37,6 +37,8 @@ def begin(draft: Draft, number: int | None, by: str) -> str:
         return f"v{version.number} is being trained again since {under_way.since}"
     if under_way is not None:
         return f"refused: v{under_way.version} is being trained again since {under_way.since}; ask again when that is over"
+    if version.spec.model is not None:
+        return f"refused: v{version.number} was there already, and was not trained here: there is nothing to make again"
     if _record(version) is None:
         return f"refused: v{version.number} is {version.status.state} and has no model that could be compared"
     if version.spec.training.workers > 1:

@@ -68,7 +68,8 @@ def workloads(draft: Draft) -> None:
         count = replicas.wanted(draft, version) if by_replicas else _replicas(draft, version)
         if count is None:
             continue
-        serve = ServeSpec(version.meta.name, version.spec.store.uri, version.status.bento, version.status.identity)
+        bento, identity = version.status.bento, version.status.identity
+        serve = ServeSpec(version.meta.name, version.spec.store.uri, bento, identity, version.signed_for)
         (draft.after if by_replicas else draft.before).append(ApplyServing(number, count, serve))
 
 

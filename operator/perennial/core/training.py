@@ -25,6 +25,7 @@ from perennial_runtime.contract import (
     EvaluateResult,
     EvaluateSpec,
     GateSpec,
+    ModelSource,
     PrepareResult,
     PrepareSpec,
     SliceSpec,
@@ -43,6 +44,9 @@ LOOK_SECONDS = 20.0
 NO_CHAMPION = "none"
 SOURCE = "data source"
 """What `perennial_runtime.store` calls the data's Secret, beside the store's."""
+NOT_THE_MODELS = ("Signing", "Signature")
+"""How reasons begin for which evaluate refuses and the model is not to blame: keys, or what serves. It can be tried again."""
+STEPS: tuple[StepName, ...] = ("prepare", "train", "evaluate")
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
 }  # fmt: skip
@@ -70,7 +74,9 @@ def advance(observed: Observed, version: Version, champion: Champion | None) -> 
 
 def _advance(observed: Observed, version: Version, champion: Champion | None) -> Progress:
     key = champion.identity if champion else NO_CHAMPION
-    for step in cast(tuple[StepName, ...], ("prepare", "train", "evaluate")):
+    for step in STEPS:
+        if step == "train" and version.spec.model is not None:
+            continue
         record = _last(version.status, step, key)
         if record is None:
             return _begin(observed, version, step, champion)
@@ -198,11 +204,14 @@ def _trained_on(version: Version, record: StepRecord) -> dict[str, str]:
 
 def _secret(version: Version, reading: jobs.Reading) -> str:
     """Which Secret it was that a step did not find: its pod knows only the keys."""
+    if reading.reason.startswith("Signing") and version.spec.signing is not None:
+        return f"; it is the Secret {version.spec.signing.secret_ref.name}"
     if reading.reason not in ("SecretMissing", "SecretKeyMissing"):
         return ""
-    source, store = version.spec.data.source.secret_ref, version.spec.store.secret_name
-    name = source.name if source is not None and f"Secret of the {SOURCE}" in reading.message else store
-    return f"; it is the Secret {name}"
+    model = version.spec.model
+    named = {"model": model.secret_ref if model else None, SOURCE: version.spec.data.source.secret_ref}
+    found = next((one.name for what, one in named.items() if one and f"Secret of the {what} " in reading.message), None)
+    return f"; it is the Secret {found or version.spec.store.secret_name}"
 
 
 def _disruptions(record: StepRecord, job: Job) -> list[str]:
@@ -230,7 +239,7 @@ def _again(observed: Observed, version: Version, record: StepRecord, champion: C
 
 
 def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> Progress:
-    rejected = record.step == "evaluate" and record.state == "Refused"
+    rejected = record.step == "evaluate" and record.state == "Refused" and not record.reason.startswith(NOT_THE_MODELS)
     return Progress(
         status.model_copy(
             update={
@@ -301,7 +310,7 @@ def _job(version: Version, record: StepRecord, champion: Champion | None) -> Cre
 
 
 def _prepare(version: Version, attempt: int) -> PrepareSpec:
-    data = version.spec.data
+    data, model = version.spec.data, version.spec.model
     return PrepareSpec(
         version=version.meta.name,
         uid=version.meta.uid,
@@ -313,6 +322,7 @@ def _prepare(version: Version, attempt: int) -> PrepareSpec:
         minimum_rows=data.minimum_rows,
         parent_uid=version.spec.parent.uid if version.spec.parent else None,
         attempt=attempt,
+        model=ModelSource(model.uri, model.sha256) if model else None,
         duplicates_by=data.duplicates.by,
     )
 
@@ -342,7 +352,7 @@ def _gates(version: Version) -> tuple[GateSpec, ...]:
 
 def _evaluate(version: Version, attempt: int, champion: Champion | None) -> EvaluateSpec:
     prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
-    trained = cast(TrainResult, answer_of(version.status, "train"))
+    trained = _trained(version)
     return EvaluateSpec(
         version=version.meta.name,
         uid=version.meta.uid,
@@ -360,4 +370,15 @@ def _evaluate(version: Version, attempt: int, champion: Champion | None) -> Eval
         attempt=attempt,
         record=tuple(lineage.words(version.spec, version.status)),
         parent_uid=version.spec.parent.uid if version.spec.parent else None,
+        signed=version.spec.signing is not None,
+        environment=trained.environment,
+        image=lineage.of(version.status).image,
     )
+
+
+def _trained(version: Version) -> TrainResult:
+    """What training answered; of a model that was there already, that it is that one, and that no trainer told its scores."""
+    model = version.spec.model
+    if model is not None:
+        return TrainResult(model=model.sha256, parity=None)
+    return cast(TrainResult, answer_of(version.status, "train"))

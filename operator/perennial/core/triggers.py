@@ -192,6 +192,7 @@ def create(draft: Draft, trigger: Trigger) -> None:
         parent=_parent(draft),
         data=observed.spec.data,
         training=observed.spec.training,
+        model=observed.spec.model,
         evaluation=observed.spec.evaluation,
         runtime=RuntimePin(
             serving_image=observed.defaults.serving_image,
@@ -203,6 +204,7 @@ def create(draft: Draft, trigger: Trigger) -> None:
             secret_name=store.secret_name,
             serving_secret_name=store.serving_secret_name,
         ),
+        signing=observed.spec.signing,
         smoke=observed.spec.smoke is not None,
     )
     draft.before.append(CreateVersion(spec))

@@ -7,7 +7,7 @@ deadline is the pod's, not the Job's: the Job's would delete the pod and the evi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perennial.api.base import seconds
@@ -44,8 +44,10 @@ from perennial.manifests.source import source_volumes
 from perennial.manifests.workers import as_indexed, rendezvous
 from perennial_runtime.contract import (
     EXIT_REFUSED,
+    MODEL_SECRET_PATH,
     OUT_PATH,
     PARAMS_LINK,
+    SIGNING_SECRET_PATH,
     STORE_SECRET_PATH,
     TRAIN_FILE,
     WORK_PATH,
@@ -228,10 +230,22 @@ def _own(version: Version, action: CreateJob) -> _Pod:
         source, store_secret = version.spec.data.source, version.spec.store.secret_name
         places, found = source_volumes(source.pvc.claim_name if source.pvc else None, source_secret(source, store_secret))
         mounts, volumes = [*mounts, *places], [*volumes, *found]
+    for volume, path, secret in _further(version, action.step):
+        mounts.append(mount(volume, path, read_only=True))
+        volumes.append(secret_volume(volume, secret))
     name = Container(action.step)
     image = version.spec.runtime.training_image
     main = with_step(container(name, image, mounts, _step_resources(version), Command(action.step)), encode(action.input))
     return _Pod([main], [], volumes, OWN_STEP_SECONDS, (name,))
+
+
+def _further(version: Version, step: str) -> Iterator[tuple[str, str, str]]:
+    """Secrets of what not every version has, as (volume, where it is mounted, Secret)."""
+    model, signing = version.spec.model, version.spec.signing
+    if step == "prepare" and model is not None:
+        yield "model", MODEL_SECRET_PATH, model.secret_ref.name if model.secret_ref else version.spec.store.secret_name
+    if step == "evaluate" and signing is not None:
+        yield "signing", SIGNING_SECRET_PATH, signing.secret_ref.name
 
 
 def _step_resources(version: Version) -> Manifest:

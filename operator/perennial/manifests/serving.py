@@ -35,7 +35,9 @@ from perennial_runtime.contract import (
     MANAGEMENT_PORT,
     MIRROR_PORT,
     MIRROR_SERVICE_PORT,
+    PUBLIC_KEY,
     SERVING_PORT,
+    SIGNING_SECRET_PATH,
     STORE_SECRET_PATH,
     Command,
     Container,
@@ -91,13 +93,10 @@ def serving(model: str, version: Version, wish: Serving, action: ApplyServing) -
 def _pod(version: Version, wish: Serving, action: ApplyServing, selector: dict[str, str]) -> Manifest:
     image = version.spec.runtime.serving_image
     step = encode(action.serve)
-    fetch = container(
-        Container.FETCH_BENTO,
-        image,
-        [mount("bento", BENTO_PATH), mount("store", STORE_SECRET_PATH, read_only=True)],
-        _FETCH_RESOURCES,
-        Command.FETCH_BENTO,
-    )
+    keys = _public_key(version)
+    mounts = [mount("bento", BENTO_PATH), mount("store", STORE_SECRET_PATH, read_only=True)]
+    mounts += [mount(volume["name"], SIGNING_SECRET_PATH, read_only=True) for volume in keys]
+    fetch = container(Container.FETCH_BENTO, image, mounts, _FETCH_RESOURCES, Command.FETCH_BENTO)
     return {
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         **pod_spec(wish),
@@ -112,8 +111,16 @@ def _pod(version: Version, wish: Serving, action: ApplyServing, selector: dict[s
         ],
         "initContainers": [with_step(fetch, step)],
         "containers": [_server(image, wish, step)],
-        "volumes": [empty_dir("bento"), secret_volume("store", version.spec.store.serving_secret_name), empty_dir("tmp")],
+        "volumes": [empty_dir("bento"), secret_volume("store", version.spec.store.serving_secret_name), empty_dir("tmp"), *keys],
     }
+
+
+def _public_key(version: Version) -> list[Manifest]:
+    """The volume of a signed version's public keys; the private one, of the same Secret, is in no serving pod."""
+    if version.spec.signing is None:
+        return []
+    volume = secret_volume("signing", version.spec.signing.secret_ref.name)
+    return [{**volume, "secret": {**volume["secret"], "items": [{"key": PUBLIC_KEY, "path": PUBLIC_KEY}]}}]
 
 
 def _server(image: str, wish: Serving, step: str) -> Manifest:

@@ -80,15 +80,16 @@ def write_model(path: Path, breaks_on_unknown: bool = False) -> Path:
     return path
 
 
-def write_source(directory: Path, breaks_on_unknown: bool = False) -> ServeSpec:
-    """A Bento's src directory without BentoML's own files, and the spec that it answers to."""
+def write_source(directory: Path, breaks_on_unknown: bool = False, uid: str = "") -> ServeSpec:
+    """A Bento's src directory without BentoML's own files, and the spec that it answers to; `uid`: of one to be signed."""
     directory.mkdir(parents=True, exist_ok=True)
     model = write_model(directory / "model.onnx", breaks_on_unknown)
     schema = directory / "schema.json"
     schema.write_text(json.dumps(SCHEMA))
     identity = identity_of(model, schema)
     (directory / "golden.json").write_text(json.dumps(golden(model)))
-    (directory / "identity.json").write_text(json.dumps({"version": VERSION, "identity": identity, "threshold": 0.5}))
+    who = {"version": VERSION, "identity": identity, "threshold": 0.5} | ({"uid": uid} if uid else {})
+    (directory / "identity.json").write_text(json.dumps(who))
     return ServeSpec(version=VERSION, store="file:///nowhere", bento="0" * 64, identity=identity)
 
 

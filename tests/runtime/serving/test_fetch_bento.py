@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from perennial_runtime import signature
 from perennial_runtime.answers import Refused
 from perennial_runtime.archive import pack
-from perennial_runtime.contract import ServeSpec
+from perennial_runtime.contract import PRIVATE_KEY, ServeSpec
 from perennial_runtime.fetch_bento import fetch
-from perennial_runtime.store import Store, blob_path
+from perennial_runtime.store import Store, blob_path, signature_path
 from runtime.serving.bentos import write_source
+from runtime.signing_world import pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +120,76 @@ def test_a_bento_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         _store(tmp_path, spec, _packed(tmp_path)).fetch()
     assert refused.value.reason == "BentoBroken"
+
+
+# ---- signed versions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A stored Bento that was signed, and where its public key is mounted."""
+
+    stored: Stored
+    keys: Path
+
+    def fetch(self, **changes: str) -> None:
+        spec = dataclasses.replace(self.stored.spec, **changes)
+        fetch(spec, self.stored.target, self.stored.secret, self.keys)
+
+    def refusal(self, **changes: str) -> Refused:
+        with pytest.raises(Refused) as caught:
+            self.fetch(**changes)
+        return caught.value
+
+
+def _signed(root: Path, stored: Stored, folder: Path) -> None:
+    keys = signature.read_keys(root / "secret", to_sign=True)
+    signature.sign(stored.spec.bento, folder, keys, Store(stored.spec.store, root))
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Signed:
+    pair(tmp_path / "secret")
+    spec = dataclasses.replace(write_source(tmp_path / "bento" / "src", uid="uid-2"), signed_for="uid-2")
+    stored = _store(tmp_path, spec, _packed(tmp_path))
+    _signed(tmp_path, stored, tmp_path / "bento")
+    (tmp_path / "secret" / PRIVATE_KEY).unlink()  # a serving pod has none
+    return Signed(stored, tmp_path / "secret")
+
+
+def test_signed_bento_is_unpacked(signed: Signed) -> None:
+    signed.fetch()
+    assert [entry.name for entry in signed.stored.target.iterdir()] == ["src"]
+
+
+def test_record_that_was_changed_to_an_unsigned_bento_is_refused(signed: Signed, tmp_path: Path) -> None:
+    """Whoever writes both store and status can make blob and digests fit, and no signature."""
+    evil = write_source(tmp_path / "bento" / "src", uid="uid-2", breaks_on_unknown=True)
+    other = _store(tmp_path, evil, _packed(tmp_path))
+    found = signed.refusal(bento=other.spec.bento, identity=evil.identity)
+    assert found.reason == "SignatureMissing"
+    copied = tmp_path / "store" / signature_path(other.spec.bento)
+    copied.write_bytes((tmp_path / "store" / signature_path(signed.stored.spec.bento)).read_bytes())
+    assert signed.refusal(bento=other.spec.bento, identity=evil.identity).reason == "SignatureWrong"
+
+
+def test_bento_that_was_signed_for_another_object_is_refused(signed: Signed) -> None:
+    found = signed.refusal(signed_for="uid-9")
+    assert (found.reason, "uid-2" in found.message, "uid-9" in found.message) == ("IdentityMismatch", True, True)
+
+
+def test_bento_that_was_signed_by_another_key_is_refused(signed: Signed, tmp_path: Path) -> None:
+    pair(tmp_path / "other")
+    other = Signed(signed.stored, tmp_path / "other")
+    assert other.refusal().reason == "SignatureByOtherKey"
+
+
+def test_signed_version_without_a_key_to_verify_by_is_refused(signed: Signed, tmp_path: Path) -> None:
+    found = Signed(signed.stored, tmp_path / "no-secret").refusal()
+    assert found.reason == "SigningSecretMissing"
+    assert not list(signed.stored.target.iterdir())
+
+
+def test_version_that_was_made_unsigned_needs_no_key(stored: Stored) -> None:
+    stored.fetch()
+    assert (stored.target / "src" / "model.onnx").is_file()

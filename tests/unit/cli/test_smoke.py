@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from crd_cases import MODEL
 from perennial.adapters import kubeconfig
 from perennial.adapters.kubeconfig import KubeconfigCluster, NoAnswer, Refused
 from perennial.api.base import seconds
@@ -255,9 +256,18 @@ def test_parameters_in_earnest_are_said_where_no_fast_ones_are_given(run: Run) -
         (f"{yaml.safe_dump(manifest())}---\n{yaml.safe_dump(manifest('b'))}", (), "holds 2 ModelDeployments"),
         (manifest(training={"recipe": {}, "image": "x"}), (), "spec.training: training has both recipe and image"),
         (manifest(), ("--image", "x"), "trains by a recipe"),
+        (manifest(training={}, model=MODEL), ("--image", "x"), "brings a model that is there already"),
         (manifest(), ("--timeout", "soon"), "not a duration"),
     ],
-    ids=["no YAML", "no model", "two models", "a rule that does not hold", "an image for a recipe", "a time that is none"],
+    ids=[
+        "no YAML",
+        "no model",
+        "two models",
+        "a rule that does not hold",
+        "an image for a recipe",
+        "an image for a model",
+        "a time that is none",
+    ],
 )
 def test_wrong_command_line_or_manifest_ends_with_64_before_anything_is_made(
     run: Run, file: object, arguments: tuple[str, ...], words: str

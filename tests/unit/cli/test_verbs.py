@@ -31,6 +31,7 @@ from perennial.core import ledger
 from perennial_runtime import chain
 from unit.cli.test_kubeconfig import api_server
 from unit.cli.worldcluster import WorldCluster
+from unit.core import test_existing_model as existing
 from unit.core import test_reproducing as reproductions
 from unit.core.test_watch import canary, watched
 from unit.core.world import World, served, spec
@@ -1122,3 +1123,45 @@ def test_the_ends_of_a_request_are_documented_as_they_are(ask: Ask) -> None:
     documented = next(line for line in reference.page().splitlines() if line.startswith("| `promote`"))
     assert all(f"`{field}`" in documented for field in told)
     assert "DONE (0), ROLLED_BACK (1), REJECTED (2), WAITING (3), FAILED (4), REFUSED (5)" in documented
+
+
+# ---- what a version was trained with -----------------------------------------------------------------------------------------
+
+SBOM = '{"bomFormat": "CycloneDX"}'
+
+
+def with_sbom(folder: Path) -> World:
+    """v1's measurements name its SBOM, and both lie in the store in this folder."""
+    world = served()
+    body = json.dumps({"sbom": blob_in(world, 1, folder, SBOM, "card")})
+    blob_in(world, 1, folder, body, "measurements")
+    return world
+
+
+def test_sbom_is_printed_and_written_as_it_was_stored(ask: Ask, tmp_path: Path) -> None:
+    world = with_sbom(tmp_path / "store")
+    assert ask(world, "sbom", "delays").stdout == f"{SBOM}\n"
+    file = tmp_path / "v1.cdx.json"
+    found = ask(world, "sbom", "delays", "v1", "-o", str(file))
+    assert (found.exit_code, found.stdout, file.read_text()) == (0, "", SBOM)
+    assert f"the SBOM of v1 is in {file}" in found.stderr
+    nowhere = ask(world, "sbom", "delays", "-o", str(tmp_path / "no" / "v1.json"))
+    assert (nowhere.exit_code, "can't be written" in nowhere.stderr) == (Exit.NO_ANSWER, True)
+
+
+def test_sbom_that_was_altered_is_not_shown(ask: Ask, tmp_path: Path) -> None:
+    world = with_sbom(tmp_path)
+    (tmp_path / "blobs" / "sha256" / hashlib.sha256(SBOM.encode()).hexdigest()).write_text(SBOM.replace("DX", "XD"))
+    found = ask(world, "sbom", "delays")
+    assert (found.exit_code, found.stdout) == (Exit.NO_ANSWER, "")
+    assert "it was altered" in found.stderr
+
+
+def test_version_without_an_sbom_says_why(ask: Ask, tmp_path: Path) -> None:
+    world = served()
+    blob_in(world, 1, tmp_path, json.dumps({"sbom": None}), "measurements")
+    found = ask(world, "sbom", "delays")
+    assert found.exit_code == Exit.NO_ANSWER
+    assert "v1 has no SBOM: its trainer did not tell its packages" in found.stderr
+    brought = ask(existing.serving(), "sbom", "delays", "1")
+    assert "v1 has no SBOM: it was there already, and nobody told what trained it" in brought.stderr
