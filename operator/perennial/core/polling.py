@@ -16,11 +16,11 @@ from perennial.api.base import seconds
 from perennial.api.triggers import DataStatus, PollProblem, TriggersStatus
 from perennial.core import jobs, limits
 from perennial.core.actions import CreatePollJob, DeleteJob
+from perennial.core.answers import prepared_of
 from perennial.core.draft import Draft
 from perennial.core.inputs import since, stamp
 from perennial.core.jobs import Reading
 from perennial.core.observed import Job
-from perennial.core.sameness import prepared_of
 from perennial_runtime.contract import PollResult, PollSpec
 
 CAUSE = "NewData"

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.lineage import MOST_REPORTS, Reproducing, Reproduction
-from perennial.core import accelerator, jobs, lineage
+from perennial.core import accelerator, jobs, lineage, stepspecs
 from perennial.core.actions import CreateReproduceJob, DeleteJob, WriteVersionStatus
+from perennial.core.answers import answer_of
 from perennial.core.draft import Draft
 from perennial.core.inputs import job_name, since, stamp
 from perennial.core.jobs import REPRODUCE_STEP, Reading
 from perennial.core.observed import Job, Version
-from perennial.core.training import answer_of, train_spec
 from perennial_runtime.contract import CompareSpec, PrepareResult, ReproduceResult, TrainResult
 
 LOOK_SECONDS = 20.0
@@ -166,7 +166,7 @@ def _job(version: Version, attempt: int, compares: str) -> CreateReproduceJob:
     record = _record(version)
     if record is None:
         raise TypeError(f"{version.meta.name} has no model")
-    train = train_spec(version, attempt, uid=f"{version.meta.uid}-reproduce-{attempt}", scratch=True)
+    train = stepspecs.train(version, attempt, uid=f"{version.meta.uid}-reproduce-{attempt}", scratch=True)
     compare = CompareSpec(
         version=version.meta.name,
         store=version.spec.store.uri,

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perennial.core import ledger
+from perennial.core.answers import prepared_of
 from perennial.core.draft import Draft
-from perennial.core.sameness import prepared_of
 from perennial.core.triggers import CAUSES, HOLDS
 from perennial_runtime.contract import Answer, Refusal
 from unit.core.test_pause_and_retry import request
