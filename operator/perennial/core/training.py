@@ -113,9 +113,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     if job is None:
         return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
     disruptions = _disruptions(record, job)
-    reading = jobs.read(
-        job, _timeout(version, record.step), observed.now, [*_disrupted_before(version.status, record), *disruptions]
-    )
+    counted = accelerator.disruptions(version, record, disruptions)
+    reading = jobs.read(job, _timeout(version, record.step), observed.now, counted)
     if reading.state == "running":
         return _wait(observed, version, record.model_copy(update={"disrupted_pods": disruptions}), job, reading)
     ended = record.model_copy(
@@ -171,12 +170,6 @@ def _without_fault(version: Version, ended: StepRecord) -> StepRecord:
         return ended
     words = f"a worker was evicted or preempted, and the others ended: {ended.message}"
     return ended.model_copy(update={"reason": accelerator.DISRUPTED, "message": words[:2048], "forgiven": True})
-
-
-def _disrupted_before(status: ModelVersionStatus, record: StepRecord) -> list[str]:
-    """Disruptions that ended attempts before this one: together they have a limit, as those of one Job have."""
-    ended = [old for old in status.steps if old.step == record.step and old.reason == accelerator.DISRUPTED]
-    return [uid for old in ended for uid in old.disrupted_pods]
 
 
 def _trained_on(version: Version, record: StepRecord) -> dict[str, str]:
