@@ -23,7 +23,6 @@ from perennial.core.jobs import Reading
 from perennial.core.observed import Job
 from perennial_runtime.contract import PollResult, PollSpec
 
-CAUSE = "NewData"
 CONDITION = "DataPolled"
 ACTION = CreatePollJob.__name__
 LONGEST_RETRY_SECONDS = 3600.0
@@ -42,7 +41,7 @@ def take_in(draft: Draft) -> None:
     if status.data is None:
         _set(draft, DataStatus())
     waits = [reading for job in draft.observed.poll_jobs if (reading := _taken_in(draft, job)) is not None]
-    _tell(draft, next((reading for reading in waits if reading.message), None))
+    _tell(draft, next((reading for reading in waits if reading.message and reading.reason != jobs.ENDED), None))
 
 
 def begin(draft: Draft) -> None:
