@@ -183,7 +183,7 @@ class ModelDeploymentStatus(StatusModel):
     requests: Annotated[list[RequestRecord], Field(max_length=32)] = []
     ledger: Ledger = Ledger()
     """What was decided, each entry bound to the one before it."""
-    conditions: Annotated[list[Condition], Field(max_length=20, json_schema_extra=LIST_BY_TYPE)] = []
+    conditions: Annotated[list[Condition], Field(max_length=32, json_schema_extra=LIST_BY_TYPE)] = []
 
 
 class ModelVersionSpec(SpecModel):

@@ -1,4 +1,5 @@
-"""The nodes that a version trains on: what an attempt asks for, and the step to a CPU when no node has had room for too long.
+"""The nodes that a version trains on: what an attempt asks for, which disruptions count, and the step to a CPU when no node has
+had room for too long.
 
 Two passes, so that a kill between any two writes makes no third Job: in the first the record of the attempt that waited ends and
 the next one, on a CPU, begins, in one write of the version's status; the second deletes the Job of the ended record and makes
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import takewhile
 
 from perennial.api.base import seconds
 from perennial.api.training import FallbackToCpu, Training
@@ -72,6 +74,17 @@ def fell_back(before: Sequence[StepRecord], after: Sequence[StepRecord]) -> str:
     known = sum(record.reason == BUSY for record in before)
     given_up = [record for record in after if record.reason == BUSY][known:]
     return f"trained on a CPU: {given_up[-1].message}" if given_up else ""
+
+
+def disruptions(version: Version, record: StepRecord, now: Sequence[str]) -> list[str]:
+    """What counts against the limit of disruptions: `now`, those of this attempt, and those that ended the attempts right before
+    it, for together they are one try. Another failure, and a person's retry after it, begin anew. A drained node may have had all
+    workers on it: as many disruptions as there are workers count as one.
+    """
+    before = [old for old in version.status.steps if old.step == record.step and old.attempt < record.attempt]
+    together = takewhile(lambda old: old.reason in NO_FAILURE, reversed(before))
+    found = [now, *(old.disrupted_pods for old in together)]
+    return [uid for uids in found for uid in uids[:: version.spec.training.workers]]
 
 
 def strays(observed: Observed, version: Version) -> Iterator[DeleteJob]:

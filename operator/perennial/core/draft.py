@@ -72,7 +72,7 @@ class Draft:
 
     def finish(self, number: int, state: VersionState, message: str) -> None:
         """A version reaches a final state now; its running Jobs are stopped by `perennial.core.candidate`."""
-        self.set_version(number, state=state, message=message[:2048], finished_at=stamp(self.observed.now))
+        self.set_version(number, state=state, message=message[:2048], progress=None, finished_at=stamp(self.observed.now))
 
     def state(self, number: int | None) -> VersionState | None:
         """State of a version as drafted."""

@@ -75,6 +75,8 @@ _START_FIX = {
     "ContainerCannotBeCreated": "correct what it names in {field} or in this namespace",
 }
 QUOTA_FIX = "raise the quota or lower the requests"
+ENDED = "Ended"
+"""Reason of a Job that has ended and whose answer is on its way: a matter of moments, and nothing to tell people of."""
 QUEUED = ("Suspended", "Unschedulable")
 """Reasons of a Job that waits for its turn or its node: nothing of it runs, and no time of its own passes."""
 
@@ -142,7 +144,7 @@ def waiting_since(job: Job) -> datetime | None:
 def news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
     """A Job ends after its pods (Kubernetes 1.31 and later), but the watches are not in step: its end may be seen first."""
     if (job.complete or job.failed) and pod is not None and pod.phase in ("Pending", "Running"):
-        return Reading("running", "Ended", f"Job {job.name} has ended; what its pod {pod.name} answered has not been seen yet")
+        return Reading("running", ENDED, f"Job {job.name} has ended; what its pod {pod.name} answered has not been seen yet")
     return None
 
 

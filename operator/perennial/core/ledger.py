@@ -15,10 +15,10 @@ from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, MOST_UNSTORED, Ledger, LedgerEntry, Unstored
 from perennial.api.version import StepRecord
 from perennial.core.analysis.evidence import short
+from perennial.core.answers import answer_of
 from perennial.core.draft import Decision, Draft
 from perennial.core.inputs import stamp
 from perennial.core.observed import Version
-from perennial.core.training import answer_of
 from perennial_runtime import chain
 from perennial_runtime.contract import EvaluateResult, PrepareResult, TrainResult
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from perennial.api.base import seconds
 from perennial.api.triggers import MOST_FAILURES, MOST_RUNS, Start, TriggersStatus
 from perennial.core import watch
-from perennial.core.draft import Draft
+from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import moment, since, stamp
 from perennial.core.observed import Version
 from perennial.core.sameness import ended_as_same, is_automatic
@@ -118,6 +118,8 @@ def _counted(draft: Draft, status: TriggersStatus) -> TriggersStatus:
     watched = watch.under_way(draft)
     good = watched.stable if watched is not None else draft.status.stable or 0
     after = max(status.counted_after, good)
-    bad = {number for number, version in draft.versions.items() if version.status.state in NOT_IMPROVED}
-    failures = sorted(number for number in {*status.failures, *bad} if number > after)
+    states = {number: version.status.state for number, version in draft.versions.items()}
+    bad = {number for number, state in states.items() if state in NOT_IMPROVED}
+    known = {one for one in status.failures if one not in states or states[one] not in FINAL}  # deleted, or being tried again
+    failures = sorted(number for number in known | bad if number > after)
     return status.model_copy(update={"counted_after": after, "failures": failures[-MOST_FAILURES:]})

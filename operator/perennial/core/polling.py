@@ -14,14 +14,13 @@ from perennial.api.base import seconds
 from perennial.api.triggers import DataStatus, PollProblem, TriggersStatus
 from perennial.core import jobs, limits
 from perennial.core.actions import CreatePollJob, DeleteJob
+from perennial.core.answers import prepared_of
 from perennial.core.draft import Draft
 from perennial.core.inputs import since, source_address, source_secret, stamp
 from perennial.core.jobs import Reading
 from perennial.core.observed import Job
-from perennial.core.sameness import prepared_of
 from perennial_runtime.contract import PollResult, PollSpec
 
-CAUSE = "NewData"
 CONDITION = "DataPolled"
 ACTION = CreatePollJob.__name__
 LONGEST_RETRY_SECONDS = 3600.0
@@ -40,7 +39,7 @@ def take_in(draft: Draft) -> None:
     if status.data is None:
         _set(draft, DataStatus())
     waits = [reading for job in draft.observed.poll_jobs if (reading := _taken_in(draft, job)) is not None]
-    _tell(draft, next((reading for reading in waits if reading.message), None))
+    _tell(draft, next((reading for reading in waits if reading.message and reading.reason != jobs.ENDED), None))
 
 
 def begin(draft: Draft) -> None:

@@ -163,7 +163,7 @@ def _up_to_date(draft: Draft) -> None:
         draft.find("UpToDate", True, *satisfied)
     elif sameness.ended_as_same(latest):
         twin = sameness.twin_of(draft.versions.values(), latest)
-        serves = twin is not None and twin.number == status.stable
+        serves = twin is not None and (twin.number == status.stable or kstatus.is_same_model(draft, twin))
         draft.find("UpToDate", serves, sameness.SAME, f"v{latest.number}: {latest.status.message}")
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)

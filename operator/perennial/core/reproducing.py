@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from perennial.api.base import seconds
 from perennial.api.lineage import MOST_REPORTS, Reproducing, Reproduction
-from perennial.core import accelerator, jobs, lineage
+from perennial.api.v1alpha1 import ModelVersionStatus
+from perennial.core import accelerator, jobs, lineage, stepspecs
 from perennial.core.actions import CreateReproduceJob, DeleteJob, WriteVersionStatus
+from perennial.core.answers import answer_of
 from perennial.core.draft import Draft
 from perennial.core.inputs import job_name, since, stamp
 from perennial.core.jobs import REPRODUCE_STEP, Reading
 from perennial.core.observed import Job, Version
-from perennial.core.training import answer_of, train_spec
 from perennial_runtime.contract import CompareSpec, PrepareResult, ReproduceResult, TrainResult
 
+ACTION = CreateReproduceJob.__name__
 LOOK_SECONDS = 20.0
 START_SECONDS = 3600.0
 """Longest wait for a pod that can't start, beside the training's own time-out: nobody waits for ever for a busy node."""
@@ -68,20 +70,32 @@ def _advance(draft: Draft) -> None:
         _end(draft, known)
         return
     job = _find(draft, current)
-    if job is None:
+    reading = _read(draft, current, version, job)
+    if job is None and reading.state == "running":
         draft.after.append(_job(version, current.attempt, draft.observed.defaults.training_image))
-        draft.wake(LOOK_SECONDS)
-        return
-    _follow(draft, current, version, job)
+    _follow(draft, current, version, reading)
 
 
-def _follow(draft: Draft, current: Reproducing, version: Version, job: Job) -> None:
-    timeout = version.spec.training.timeout
-    reading = jobs.read(job, timeout, draft.observed.now)
-    if reading.state == "running" and since(draft.observed.now, current.since) > seconds(timeout) + START_SECONDS:
-        reading = Reading("failed", "NotStarted", f"Job {job.name} has not ended in time: {reading.message or 'it runs'}")
-    if reading.state == "running" and any(pod.disrupted for pod in job.pods):
-        reading = Reading("failed", "Disrupted", f"a pod of Job {job.name} was evicted or preempted")
+def _read(draft: Draft, current: Reproducing, version: Version, job: Job | None) -> Reading:
+    """How its Job stands, which the cluster may refuse to make; it does not wait for ever for that, nor for a node."""
+    timeout, now = version.spec.training.timeout, draft.observed.now
+    name = job_name(draft.observed.meta.name, current.version, REPRODUCE_STEP, current.attempt)
+    if job is None:
+        refused = next((words for name, words in draft.observed.errors if name == ACTION), "")
+        reading = Reading("running", "RefusedByCluster" if refused else "Pending", refused)
+    else:
+        reading = jobs.read(job, timeout, now)
+    if reading.state != "running":
+        return reading
+    if since(now, current.since) > seconds(timeout) + START_SECONDS:
+        why = reading.message or ("it runs" if job is not None else "it is not there")
+        return Reading("failed", "NotStarted", f"Job {name} has not ended in time: {why}")
+    if job is not None and any(pod.disrupted for pod in job.pods):
+        return Reading("failed", "Disrupted", f"a pod of Job {name} was evicted or preempted")
+    return reading
+
+
+def _follow(draft: Draft, current: Reproducing, version: Version, reading: Reading) -> None:
     if reading.state == "running":
         draft.wake(LOOK_SECONDS)
         words = f"{reading.reason}: {reading.message}"[:1024] if reading.message else ""
@@ -92,8 +106,14 @@ def _follow(draft: Draft, current: Reproducing, version: Version, job: Job) -> N
     report = _report(draft, current, version, reading)
     reports = [*version.status.reproduced, report][-MOST_REPORTS:]
     draft.set_version(version.number, reproduced=reports)
-    draft.before.append(WriteVersionStatus(version.number, draft.versions[version.number].status))
+    draft.before.append(WriteVersionStatus(version.number, _as_read(draft, version.number, reports)))
     _end(draft, report)
+
+
+def _as_read(draft: Draft, number: int, reports: list[Reproduction]) -> ModelVersionStatus:
+    """Written before the ModelDeployment's status, so nothing goes with it that rests on that: the version may be a candidate."""
+    status = next(version.status for version in draft.observed.versions if version.number == number)
+    return status.model_copy(update={"reproduced": reports})
 
 
 def _report(draft: Draft, current: Reproducing, version: Version, reading: Reading) -> Reproduction:
@@ -168,7 +188,7 @@ def _job(version: Version, attempt: int, compares: str) -> CreateReproduceJob:
     record = _record(version)
     if record is None:
         raise TypeError(f"{version.meta.name} has no model")
-    train = train_spec(version, attempt, uid=f"{version.meta.uid}-reproduce-{attempt}", scratch=True)
+    train = stepspecs.train(version, attempt, uid=f"{version.meta.uid}-reproduce-{attempt}", scratch=True)
     compare = CompareSpec(
         version=version.meta.name,
         store=version.spec.store.uri,

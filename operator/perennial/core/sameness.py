@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from typing import get_args
 
 from perennial.api.triggers import AutomaticReason
-from perennial.api.v1alpha1 import ModelVersionStatus
+from perennial.core.answers import prepared_of
 from perennial.core.observed import Version
-from perennial_runtime.contract import PrepareResult, decode_answer
 
 SAME = "SameInputs"
 _AUTOMATIC = get_args(AutomaticReason)
@@ -45,13 +44,6 @@ def words(twin: Version) -> str:
         f"{SAME}: the data, the spec and the training image are those of v{twin.number}, which was judged already "
         f"({twin.status.state}): nothing is trained; perennial.dev/retrain=<why> trains anyway"
     )
-
-
-def prepared_of(status: ModelVersionStatus) -> PrepareResult | None:
-    """What prepare found, of a version that it ended well for."""
-    records = [record for record in status.steps if record.step == "prepare" and record.state == "Succeeded"]
-    answer = decode_answer(records[-1].result) if records else None
-    return answer if isinstance(answer, PrepareResult) else None
 
 
 def _is_judged(version: Version) -> bool:

@@ -19,7 +19,8 @@ from perennial.api.triggers import Schedule, ScheduleStatus, TriggersStatus
 from perennial.core.draft import Draft
 from perennial.core.inputs import moment, stamp
 
-CAUSE = "Schedule"
+FOLD_SECONDS = 7200.0
+"""More than what clocks are ever set back by in autumn, where cronsim may leave a time out."""
 
 
 def settle(draft: Draft, status: TriggersStatus) -> TriggersStatus:
@@ -27,7 +28,8 @@ def settle(draft: Draft, status: TriggersStatus) -> TriggersStatus:
     wish, known = draft.observed.spec.triggers.schedule, status.schedule
     if wish is None:
         return status.model_copy(update={"schedule": None})
-    if known is not None and (known.cron, known.time_zone) == (wish.cron, wish.time_zone) and (known.next or problem(draft)):
+    same = known is not None and (known.cron, known.time_zone) == (wish.cron, wish.time_zone)
+    if known is not None and same and (known.next or problem(draft)) and not _is_left_out(known, draft.observed.now):
         return status
     coming = None if problem(draft) else next_after(wish.cron, wish.time_zone, draft.observed.now)
     last = known.last if known is not None else None
@@ -102,6 +104,14 @@ def _problem(wish: Schedule, day: date) -> tuple[str, str] | None:
     if next_after(wish.cron, wish.time_zone, datetime(day.year, day.month, day.day, tzinfo=UTC)) is None:
         return "CronNeverDue", f"{place}: no such time comes within fifty years: correct the day, the month or the weekday"
     return None
+
+
+def _is_left_out(known: ScheduleStatus, now: datetime) -> bool:
+    """Whether a time comes before the one that is noted: that was reckoned by a clock that was ahead and has been set back."""
+    if known.next is None or (moment(known.next) - now).total_seconds() < FOLD_SECONDS:
+        return False
+    coming = next_after(known.cron, known.time_zone, now)
+    return coming is not None and (moment(known.next) - coming).total_seconds() > FOLD_SECONDS
 
 
 def _stamped(at: datetime | None) -> str | None:

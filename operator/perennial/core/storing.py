@@ -157,7 +157,7 @@ def _tell(draft: Draft, waits: Iterable[Reading]) -> None:
     """Only while something is wrong: what is in order is no news."""
     entries, trouble = waiting(draft.status.ledger), draft.status.ledger.unstored
     refused = next((words for name, words in draft.observed.errors if name == ACTION), "")
-    held = next((reading for reading in waits if reading.message), None)
+    held = next((reading for reading in waits if reading.message and reading.reason != jobs.ENDED), None)
     if refused:
         why = ("RefusedByCluster", f"{refused}; trying again")
     elif trouble is not None:

@@ -1,36 +1,31 @@
 """A version's way to a judged model: prepare, train, evaluate, one Job for each attempt, every step resumable.
 
 `advance` looks at one version's records and Jobs and says what comes next. `perennial.core.plan` calls it for the newest version;
-`perennial.core.jobs` reads the Jobs, `perennial.core.gates` judges the measurements.
+`perennial.core.jobs` reads the Jobs, `perennial.core.stepspecs` says what the steps are given, `perennial.core.gates` judges the
+measurements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import StepRecord
-from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, smoke
+from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, stepspecs
 from perennial.core.actions import CreateJob, DeleteJob
+from perennial.core.answers import answer_of
 from perennial.core.conditions import Finding
-from perennial.core.inputs import job_name, since, source_address, stamp
+from perennial.core.inputs import job_name, since, stamp
 from perennial.core.observed import Job, Observed, Version
 from perennial.core.trainer import user_words
 from perennial_runtime.contract import (
     Answer,
     Champion,
-    Column,
     EvaluateResult,
-    EvaluateSpec,
-    GateSpec,
-    ModelSource,
     PrepareResult,
-    PrepareSpec,
-    SliceSpec,
     TrainResult,
-    TrainSpec,
     decode_answer,
     encode_answer,
 )
@@ -50,9 +45,6 @@ STEPS: tuple[StepName, ...] = ("prepare", "train", "evaluate")
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
 }  # fmt: skip
-
-SHOWN = GateSpec("roc_auc", 0.0, None)
-"""Measured where no gate is asked for: a person still wants to see what the holdout says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +89,6 @@ def forgiven(records: Sequence[StepRecord]) -> list[StepRecord]:
     return [record.model_copy(update={"forgiven": True}) if record.state in ended else record for record in records]
 
 
-def answer_of(status: ModelVersionStatus, step: StepName) -> Answer | None:
-    """The step's newest recorded answer."""
-    records = [record for record in status.steps if record.step == step and record.state == "Succeeded"]
-    return decode_answer(records[-1].result) if records else None
-
-
 def _last(status: ModelVersionStatus, step: str, key: str) -> StepRecord | None:
     records = [record for record in status.steps if record.step == step and (step != "evaluate" or record.key == key)]
     return records[-1] if records else None
@@ -132,9 +118,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     if job is None:
         return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
     disruptions = _disruptions(record, job)
-    reading = jobs.read(
-        job, _timeout(version, record.step), observed.now, [*_disrupted_before(version.status, record), *disruptions]
-    )
+    counted = accelerator.disruptions(version, record, disruptions)
+    reading = jobs.read(job, _timeout(version, record.step), observed.now, counted)
     if reading.state == "running":
         return _wait(observed, version, record.model_copy(update={"disrupted_pods": disruptions}), job, reading)
     ended = record.model_copy(
@@ -190,12 +175,6 @@ def _without_fault(version: Version, ended: StepRecord) -> StepRecord:
         return ended
     words = f"a worker was evicted or preempted, and the others ended: {ended.message}"
     return ended.model_copy(update={"reason": accelerator.DISRUPTED, "message": words[:2048], "forgiven": True})
-
-
-def _disrupted_before(status: ModelVersionStatus, record: StepRecord) -> list[str]:
-    """Disruptions that ended attempts before this one: together they have a limit, as those of one Job have."""
-    ended = [old for old in status.steps if old.step == record.step and old.reason == accelerator.DISRUPTED]
-    return [uid for old in ended for uid in old.disrupted_pods]
 
 
 def _trained_on(version: Version, record: StepRecord) -> dict[str, str]:
@@ -258,7 +237,7 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
     if not isinstance(result, EvaluateResult):
         raise TypeError(f"evaluate of {version.meta.name} succeeded without a result")
     asked = version.spec.evaluation.gates
-    result = gates.measured_by(result, _gates(version))
+    result = gates.measured_by(result, stepspecs.asked(version))
     trained = answer_of(version.status, "train")
     verdicts = gates.judge(asked, result, trained.claims if isinstance(trained, TrainResult) else {})
     refused = [verdict for verdict in verdicts if not gates.passes(asked, verdict)]
@@ -301,84 +280,9 @@ def _job(version: Version, record: StepRecord, champion: Champion | None) -> Cre
     number, attempt = version.number, record.attempt
     match record.step:
         case "prepare":
-            return CreateJob(number, "prepare", attempt, _prepare(version, attempt))
+            return CreateJob(number, "prepare", attempt, stepspecs.prepare(version, attempt))
         case "train":
             on_cpu = accelerator.is_on_cpu(version.spec.training, record)
-            return CreateJob(number, "train", attempt, train_spec(version, attempt), on_cpu)
+            return CreateJob(number, "train", attempt, stepspecs.train(version, attempt), on_cpu)
         case "evaluate":
-            return CreateJob(number, "evaluate", attempt, _evaluate(version, attempt, champion))
-
-
-def _prepare(version: Version, attempt: int) -> PrepareSpec:
-    data, model = version.spec.data, version.spec.model
-    return PrepareSpec(
-        version=version.meta.name,
-        uid=version.meta.uid,
-        store=version.spec.store.uri,
-        source=source_address(data.source),
-        columns=tuple(Column(column.name, column.role, column.allow_leakage is not None) for column in data.columns),
-        slices=tuple(part.column for part in version.spec.evaluation.slices),
-        holdout_fraction=data.holdout.fraction,
-        minimum_rows=data.minimum_rows,
-        parent_uid=version.spec.parent.uid if version.spec.parent else None,
-        attempt=attempt,
-        model=ModelSource(model.uri, model.sha256) if model else None,
-        duplicates_by=data.duplicates.by,
-    )
-
-
-def train_spec(version: Version, attempt: int, *, uid: str = "", scratch: bool = False) -> TrainSpec:
-    """What a training of this version is given; `uid`: other than its own, `scratch`: it leaves nothing in the store."""
-    prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
-    recipe = version.spec.training.recipe
-    return TrainSpec(
-        version=version.meta.name,
-        uid=uid or version.meta.uid,
-        attempt=attempt,
-        store=version.spec.store.uri,
-        train=prepared.train,
-        schema=prepared.schema,
-        scratch=scratch,
-        seed=version.spec.training.seed,
-        task=recipe.task if recipe else "classification",
-        algorithm=recipe.algorithm if recipe else None,
-        hyperparameters=smoke.hyperparameters(version.spec),
-    )
-
-
-def _gates(version: Version) -> tuple[GateSpec, ...]:
-    return tuple(gates.spec_of(gate) for gate in version.spec.evaluation.gates) or (SHOWN,)
-
-
-def _evaluate(version: Version, attempt: int, champion: Champion | None) -> EvaluateSpec:
-    prepared = cast(PrepareResult, answer_of(version.status, "prepare"))
-    trained = _trained(version)
-    return EvaluateSpec(
-        version=version.meta.name,
-        uid=version.meta.uid,
-        store=version.spec.store.uri,
-        model=trained.model or "",
-        parity=trained.parity or "",
-        train=prepared.train,
-        holdout=prepared.holdout,
-        schema=prepared.schema,
-        max_abs_difference=version.spec.evaluation.parity.max_abs_difference,
-        gates=_gates(version),
-        slices=tuple(SliceSpec(part.column, part.minimum_rows) for part in version.spec.evaluation.slices),
-        seed=version.spec.training.seed,
-        champion=champion,
-        attempt=attempt,
-        record=tuple(lineage.words(version.spec, version.status)),
-        parent_uid=version.spec.parent.uid if version.spec.parent else None,
-        signed=version.spec.signing is not None,
-        environment=trained.environment,
-        image=lineage.of(version.status).image,
-    )
-
-
-def _trained(version: Version) -> TrainResult:
-    """What training answered; of a model that was there already, that it is that one, and that no trainer told its scores."""
-    model = version.spec.model
-    if model is not None:
-        return TrainResult(model=model.sha256, parity=None)
-    return cast(TrainResult, answer_of(version.status, "train"))
+            return CreateJob(number, "evaluate", attempt, stepspecs.evaluate(version, attempt, champion))

@@ -18,11 +18,11 @@ from perennial.api.v1alpha1 import ModelVersionSpec
 from perennial.api.version import RuntimePin, StorePin, Trigger, VersionParent
 from perennial.core import limits, polling, schedule, window
 from perennial.core.actions import CreateVersion
+from perennial.core.answers import answer_of
 from perennial.core.candidate import HELD, why_paused
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import store_uri
 from perennial.core.observed import Version
-from perennial.core.training import answer_of
 
 DUE = "RetrainDue"
 """The condition while a retrain is due and waits."""

@@ -10,6 +10,7 @@ from perennial.core import ledger
 from perennial.core.actions import CreateJob
 from perennial.core.observed import ContainerState, Job, JobPod
 from unit.core.test_approval import condition, told
+from unit.core.test_pause_and_retry import request
 from unit.core.world import START, World, failed, spec
 
 WORDS = "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint."
@@ -156,6 +157,30 @@ def of_workers(evictions: int) -> World:
 def test_workers_that_end_because_one_was_evicted_use_up_no_retry() -> None:
     world = of_workers(2).until(lambda w: w.status.stable == 1)
     assert [reason for _, _, _, reason in steps(world)] == ["WorkersDisrupted", "WorkersDisrupted", "Completed"]
+
+
+def test_drain_of_a_node_with_all_workers_is_one_disruption() -> None:
+    world = World(wish=spec(training={"image": "r/trainer", "workers": 8, "retries": 0}))
+
+    def answer(step: str, number: int, action: CreateJob) -> Job | None:
+        if step != "train":
+            return None
+        gone = tuple(JobPod(f"pod-{i}", f"u-{i}", "Failed", world.now, disrupted=True, index=i) for i in range(8))
+        again = tuple(JobPod(f"new-{i}", f"w-{i}", "Running", world.now + timedelta(seconds=1), index=i) for i in range(8))
+        return Job("", "u", 1, "train", action.attempt, world.now, pods=(*gone, *again))
+
+    world.answer = answer
+    world.until(lambda w: "delays-v1-train-1" in w.jobs).live(5)
+    (record,) = [one for one in world.versions[1].status.steps if one.step == "train"]
+    assert (record.state, len(record.disrupted_pods)) == ("Running", 8)
+
+
+def test_person_who_retries_after_too_many_evictions_is_given_all_of_them_anew() -> None:
+    world = of_workers(8).until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
+    assert "DisruptedTooOften" in world.versions[1].status.message
+    request(world, "retry")
+    world.until(lambda w: w.status.stable == 1)
+    assert [reason for _, _, _, reason in steps(world)][-3:] == ["WorkersDisrupted", "WorkersDisrupted", "Completed"]
 
 
 def test_workers_that_are_evicted_again_and_again_are_given_up() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from perennial.core import actions
+from perennial.core.observed import JobPod
 from perennial.core.plan import plan
 from perennial_runtime.contract import Fault, PollResult, Refusal
 from unit.core.test_triggers import condition, night, reasons, rejecting, settled, told
@@ -33,6 +34,16 @@ def test_source_is_looked_at_by_one_job_at_a_time_that_goes_when_it_has_answered
     assert 5 <= len(looks(world)) <= 7
     assert world.poll_jobs == {}
     assert list(world.versions) == [1]
+
+
+def test_look_whose_answer_is_on_its_way_is_no_trouble() -> None:
+    world = model()
+    world.polling = True
+    world.until(lambda w: bool(w.poll_jobs), limit=90)
+    (job,) = world.poll_jobs.values()
+    world.poll_jobs[job.name] = replace(job, complete=True, pods=(JobPod("p", "u", "Running", world.now),))
+    world.live(2)
+    assert condition(world, "DataPolled") == ("", "", "")
 
 
 def test_look_uses_the_secret_of_the_source_else_that_of_the_store() -> None:

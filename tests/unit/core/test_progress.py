@@ -7,6 +7,7 @@ from dataclasses import replace
 from perennial.core import progress
 from perennial.core.actions import CreateJob
 from perennial.core.observed import Job, JobPod, TrainReading
+from unit.core.test_pause_and_retry import request
 from unit.core.world import START, World
 
 POD = JobPod("pod-x", "u-1", "Running", START, ip="198.51.100.7")
@@ -72,6 +73,14 @@ def test_progress_of_an_attempt_that_ended_is_not_told_of_the_next_one() -> None
     job = world.jobs["delays-v1-train-1"]
     world.jobs[job.name] = replace(job, failed=True, pods=(replace(POD, phase="Failed"),))
     world.live(1)
+    assert world.versions[1].status.progress is None
+
+
+def test_progress_goes_when_a_person_ends_the_version() -> None:
+    world = training()
+    world.trained = {"u-1": TrainReading(90.0)}
+    world.live(2)
+    assert request(world, "abort") == "v1 is ended"
     assert world.versions[1].status.progress is None
 
 

@@ -11,6 +11,7 @@ import pytest
 from perennial.api.lineage import Reproduction
 from perennial.core import actions, ledger
 from perennial.core.observed import ContainerState, Job, JobPod
+from perennial.core.plan import plan
 from perennial_runtime.contract import Answer, Refusal, ReproduceResult, encode_answer
 from unit.core.test_pause_and_retry import request, rolling
 from unit.core.world import World, served, spec
@@ -101,6 +102,45 @@ def test_one_that_failed_says_why_and_its_job_stays_until_the_next() -> None:
     world.live(4)
     assert [outcome for _, outcome, _ in reports(world)] == ["Failed", "Equal"]
     assert not [name for name in world.jobs if "reproduce" in name]
+
+
+def test_job_that_the_cluster_refuses_is_told_and_not_waited_for_for_ever() -> None:
+    world = served()
+    request(world, "reproduce", "1")
+    world.jobs = {name: job for name, job in world.jobs.items() if "reproduce" not in name}
+    world.errors = (("CreateReproduceJob", "exceeded quota: compute"),)
+    world.run()
+    assert world.status.reproducing is not None
+    assert world.status.reproducing.waits == "RefusedByCluster: exceeded quota: compute"
+    world.jobs = {name: job for name, job in world.jobs.items() if "reproduce" not in name}
+    world.now += timedelta(hours=3)
+    world.run()
+    ((_, outcome, words),) = reports(world)
+    assert (outcome, world.status.reproducing) == ("Failed", None)
+    assert "NotStarted: Job delays-v1-reproduce-1 has not ended in time: exceeded quota: compute" in words
+    assert not [name for name in world.jobs if "reproduce" in name]
+
+
+def test_report_that_is_written_first_takes_no_end_of_the_version_with_it() -> None:
+    """Else a kill between the two writes would leave a candidate that has ended, which is what a person's retry looks like."""
+    world = served()
+    world.answer = lambda step, number, action: (
+        Job("", "uid-e", 2, "evaluate", action.attempt, world.now) if step == "evaluate" else None
+    )
+    request(world, "retrain", "because")
+    world.until(lambda w: "delays-v2-evaluate-1" in w.jobs, rate=100)
+    world.reproduce = answers(EQUAL)
+    world.annotations["perennial.dev/reproduce"] = "2"
+    world.run()
+    assert "delays-v2-reproduce-1" in world.jobs
+    refused = ContainerState("evaluate", "terminated", "Error", encode_answer(Refusal("Odd", "it is")), 64)
+    job = world.jobs["delays-v2-evaluate-1"]
+    world.jobs[job.name] = replace(job, failed=True, pods=(JobPod("p", "u", "Failed", world.now, containers=(refused,)),))
+    decided = plan(world.observed())
+    (first,) = [one for one in decided.before if isinstance(one, actions.WriteVersionStatus)]
+    assert (first.status.state, len(first.status.reproduced)) == ("Evaluating", 1)
+    world.run()
+    assert (world.versions[2].status.state, len(world.versions[2].status.reproduced)) == ("Rejected", 1)
 
 
 def test_refusal_of_the_comparison_is_told() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perennial.api.triggers import TriggersStatus
 from perennial.core.draft import Draft
-from perennial.core.schedule import next_after, problem
+from perennial.core.inputs import moment, stamp
+from perennial.core.schedule import next_after, problem, settle
 from unit.core.world import World, spec
 
 
@@ -50,6 +52,35 @@ def test_next_time_always_lies_ahead(minutes: int, cron: str) -> None:
     found = next_after(cron, "America/New_York", now)
     assert found is not None
     assert found > now
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "*/5 * * * *"])
+def test_time_that_a_clock_that_was_ahead_had_reckoned_is_reckoned_anew(cron: str) -> None:
+    world = World(wish=spec(triggers={"schedule": {"cron": cron}}))
+    world.now = at("2027-06-01T12:00:00")
+    world.run()
+    world.now = at("2026-01-01T12:00:00")
+    world.run()
+    assert world.status.triggers is not None
+    assert world.status.triggers.schedule is not None
+    assert world.status.triggers.schedule.next == stamp(next_after(cron, "UTC", world.now) or world.now)
+
+
+@given(st.integers(0, 400 * 24 * 60), st.sampled_from(["30 2 * * *", "*/30 * * * *", "15 1-3 * * SUN"]))
+@settings(max_examples=30)
+def test_time_that_is_noted_stays_until_it_has_come(minutes: int, cron: str) -> None:
+    world = World(wish=spec(triggers={"schedule": {"cron": cron, "timeZone": "America/New_York"}}))
+    world.now = at("2026-01-01T00:00:30") + timedelta(minutes=minutes)
+    known = note(world, TriggersStatus())
+    assert known.schedule is not None
+    end = moment(known.schedule.next or "")
+    while world.now < end:
+        assert note(world, known) == known
+        world.now += max(timedelta(minutes=1), (end - world.now) / 8)
+
+
+def note(world: World, known: TriggersStatus) -> TriggersStatus:
+    return settle(Draft(world.observed()), known)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perennial.core import ledger
+from perennial.core.answers import prepared_of
 from perennial.core.draft import Draft
-from perennial.core.sameness import prepared_of
+from perennial.core.observed import Version
 from perennial.core.triggers import CAUSES, HOLDS
 from perennial_runtime.contract import Answer, Refusal
 from unit.core.test_pause_and_retry import request
@@ -193,6 +195,20 @@ def test_same_rows_are_not_trained_on_again_and_the_model_is_up_to_date() -> Non
     assert world.status.summary == "Serving"
 
 
+def test_it_is_up_to_date_where_the_same_model_was_made_of_them_before() -> None:
+    world = World(wish=spec(triggers=NIGHTLY), rows="same")
+    served(world)
+    world.answer = lambda step, number, action: (
+        replace(evaluated(number, "identity-1"), identity="identity-1") if step == "evaluate" else None
+    )
+    request(world, "retrain", "because")
+    settled(world)
+    assert world.versions[2].status.state == "Retired"
+    settled(night(world, 1))
+    assert "are those of v2" in world.versions[3].status.message
+    assert condition(world, "UpToDate")[:2] == ("True", "SameInputs")
+
+
 def test_person_trains_on_the_same_rows_anyway() -> None:
     world = World(wish=spec(triggers=NIGHTLY), rows="same")
     settled(night(served(world), 1))
@@ -321,6 +337,22 @@ def test_version_that_improves_ends_the_row() -> None:
     assert world.status.triggers.failures == [4]
 
 
+def test_attempt_that_failed_and_came_to_nothing_when_it_was_tried_again_is_not_counted() -> None:
+    world = model(limits={"stopAfterFailures": 1})
+    world.wish = world.wish.model_copy(update={"approval": spec(approval={"expiresAfter": "1h"}).approval})
+    world.answer = broken
+    settled(night(world, 1))
+    assert condition(world, "RetrainingStopped")[0] == "True"
+    world.answer = None
+    request(world, "retry", "")
+    world.until(lambda w: w.status.approval is not None and w.status.approval.version == 2, rate=RATE)
+    assert condition(world, "RetrainingStopped")[0] == "True", "nothing has improved yet"
+    request(world, "abort", "")
+    world.live(2, rate=RATE)
+    assert world.versions[2].status.state == "Superseded"
+    assert condition(world, "RetrainingStopped") == ("", "", "")
+
+
 def test_what_failed_before_there_were_triggers_is_not_counted() -> None:
     world = served(World())
     world.answer = rejecting
@@ -386,25 +418,26 @@ def test_whatever_happens_limits_hold_and_nothing_is_trained_on_twice(sequence: 
     limits = {"cooldown": "1h", "runsPerDay": 3, "stopAfterFailures": 2}
     world = World(wish=spec(triggers={**NIGHTLY, "newData": {}}, limits=limits, history=100))
     begun: dict[int, datetime] = {}
+    seen: dict[int, Version] = {}
     for name, value in sequence:
         act(world, name, value)
         for _ in range(6):
             world.live(1, rate=RATE)
             begun |= {number: world.now for number in world.versions if number not in begun}
-    trained = {number: at for number, at in begun.items() if "SameInputs" not in world.versions[number].status.message}
-    automatic = [number for number in trained if world.versions[number].spec.trigger.reason in ("Schedule", "NewData")]
+            seen |= world.versions  # those that trained nothing go soon
+    trained = {number: at for number, at in begun.items() if "SameInputs" not in seen[number].status.message}
+    automatic = [number for number in trained if seen[number].spec.trigger.reason in ("Schedule", "NewData")]
     for number in automatic:
         before = {one: begun[number] - at for one, at in trained.items() if one < number}
         assert all(gap > timedelta(minutes=59) for gap in before.values()), "cooldown"
         assert len([one for one, gap in before.items() if one in automatic and gap < timedelta(hours=23)]) < 3, "runsPerDay"
-        assert not any(f"v{number} took its place before" in version.status.message for version in world.versions.values())
-    made = [inputs_of(world, number) for number in automatic if world.versions[number].status.identity]
+        assert not any(f"v{number} took its place before" in version.status.message for version in seen.values())
+    made = [inputs_of(seen[number]) for number in automatic if seen[number].status.identity]
     assert len(made) == len(set(made)), "trained twice"
 
 
-def inputs_of(world: World, number: int) -> tuple[str, str]:
+def inputs_of(version: Version) -> tuple[str, str]:
     """What a version was made of: the digests of its spec and its rows."""
-    version = world.versions[number]
     found = prepared_of(version.status)
     assert found is not None
     return version.spec.inputs_digest, found.data
