@@ -12,7 +12,7 @@ from typing import Any
 
 from perennial.api.lineage import Lineage
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
-from perennial.core.jobs import newest
+from perennial.core.jobpods import newest
 from perennial.core.observed import Job
 from perennial_runtime.contract import Answer, Container, PrepareResult, TrainResult, decode_answer
 
