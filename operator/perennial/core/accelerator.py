@@ -15,7 +15,7 @@ from itertools import takewhile
 from perennial.api.base import seconds
 from perennial.api.training import FallbackToCpu, Training
 from perennial.api.version import StepRecord
-from perennial.core import jobs
+from perennial.core import jobpods
 from perennial.core.actions import DeleteJob
 from perennial.core.inputs import job_name, stamp
 from perennial.core.observed import Job, Observed, Version
@@ -44,7 +44,7 @@ def is_on_cpu(training: Training, record: StepRecord) -> bool:
 
 def left(observed: Observed, version: Version, record: StepRecord, job: Job) -> float | None:
     """Seconds until an attempt whose pod waits for a node goes to a CPU; None: it does not wait, or has no such wish."""
-    wish, since = _wish(version.spec.training, record), jobs.waiting_since(job)
+    wish, since = _wish(version.spec.training, record), jobpods.waiting_since(job)
     if wish is None or since is None:
         return None
     return seconds(wish.after) - (observed.now - since).total_seconds()
@@ -52,7 +52,7 @@ def left(observed: Observed, version: Version, record: StepRecord, job: Job) -> 
 
 def until(version: Version, record: StepRecord, job: Job) -> str:
     """From when on it is trained on a CPU, as part of what is told of a pod that waits: a time, for a status does not tick."""
-    wish, since = _wish(version.spec.training, record), jobs.waiting_since(job)
+    wish, since = _wish(version.spec.training, record), jobpods.waiting_since(job)
     if wish is None or since is None:
         return ""
     return f"; on a CPU from {stamp(since + timedelta(seconds=seconds(wish.after)))} on ({FIELD})"

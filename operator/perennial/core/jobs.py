@@ -1,9 +1,9 @@
 """How a Job of ours stands: an ordered chain of small checks over its pods, from what the API server tells to a reason and words.
 
 Judged by exit code *and* reason of our named containers, now and before (a deadline in back-off hides the real end there): an OOM
-kill of a child leaves exit code 0. `perennial.core.training` turns the reading into the version's records; `perennial.core.runs`
-reads a metric's Jobs by the same checks, its own in front, and `perennial.core.storing` those of the ledger,
-`perennial.core.polling` those that look at the data source.
+kill of a child leaves exit code 0. Which pod is looked at says `perennial.core.jobpods`. `perennial.core.training` turns the
+reading into the version's records; `perennial.core.runs` reads a metric's Jobs by the same checks, its own in front, and
+`perennial.core.storing` those of the ledger, `polling` those that look at the data source, `reproducing` those that train again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from perennial.core import jobpods
 from perennial.core.observed import ContainerState, Job, JobPod
 from perennial_runtime.contract import (
     EXIT_REFUSED,
@@ -31,15 +32,6 @@ CANNOT_START_SECONDS = 180.0
 DISRUPTIONS = 5
 """Evictions and preemptions that cost no attempt."""
 
-_CANNOT_START = {
-    "ErrImagePull": "ImageCannotBePulled",
-    "ImagePullBackOff": "ImageCannotBePulled",
-    "ErrImageNeverPull": "ImageCannotBePulled",
-    "InvalidImageName": "ImageNameInvalid",
-    "CreateContainerConfigError": "ContainerCannotBeCreated",
-    "CreateContainerError": "ContainerCannotBeCreated",
-    "RunContainerError": "ContainerCannotBeCreated",
-}
 _NEVER_RAN = ("StartError", "ContainerCannotRun")
 """Reasons of a container's end that is none: its command could not be run, and the message is the container runtime's."""
 _SPEAKS = {
@@ -95,9 +87,9 @@ class Reading:
 
 def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = ()) -> Reading:
     """The first check that has something to say decides. `disruptions` are the UIDs of the pods that were evicted so far."""
-    pod = telling(job)
+    pod = jobpods.telling(job)
     checks = (
-        news_to_come(job, _first(job) if job.complete else pod),
+        news_to_come(job, jobpods.first(job) if job.complete else pod),
         _complete(job),
         _too_often_disrupted(job, disruptions),
         _suspended(job),
@@ -111,36 +103,6 @@ def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = (
     return next((reading for reading in checks if reading is not None), Reading("running", "Running"))
 
 
-def newest(job: Job) -> JobPod | None:
-    return max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
-
-
-def telling(job: Job) -> JobPod | None:
-    """The pod that says how the Job stands: of several workers the first that failed, else one that cannot start."""
-    there = _workers(job)
-    if failed := [pod for pod in there if pod.phase == "Failed" and not pod.disrupted]:
-        return min(failed, key=lambda pod: (pod.deleting, pod.ended_at is None, pod.ended_at or pod.created_at))
-    if pending := [pod for pod in there if pod.phase == "Pending"]:
-        return min(pending, key=lambda pod: (not pod.unschedulable, not any(map(_stuck, pod.containers))))
-    return next(iter(there), None)
-
-
-def _workers(job: Job) -> list[JobPod]:
-    """The newest pod of each worker, in order; of a Job of one pod that one."""
-    by_index = {pod.index or 0: pod for pod in sorted(job.pods, key=lambda pod: (pod.created_at, pod.name))}
-    return [by_index[index] for index in sorted(by_index)]
-
-
-def _first(job: Job) -> JobPod | None:
-    """The newest pod of the first worker, whose reporter has the answer."""
-    return next((pod for pod in _workers(job) if not pod.index), None)
-
-
-def waiting_since(job: Job) -> datetime | None:
-    """From when on a pod of it has waited for a node; None when none does."""
-    return min((pod.created_at for pod in _workers(job) if pod.phase == "Pending" and pod.unschedulable), default=None)
-
-
 def news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
     """A Job ends after its pods (Kubernetes 1.31 and later), but the watches are not in step: its end may be seen first."""
     if (job.complete or job.failed) and pod is not None and pod.phase in ("Pending", "Running"):
@@ -150,7 +112,7 @@ def news_to_come(job: Job, pod: JobPod | None) -> Reading | None:
 
 def has_ended(job: Job) -> bool:
     """Its pod ends first: for a moment the Job itself does not say so yet. A disrupted pod is no end, another one comes."""
-    pod = newest(job)
+    pod = jobpods.newest(job)
     return job.complete or job.failed or (pod is not None and pod.phase in ("Succeeded", "Failed") and not pod.disrupted)
 
 
@@ -163,10 +125,10 @@ def exit_of(container: ContainerState) -> tuple[int | None, str]:
 def _complete(job: Job) -> Reading | None:
     if not job.complete:
         return None
-    killed = next((killed for pod in _workers(job) if (killed := killed_for_memory(job, pod))), None)
+    killed = next((killed for pod in jobpods.workers(job) if (killed := killed_for_memory(job, pod))), None)
     if killed:
         return killed
-    container = next((c for c in ours(job, _first(job)) if c.name == _SPEAKS[job.step]), None)
+    container = next((c for c in ours(job, jobpods.first(job)) if c.name == _SPEAKS[job.step]), None)
     if container is None:
         return Reading("failed", "ResultLost", f"Job {job.name} completed, but its pod is gone and with it the answer")
     try:
@@ -276,7 +238,7 @@ def _said(message: str) -> Answer | None:
 def failed_otherwise(job: Job) -> Reading | None:
     if not job.failed:
         return None
-    words = [job.failure_message or "the Job failed", *_pod_words(newest(job))]
+    words = [job.failure_message or "the Job failed", *_pod_words(jobpods.newest(job))]
     return Reading("failed", job.failure_reason or "JobFailed", f"Job {job.name}: {'; '.join(words)}")
 
 
@@ -289,7 +251,7 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
     if pod is None or pod.phase != "Pending":
         return None
     for container in pod.containers:
-        reason = _stuck(container)
+        reason = jobpods.stuck(container)
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
@@ -299,10 +261,6 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
             return Reading("running", reason, f"{words}; {fix}")
         return Reading("failed", reason, f"{words} (for {waited:.0f} s); {fix}", stop=True)
     return None
-
-
-def _stuck(container: ContainerState) -> str | None:
-    return _CANNOT_START.get(container.reason) if container.state == "waiting" else None
 
 
 def not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:

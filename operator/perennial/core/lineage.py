@@ -14,7 +14,7 @@ from perennial.api.lineage import Lineage
 from perennial.api.model import ExistingModel
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
 from perennial.core.inputs import source_words
-from perennial.core.jobs import newest
+from perennial.core.jobpods import newest
 from perennial.core.observed import Job
 from perennial_runtime.contract import Answer, Container, PrepareResult, TrainResult, decode_answer
 

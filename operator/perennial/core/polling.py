@@ -39,6 +39,8 @@ def take_in(draft: Draft) -> None:
     if status.data is None:
         _set(draft, DataStatus())
     waits = [reading for job in draft.observed.poll_jobs if (reading := _taken_in(draft, job)) is not None]
+    if new_listing(draft):  # seen now, or while the attempt was under way that was one too many
+        limits.forgive(draft, f"the data changed: {words(draft)}")
     _tell(draft, next((reading for reading in waits if reading.message and reading.reason != jobs.ENDED), None))
 
 
@@ -115,9 +117,6 @@ def _seen(draft: Draft, data: DataStatus, answer: PollResult) -> DataStatus:
     data = data.model_copy(update={"listing": answer.listing, **size, "changed_at": stamp(draft.observed.now)})
     if not _known(draft, data):
         return data.model_copy(update={"taken": answer.listing})
-    if answer.listing not in _known(draft, data):
-        _set(draft, data)
-        limits.forgive(draft, f"the data changed: {words(draft)}")
     return data
 
 

@@ -20,7 +20,7 @@ from perennial.api.base import seconds
 from perennial.api.evidence import MetricEvidence
 from perennial.api.metrics import JobMetric, RolloutMetric
 from perennial.api.rollout_status import MetricRuns, RolloutStatus
-from perennial.core import analysis, jobs
+from perennial.core import analysis, jobpods, jobs
 from perennial.core.actions import CreateMetricJob, DeleteJob
 from perennial.core.conditions import Finding
 from perennial.core.draft import Draft
@@ -217,7 +217,7 @@ def _read(observed: Observed, rollout: RolloutStatus, entry: MetricRuns, wish: J
 
 def read(job: Job, timeout: str, now: datetime) -> Reading:
     """How a run stands: `succeeded` is a good measurement, `refused` a bad one, `failed` none."""
-    pod = jobs.newest(job)
+    pod = jobpods.newest(job)
     checks = (
         jobs.news_to_come(job, pod),
         jobs.killed_for_memory(job, pod) if jobs.has_ended(job) else None,
@@ -234,13 +234,13 @@ def read(job: Job, timeout: str, now: datetime) -> Reading:
 def _passed(job: Job) -> Reading | None:
     if not job.complete:
         return None
-    said = next((_words(jobs.exit_of(container)[1]) for container in jobs.ours(job, jobs.newest(job))), "")
+    said = next((_words(jobs.exit_of(container)[1]) for container in jobs.ours(job, jobpods.newest(job))), "")
     return Reading("succeeded", "", f"Job {job.name} passed" + (f": {said}" if said else ""))
 
 
 def _ended(job: Job) -> Reading | None:
     """By the exit code of the user's container and what it said."""
-    pod = jobs.newest(job)
+    pod = jobpods.newest(job)
     if pod is None or pod.disrupted or not jobs.has_ended(job):
         return None
     for container in jobs.ours(job, pod):

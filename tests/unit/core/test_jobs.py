@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.core import jobs
+from perennial.core import jobpods, jobs
 from perennial.core.actions import CreateJob
 from perennial.core.observed import ContainerState, Job, JobPod
 from perennial_runtime.contract import Fault, PrepareResult, Refusal, TrainResult, encode_answer
@@ -272,7 +272,7 @@ def test_child_killed_for_memory_beside_any_worker_spoils_the_result() -> None:
 def test_worker_that_finds_no_node_says_what_all_wait_for() -> None:
     waits = worker(1, "Pending", unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
     found = workers(worker(0, "Running"), waits)
-    assert (read(found).reason, jobs.waiting_since(found)) == ("Unschedulable", START)
+    assert (read(found).reason, jobpods.waiting_since(found)) == ("Unschedulable", START)
 
 
 def test_evicted_worker_is_followed_by_its_newest_pod() -> None:

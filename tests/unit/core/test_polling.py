@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from perennial.core import actions
-from perennial.core.observed import JobPod
+from perennial.core.observed import ContainerState, Job, JobPod
 from perennial.core.plan import plan
-from perennial_runtime.contract import Fault, PollResult, Refusal
+from perennial_runtime.contract import Fault, PollResult, Refusal, encode_answer
 from unit.core.test_triggers import condition, night, reasons, rejecting, settled, told
 from unit.core.world import World, served, spec
 
@@ -44,6 +44,22 @@ def test_look_whose_answer_is_on_its_way_is_no_trouble() -> None:
     world.poll_jobs[job.name] = replace(job, complete=True, pods=(JobPod("p", "u", "Running", world.now),))
     world.live(2)
     assert condition(world, "DataPolled") == ("", "", "")
+
+
+def test_data_that_changed_while_the_last_attempt_was_under_way_lets_retrains_go_on() -> None:
+    world = model(limits={"stopAfterFailures": 1})
+    late = Job("", "uid-e", 2, "evaluate", 1, world.now)
+    world.answer = lambda step, number, action: late if (step, number) == ("evaluate", 2) else None
+    world.listing, world.rows = "l2", "d2"
+    world.until(lambda w: "delays-v2-evaluate-1" in w.jobs, limit=120)
+    world.listing, world.rows = "l3", "d3"
+    world.until(lambda w: condition(w, "RetrainDue")[1] == "CandidateUnderWay", limit=120)
+    refused = ContainerState("evaluate", "terminated", "Error", encode_answer(Refusal("Odd", "it is")), 64)
+    pod = JobPod("p", "u", "Failed", world.now, containers=(refused,))
+    world.jobs["delays-v2-evaluate-1"] = replace(world.jobs["delays-v2-evaluate-1"], failed=True, pods=(pod,))
+    settled(world)
+    assert reasons(world) == ["Created", "NewData", "NewData"]
+    assert len(told(world, "RetrainingStopped")) == len(told(world, "RetrainingResumed")) == 1
 
 
 def test_look_uses_the_secret_of_the_source_else_that_of_the_store() -> None:
