@@ -279,7 +279,7 @@ class World:
                     old, total=old.total + count, bad=old.bad + wrong, timed=old.timed + count, buckets=buckets, scores=scores
                 )
 
-        if self.route is not None and self.route.mirror is not None and self.route.accepted:
+        if rate and self.route is not None and self.route.mirror is not None and self.route.accepted:
             self._mirrored(self.route.mirror, rate, bad)
 
     def _mirrored(self, mirror: Mirror, rate: float, bad: dict[int, float]) -> None:
