@@ -128,7 +128,7 @@ class Training(PodOptions):
     image: Annotated[str, Field(min_length=1, max_length=512, examples=["registry/trainer@sha256:..."])] | None = None
     """A training image of yours: reads /perennial/data/train.parquet and /perennial/params.json, writes /perennial/out/model.onnx
     and parity.parquet. By digest, if it shall be the same for ever."""
-    command: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = []
+    command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=32)] = []
     """Command of the training image, if not its own."""
     run_as_user: UserId | None = None
     """User and group of the training image, if its files are another user's than 65532; root is never run."""
