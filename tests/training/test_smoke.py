@@ -56,7 +56,7 @@ def test_run_that_passes_ends_with_0_and_leaves_nothing(stocked: Place, tmp_path
     assert found.returncode == 0, found.stdout + found.stderr
     assert "v1: Passed" in found.stdout
     assert "Passed: roc_auc 0." in found.stdout
-    assert "evaluate 1 started" in found.stderr
+    assert "Evaluating; v1: evaluate 1" in found.stderr
     gone(stocked)
 
 
