@@ -29,6 +29,7 @@ from perennial_runtime.contract import MODEL_SECRET_PATH, SOURCE_SECRET_PATH, WO
 from perennial_runtime.prepare_gather import Gathered, gather
 from perennial_runtime.prepare_schema import describe
 from perennial_runtime.prepare_sides import Side
+from perennial_runtime.source import Source
 from perennial_runtime.spill import Hashes
 from perennial_runtime.split import Split
 from perennial_runtime.store import Store
@@ -77,10 +78,12 @@ def prepare(
         say("already prepared", version=spec.version)
         return done
     before = _parent_split(spec, store)
+    data = Source(spec.source, source_secret)
+    files = data.files()
     model = brought.fetch(spec.model, store, work, model_secret) if spec.model else ""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         room = Path(folder)
-        gathered = gather(spec, source_secret, room)
+        gathered = gather(spec, data, files, room)
         ordered = put_in_order(spec, gathered, room, now)
         after = before.extended_by(ordered.times, spec.holdout_fraction)
         written = separate(spec, gathered, ordered, after, room)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +42,8 @@ class Gathered:
     """Digest of the files that were read (`source.listing_digest`)."""
 
 
-def gather(spec: PrepareSpec, source_secret: Path, room: Path) -> Gathered:
+def gather(spec: PrepareSpec, data: source.Source, files: Sequence[SourceFile], room: Path) -> Gathered:
     """Every row of every file, declared columns only, with the hash of the whole row."""
-    data = source.Source(spec.source, source_secret)
-    files = data.files()
     progress = Progress(len(files), sum(file.size for file in files))
     say("source listed", files=len(files), bytes=progress.bytes)
     for name in ("runs", "file"):

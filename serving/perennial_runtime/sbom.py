@@ -36,7 +36,7 @@ def stored(spec: EvaluateSpec, store: Store) -> str | None:
 
 def document(spec: EvaluateSpec, packages: str) -> bytes:
     """CycloneDX 1.6 as JSON. `packages` is the text of `environment.Environment`."""
-    bom = Bom(serial_number=uuid.uuid5(_SPACE, f"{spec.version} {spec.uid} {spec.model} {spec.environment}"))
+    bom = Bom(serial_number=uuid.uuid5(_SPACE, f"{spec.version} {spec.model} {spec.environment}"))
     bom.metadata.timestamp = None  # type: ignore[assignment]  # it may be left out, and the library puts now there
     name, _, number = spec.version.rpartition("-v")
     bom.metadata.component = model = Component(
