@@ -16,7 +16,7 @@ help: ## List these targets
 demo: .venv/.synced ## The whole story on real flights, on a real cluster (first time: about 20 minutes on two cores; then about five)
 	@$(PYTHON) -m demo
 
-test: .venv/.synced ## All suites: first those that need no cluster, then those that do (cluster-cycle: in CI only)
+test: .venv/.synced ## All suites: first those that need no cluster, then those that do (cluster-cycle: in CI only; faults whole, and training, by their own names)
 	@$(PYTHON) -m suites test
 
 check: .venv/.synced ## Lint, format, types, layers, generated files, guards

@@ -22,7 +22,6 @@ from perennial_runtime.metrics_offline import LEVEL, Estimate
 MODEL_BYTES = "model_bytes"
 DATA_AGE = "data_age_hours"
 LATENCY = "latency_p99_ms"
-FACTS = (MODEL_BYTES, DATA_AGE, LATENCY)
 QUANTILE = 0.99
 
 

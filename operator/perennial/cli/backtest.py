@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from perennial.api.rollout import Rollout
     from perennial.core.tape import Tape
 
-LARGEST_POLICY = 3 * 1024 * 1024
-
 
 def _policy_options(verb: Callable[..., None]) -> Callable[..., None]:
     """What is another than it was."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from perennial.core import jobpods
 from perennial.core.observed import ContainerState, Job, JobPod
@@ -83,6 +83,16 @@ class Reading:
     answer: Answer | None = None
     stop: bool = False
     """The Job would go on by itself and has to be deleted."""
+
+
+class Trouble(Protocol):
+    """How the last Job of a kind failed, as the status holds it."""
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def message(self) -> str: ...
 
 
 def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = ()) -> Reading:
@@ -267,6 +277,18 @@ def not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:
     if pod is None:
         return Reading("running", "PodNotCreated", f"{job.warning}; {QUOTA_FIX}") if job.warning else None
     return Reading("running", "Unschedulable", f"pod {pod.name}: {pod.unschedulable}") if pod.unschedulable else None
+
+
+def why_undone(refused: str, trouble: Trouble | None, held: Reading | None) -> tuple[str, str] | None:
+    """(reason, words): what keeps the Jobs from doing their work; None when nothing does.
+
+    `refused`: what the API server said to the newest one; `trouble`: how the last one failed; `held`: why the running one waits.
+    """
+    if refused:
+        return "RefusedByCluster", f"{refused}; trying again"
+    if trouble is not None:
+        return trouble.reason, f"{trouble.message}; it is tried again, later each time"
+    return (held.reason, held.message) if held is not None else None
 
 
 def _field(job: Job) -> str:

@@ -140,13 +140,8 @@ def _tell(draft: Draft, held: Reading | None) -> None:
     data = _data(draft)
     trouble = data.problem if data is not None else None
     refused = next((words for name, words in draft.observed.errors if name == ACTION), "")
-    if refused:
-        why = ("RefusedByCluster", f"{refused}; trying again")
-    elif trouble is not None:
-        why = (trouble.reason, f"{trouble.message}; it is tried again, later each time")
-    elif held is not None:
-        why = (held.reason, held.message)
-    else:
+    why = jobs.why_undone(refused, trouble, held)
+    if why is None:
         return
     draft.find(CONDITION, False, why[0], f"nobody can tell whether there is new data: {why[1]}")
 

@@ -158,13 +158,8 @@ def _tell(draft: Draft, waits: Iterable[Reading]) -> None:
     entries, trouble = waiting(draft.status.ledger), draft.status.ledger.unstored
     refused = next((words for name, words in draft.observed.errors if name == ACTION), "")
     held = next((reading for reading in waits if reading.message and reading.reason != jobs.ENDED), None)
-    if refused:
-        why = ("RefusedByCluster", f"{refused}; trying again")
-    elif trouble is not None:
-        why = (trouble.reason, f"{trouble.message}; it is tried again, later each time")
-    elif held is not None:
-        why = (held.reason, held.message)
-    else:
+    why = jobs.why_undone(refused, trouble, held)
+    if why is None:
         return
     dropped = f"; {trouble.dropped} older ones were dropped" if trouble and trouble.dropped else ""
     words = f"{len(entries)} entries of the ledger are not in the store, and are kept in the status{dropped}: {why[1]}"
