@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,13 @@ def tell_backtests(report: Report, found: Sequence[Backtested]) -> None:
 
 
 def ends(spans: Sequence[Span]) -> str:
-    """Where a recorded rollout would have come to which end: `RolledBack to 0.0003; Serving from 0.000301`."""
-    if len(spans) == 1:
+    """Where a recorded rollout would have come to which end: `undecided to 0.0003; rolled back from 0.000301`."""
+    changes = [(one, other) for one, other in pairwise(spans) if one.outcome != other.outcome]
+    if not changes:
         return f"{spans[0].outcome} at all"
-    *others, last = spans
-    return "; ".join([*(f"{one.outcome} to {one.last:g}" for one in others), f"{last.outcome} from {last.first:g}"])
+    return "; ".join(
+        [*(f"{one.outcome} to {one.last:g}" for one, _ in changes), f"{spans[-1].outcome} from {changes[-1][1].first:g}"]
+    )
 
 
 class Lane:
