@@ -132,8 +132,17 @@ def exit_of(container: ContainerState) -> tuple[int | None, str]:
     return code, container.message or container.last_message
 
 
+def has_succeeded(job: Job) -> bool:
+    """Its pod ends first, with the answer in it, and the Job says so a second later, which nothing has to wait for.
+
+    Of several workers only the Job knows how many there are to be.
+    """
+    pod = jobpods.newest(job)
+    return job.complete or (pod is not None and pod.index is None and pod.phase == "Succeeded" and not pod.deleting)
+
+
 def _complete(job: Job) -> Reading | None:
-    if not job.complete:
+    if job.failed or not has_succeeded(job):
         return None
     killed = next((killed for pod in jobpods.workers(job) if (killed := killed_for_memory(job, pod))), None)
     if killed:

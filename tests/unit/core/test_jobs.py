@@ -40,6 +40,7 @@ class Case:
 
 UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
 PENDING = JobPod("pod-x", "pu", "Pending", START)
+DONE = JobPod("pod-x", "pu", "Succeeded", START)
 NOT_ADMITTED = replace(PENDING, phase="Failed", reason="UnexpectedAdmissionError", message="no healthy devices present")
 GOING = JobPod("pod-x", "pu", "Running", START, deleting=True)
 SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
@@ -47,6 +48,24 @@ NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer
 PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
 CASES = [
     Case("completed", job("prepare", ended("prepare", 0, "Completed", PREPARED), complete=True), "succeeded", "Completed"),
+    Case(
+        "the pod has succeeded, and the Job does not say so yet",
+        job("prepare", ended("prepare", 0, "Completed", PREPARED), pod=DONE),
+        "succeeded",
+        "Completed",
+    ),
+    Case(
+        "the pod has succeeded, and a child of it was killed",
+        job("train", ended("train", 0, "OOMKilled", memory_limit="1Gi"), UPLOADED, pod=DONE),
+        "failed",
+        "OutOfMemory",
+    ),
+    Case(
+        "the pod has succeeded, and somebody deletes it before the Job says so",
+        job("prepare", ended("prepare", 0, "Completed", PREPARED), pod=replace(DONE, deleting=True)),
+        "running",
+        "Running",
+    ),
     Case("still running", job("train"), "running", "Running"),
     Case(
         "the Job's end is seen before its pod's",
@@ -255,6 +274,10 @@ def read(found: Job) -> jobs.Reading:
 def test_workers_succeed_with_what_the_first_ones_reporter_answers() -> None:
     others = [worker(index, "Succeeded", ended("reporter", 0, "Completed")) for index in (2, 1)]
     assert read(workers(*others, worker(0, "Succeeded", UPLOADED), complete=True)).answer == TrainResult("m", "p", 9)
+
+
+def test_one_of_several_workers_that_has_succeeded_is_no_end_before_the_job_says_so() -> None:
+    assert read(workers(worker(0, "Succeeded", UPLOADED))).state == "running"
 
 
 def test_worker_that_failed_first_says_why_and_not_those_that_followed_it() -> None:
