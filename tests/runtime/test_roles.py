@@ -11,12 +11,9 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet
 import pytest
-from threadpoolctl import threadpool_limits
 
-from perennial_runtime.contract import Column, EvaluateSpec, GateSpec, Step, TrainSpec
-from perennial_runtime.evaluate import evaluate
-from perennial_runtime.fetch import fetch
-from perennial_runtime.recipes.train import train
+from perennial_runtime.contract import Column, GateSpec, Step
+from runtime.pipeline_world import judged
 from runtime.steps_world import COLUMNS, World, as_text, frame
 from runtime.test_split_keys import BY_GROUP, BY_HASH, GROUPED, grouped, told
 
@@ -111,9 +108,9 @@ def planted(rows: int = 900) -> pl.DataFrame:
     return frame(rows).with_columns(card=pl.lit(SECRET))
 
 
-def found_in(*folders: Path) -> Iterator[Path]:
+def found_in(folder: Path) -> Iterator[Path]:
     """Files that hold the value, in any of the ways in which a table may hold it."""
-    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+    for path in (path for path in folder.rglob("*") if path.is_file()):
         body = path.read_bytes()
         text = pl.read_parquet(path).write_ndjson() if body[:4] == b"PAR1" else ""
         if SECRET.encode() in body or SECRET in text:
@@ -122,7 +119,7 @@ def found_in(*folders: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "csv.gz"])
 def test_a_sensitive_value_is_in_no_artifact_log_or_message_of_any_step(
-    world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str], form: str
+    world: World, capfd: pytest.CaptureFixture[str], form: str
 ) -> None:
     data = planted()
     match form:
@@ -134,25 +131,10 @@ def test_a_sensitive_value_is_in_no_artifact_log_or_message_of_any_step(
             as_text(data).write_csv(world.source / "a.csv.gz", compression="gzip")
     assert form == "csv.gz" or list(found_in(world.source)), "the search finds it where it is"
     prepared = world.prepare(columns=SENSITIVE)
-    out, given = tmp_path / "out", tmp_path / "given"
-    out.mkdir()
-    given.mkdir()
-    spec = TrainSpec(
-        version="delays-v1", uid="uid-1", attempt=1, store=world.spec().store, train=prepared.train, schema=prepared.schema,
-        seed=7, task="classification", algorithm="logistic-regression", hyperparameters={},
-    )  # fmt: skip
-    fetch(spec, world.store, given / "train.parquet", given / "params.json", out)
-    with threadpool_limits(1):
-        train("logistic-regression", given / "params.json", given / "train.parquet", out)
-    model, parity = (world.store.put_file(out / name) for name in ("model.onnx", "parity.parquet"))
-    judged = EvaluateSpec(
-        version="delays-v1", uid="uid-1", store="", model=model, parity=parity, train=prepared.train, holdout=prepared.holdout,
-        schema=prepared.schema, max_abs_difference=1e-4, gates=(GateSpec("roc_auc", minimum=0.5),), seed=7,
-    )  # fmt: skip
-    result = evaluate(judged, world.store, tmp_path / "judging")
+    result = judged(world, "uid-1", prepared, GateSpec("roc_auc", minimum=0.5))
     assert result.card is not None
     assert world.store.get_result("uid-1", Step.EVALUATE, "none") == result
-    assert not list(found_in(world.root / "store", world.root / "work", out, given, tmp_path / "judging"))
+    assert not [path for path in found_in(world.root) if not path.is_relative_to(world.source)]
     assert "card" not in world.table(prepared.train).columns
     assert "card" not in world.table(prepared.holdout).columns
     written = "".join(capfd.readouterr())

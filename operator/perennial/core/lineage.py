@@ -93,7 +93,7 @@ def split_words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[
     """The same for people, and which columns may not be used."""
     found = status.split
     if found is not None and found.by != "time":
-        share = f"{found.share:.1%} of the rows, {spec.data.holdout.fraction:.0%} were asked for"
+        share = f"{found.share:.1%} of the rows, {spec.data.holdout.fraction:.1%} were asked for"
         column = f"column {found.column}" if found.column else "whole rows"
         groups = f"{found.held_out_groups:,} of {found.groups:,} groups, " if found.groups else ""
         yield f"held out by {'group' if found.groups else 'a hash'} of {column}: {groups}{share}"

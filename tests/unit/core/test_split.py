@@ -84,7 +84,7 @@ def test_a_version_tells_its_groups_and_the_share_that_came_out() -> None:
     assert (status.split.by, status.split.column, status.split.share) == ("group", "household", 0.2)
     assert status.cutoff is None
     said = [
-        "held out by group of column household: 290 of 1,200 groups, 20.0% of the rows, 25% were asked for",
+        "held out by group of column household: 290 of 1,200 groups, 20.0% of the rows, 25.0% were asked for",
         "sensitive, never read: card",
     ]
     assert card(there) == said
@@ -94,7 +94,7 @@ def test_a_version_tells_its_groups_and_the_share_that_came_out() -> None:
 @pytest.mark.parametrize(("key", "words"), [("flight_id", "a hash of column flight_id"), ("", "a hash of whole rows")])
 def test_a_version_tells_whose_hash_decides(key: str, words: str) -> None:
     there, _ = world(wish({"by": "hash"}), key=key, cutoff="")
-    assert card(there) == [f"held out by {words}: 20.0% of the rows, 20% were asked for"]
+    assert card(there) == [f"held out by {words}: 20.0% of the rows, 20.0% were asked for"]
 
 
 def test_a_version_tells_its_synthetic_rows_which_do_not_count_for_the_share() -> None:
