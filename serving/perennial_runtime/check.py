@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:ROLE[:KIND]",
-        help="a column of spec.data.columns; ROLE: feature, label, time or id; KIND of a feature: number (default) or text",
+        help="column of spec.data.columns; ROLE: feature, label, time, id, group; KIND of a feature: number (default) or text",
     )
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
     add("--rows", type=int, default=1000, help="made-up rows (default 1000)")
@@ -160,9 +160,9 @@ def _column(text: str) -> Described:
 
 def _check_columns(columns: Sequence[Described]) -> None:
     counts = {role: sum(column.role == role for column in columns) for role in ROLES}
-    if not counts["feature"] or counts["label"] != 1 or counts["time"] != 1:
+    if not counts["feature"] or counts["label"] != 1 or max(counts["time"], counts["group"]) > 1:
         found = ", ".join(f"{count} {role}" for role, count in counts.items())
-        raise WrongWish(f"--column describes {found}: describe one label, one time and at least one feature")
+        raise WrongWish(f"--column describes {found}: describe one label, at least one feature, and at most one time and group")
     if len({column.name for column in columns}) != len(columns):
         raise WrongWish("--column describes a column twice")
 

@@ -26,6 +26,7 @@ from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_R
 
 WORDS = ("basic", "plus", "family", "basic ünd more")
 MISSING = 0.05
+GROUPS = 20
 READABLE = 0o444
 EVERYBODY = 0o777  # any user, as the pod's fsGroup gives it
 
@@ -139,7 +140,8 @@ def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
         "task": "classification",
         "features": [{"name": one.name, "kind": kinds.get(one.name, one.kind)} for one in wish.named("feature")],
         "label": wish.named("label")[0].name,
-        "time": wish.named("time")[0].name,
+        "time": wish.one("time"),
+        **({"group": group} if (group := wish.one("group")) else {}),
         "seed": wish.seed,
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
@@ -160,13 +162,15 @@ def _made_up(wish: Wish, pl: Any) -> Any:
             score[row] += ((value - 10) / 5 if numeric else WORDS.index(value) - 1.5) / (place + 1)
         shown = [None if row == 0 or chance.random() < MISSING else value for row, value in enumerate(values)]
         columns[one.name] = pl.Series(one.name, shown, dtype=pl.Float64 if numeric else pl.String)
-    label, moment = wish.named("label")[0].name, wish.named("time")[0].name
+    label, moment = wish.named("label")[0].name, wish.one("time")
     labels = [int(chance.random() < 1 / (1 + math.exp(-value))) for value in score]
     columns[label] = pl.Series(label, [*labels[:-2], 0, 1][: wish.rows], dtype=pl.Int64)
-    begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
-    frame = pl.DataFrame({**columns, moment: pl.Series(moment, rows, dtype=pl.Int64)})
-    frame = frame.with_columns((begin + pl.duration(minutes=pl.col(moment))).alias(moment))
-    return frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
+    frame = pl.DataFrame(columns)
+    if moment is not None:
+        begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
+        frame = frame.with_columns((begin + pl.duration(minutes=pl.int_range(pl.len()))).alias(moment))
+    frame = frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
+    return frame.with_columns([pl.Series(one.name, [f"g{row % GROUPS}" for row in rows]) for one in wish.named("group")])
 
 
 def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
@@ -184,10 +188,12 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     }
     types = {NUMERIC: pl.Float64, CATEGORICAL: pl.String}
     casts = [pl.col(name).cast(types[kind]) for name, kind in kinds.items()]
-    label, moment = wish.named("label")[0].name, wish.named("time")[0].name
-    kept = [pl.col(one.name).cast(pl.String) for one in wish.named("id")]
+    label, moment = wish.named("label")[0].name, wish.one("time")
+    kept = [pl.col(one.name).cast(pl.String) for role in ("id", "group") for one in wish.named(role)]
+    times = [pl.col(moment)] if moment is not None else []
     try:
-        typed = frame.select(*casts, pl.col(label).cast(pl.Int64), pl.col(moment), *kept).sort(moment)
+        typed = frame.select(*casts, pl.col(label).cast(pl.Int64), *times, *kept)
+        typed = typed if moment is None else typed.sort(moment)
     except pl.exceptions.PolarsError as error:
         raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
     if not set(typed[label].unique().to_list()) <= {0, 1}:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 NUMERIC, CATEGORICAL = "numeric", "categorical"
-ROLES: Final = ("feature", "label", "time", "id")
+ROLES: Final = ("feature", "label", "time", "id", "group")
 KINDS: Final = {"number": NUMERIC, "text": CATEGORICAL}
 
 
@@ -38,6 +38,10 @@ class Wish:
 
     def named(self, role: str) -> list[Described]:
         return [column for column in self.columns if column.role == role]
+
+    def one(self, role: str) -> str | None:
+        """The name of the column of a role that need not be there."""
+        return next((column.name for column in self.named(role)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,16 @@ def test_inputs_are_those_of_a_train_job(tmp_path: Path) -> None:
     assert params == fetch.params(spec, json.dumps({**schema, "time": "at"}).encode())
 
 
+def test_inputs_may_have_no_time_and_a_group(tmp_path: Path) -> None:
+    columns = ("hour:feature", "late:label", "household:group")
+    with check_ground.ground(wish(tmp_path, "--rows", "400", columns=columns), None) as ground:
+        frame = pl.read_parquet(ground.train)
+        params = json.loads(ground.params.read_text())
+    assert frame.columns == ["hour", "late", "household"]
+    assert frame["household"].n_unique() == check_ground.GROUPS
+    assert (params["time"], params["group"]) == (None, "household")
+
+
 def test_rows_can_be_the_users_own_as_prepare_types_them(tmp_path: Path) -> None:
     given = pl.DataFrame(
         {"hour": [3, 1], "carrier": ["AA", None], "late": [True, False], "at": [2, 1], "flight": [7, 8], "x": [0, 0]}
@@ -277,7 +287,7 @@ def test_whole_of_it_ends_with_0_where_all_is_right(kept: Path, root: Path, capf
     ("arguments", "words"),
     [
         ((), "no command is given"),
-        (("--column", "a:feature", "--", "true"), "describe one label, one time and at least one feature"),
+        (("--column", "a:feature", "--", "true"), "describe one label, at least one feature, and at most one time"),
         (("--column", "a:fetaure", "--", "true"), "is no NAME:ROLE"),
         (("--column", "a:feature:date", "--", "true"), "is no NAME:ROLE"),
         (("--user", "0", *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "root is never run"),

@@ -87,6 +87,24 @@ class TrainProgress(StatusModel):
     """When it will have ended if it goes on as it did until then."""
 
 
+class SplitFound(StatusModel):
+    """What came of the split: `data.holdout.fraction` holds in expectation where rows are held out by hash or group."""
+
+    by: Annotated[str, Field(max_length=16)]
+    """time | hash | group"""
+    column: Annotated[str, Field(max_length=63)] = ""
+    """Whose values decide; empty: whole rows do, or the time."""
+    share: float
+    """Held out of the rows that are not synthetic."""
+    groups: int = 0
+    """By group: how many there are."""
+    held_out_groups: int = 0
+    synthetic_rows: int = 0
+    """Rows that were made, without repeats."""
+    left_out_rows: int = 0
+    """Of those, the ones on the holdout's side: neither trained on nor judged by."""
+
+
 class SliceVerdict(StatusModel):
     """One slice of the holdout."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from perennial.api.lineage import Lineage
 from perennial.api.model import ExistingModel
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
+from perennial.api.version import SplitFound
 from perennial.core.inputs import source_words
 from perennial.core.jobpods import newest
 from perennial.core.observed import Job
@@ -54,6 +55,8 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)
     yield "Continues the split of", spec.parent.name if spec.parent else "none: it is the first"
+    for line in split_words(spec, status):
+        yield "Split", line
     if spec.model is not None:
         yield from _brought(spec.model)
     elif training.recipe is not None:
@@ -67,6 +70,42 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Seed", str(training.seed)
     yield "Digest of model.onnx", found.model or NOT_TOLD
     yield "Inputs", spec.inputs_digest
+
+
+def split(spec: ModelVersionSpec, answer: PrepareResult) -> SplitFound | None:
+    """What came of the split; None where the cut-off says it all."""
+    by = spec.data.holdout.by
+    if by == "time" and not answer.synthetic:
+        return None
+    real = answer.train_rows - (answer.synthetic - answer.left_out) + answer.holdout_rows
+    return SplitFound(
+        by=by,
+        column=answer.key,
+        share=round(answer.holdout_rows / max(1, real), 6),
+        groups=answer.groups,
+        held_out_groups=answer.held_out_groups,
+        synthetic_rows=answer.synthetic,
+        left_out_rows=answer.left_out,
+    )
+
+
+def split_words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[str]:
+    """The same for people, and which columns may not be used."""
+    found = status.split
+    if found is not None and found.by != "time":
+        share = f"{found.share:.1%} of the rows, {spec.data.holdout.fraction:.1%} were asked for"
+        column = f"column {found.column}" if found.column else "whole rows"
+        groups = f"{found.held_out_groups:,} of {found.groups:,} groups, " if found.groups else ""
+        yield f"held out by {'group' if found.groups else 'a hash'} of {column}: {groups}{share}"
+    if found is not None and found.synthetic_rows:
+        trained = found.synthetic_rows - found.left_out_rows
+        yield (
+            f"{found.synthetic_rows:,} rows are synthetic: {trained:,} are trained on, {found.left_out_rows:,} on the holdout's "
+            "side are left out, none is judged by"
+        )
+    sensitive = [column.name for column in spec.data.columns if column.role == "sensitive"]
+    if sensitive:
+        yield f"sensitive, never read: {', '.join(sensitive)}"
 
 
 def _brought(model: ExistingModel) -> Iterator[tuple[str, str]]:

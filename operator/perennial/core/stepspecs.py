@@ -10,7 +10,7 @@ from typing import cast
 
 from perennial.core import gates, lineage, smoke
 from perennial.core.answers import answer_of
-from perennial.core.inputs import source_address
+from perennial.core.inputs import source_address, store_owner
 from perennial.core.observed import Version
 from perennial_runtime.contract import (
     Champion,
@@ -45,6 +45,8 @@ def prepare(version: Version, attempt: int) -> PrepareSpec:
         attempt=attempt,
         model=ModelSource(model.uri, model.sha256) if model else None,
         duplicates_by=data.duplicates.by,
+        holdout_by=data.holdout.by,
+        salt="" if data.holdout.by == "time" else store_owner(version.spec.store.uri),
     )
 
 

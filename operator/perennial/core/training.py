@@ -133,7 +133,11 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         }
     )
     ended = _without_fault(version, ended)
-    found = {**_facts(reading.answer), **_trained_on(version, ended), **lineage.noted(version.status, job, reading.answer)}
+    found = {
+        **_facts(version, reading.answer),
+        **_trained_on(version, ended),
+        **lineage.noted(version.status, job, reading.answer),
+    }
     update = {"steps": _with(version.status, ended), "progress": None, **found}
     after = _advance(observed, replace(version, status=version.status.model_copy(update=update)), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
@@ -256,10 +260,11 @@ def _score(result: EvaluateResult) -> str:
     return f"{first.metric} {first.estimate:.3f} (from {first.lower:.3f} to {first.upper:.3f})" if first else ""
 
 
-def _facts(answer: Answer | None) -> dict[str, Any]:
+def _facts(version: Version, answer: Answer | None) -> dict[str, Any]:
     match answer:
         case PrepareResult():
-            return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
+            rows = {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows}
+            return {**rows, "cutoff": answer.cutoff or None, "split": lineage.split(version.spec, answer)}
         case EvaluateResult():
             digests = {"bento": answer.bento, "card": answer.card, "measurements": answer.evidence}
             return {"identity": answer.identity, **digests}
