@@ -117,7 +117,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     job = _find(observed, version, record)
     if job is None:
         return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
-    disruptions = _disruptions(record, job)
+    disruptions = _disruptions(version, record, job)
     counted = accelerator.disruptions(version, record, disruptions)
     reading = jobs.read(job, _timeout(version, record.step), observed.now, counted)
     if reading.state == "running":
@@ -193,10 +193,11 @@ def _secret(version: Version, reading: jobs.Reading) -> str:
     return f"; it is the Secret {found or version.spec.store.secret_name}"
 
 
-def _disruptions(record: StepRecord, job: Job) -> list[str]:
-    """Who was disrupted so far: a preempted or drained pod is deleted soon after it was told so."""
+def _disruptions(version: Version, record: StepRecord, job: Job) -> list[str]:
+    """Who was disrupted so far: a preempted or drained pod is deleted soon after it was told so. As many as it takes to be too
+    many, for as many as there are workers count as one."""
     seen = [pod.uid for pod in job.pods if pod.disrupted and pod.uid not in record.disrupted_pods]
-    return [*record.disrupted_pods, *seen][:16]
+    return [*record.disrupted_pods, *seen][: max(16, (jobs.DISRUPTIONS + 1) * version.spec.training.workers)]
 
 
 def _again(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
