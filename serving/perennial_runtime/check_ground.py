@@ -144,6 +144,7 @@ def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
         "limits": {"modelBytes": MODEL_BYTES_LIMIT},
+        "resume": False,
     }
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from perennial_runtime import check, check_ground, check_outputs, fetch
 from perennial_runtime.check_ground import Ground
 from perennial_runtime.check_wish import Finding, WrongWish
 from perennial_runtime.contract import USER, TrainSpec
+from perennial_runtime.store import Store
 from runtime.check_world import COLUMNS, ROOT, levels, wish
 from runtime.evaluate_world import model, truth
 from runtime.test_onnx_check import failing_for
@@ -163,7 +165,10 @@ def test_inputs_are_those_of_a_train_job(tmp_path: Path) -> None:
     assert all(rows[name].null_count() for name in ("hour", "carrier"))
     schema = {"features": [{"name": "hour", "kind": "numeric"}, {"name": "carrier", "kind": "categorical"}], "label": "late"}
     spec = TrainSpec("v", "u", 1, "s", "t", "s", 3, hyperparameters={"trees": 5.0})
-    assert params == fetch.params(spec, json.dumps({**schema, "time": "at"}).encode())
+    store = Store((tmp_path / "store").as_uri())
+    given = replace(spec, schema=store.put_bytes(json.dumps({**schema, "time": "at"}).encode()), train=store.put_bytes(b"rows"))
+    fetch.fetch(given, store, tmp_path / "rows", tmp_path / "params.json", tmp_path / "none")
+    assert params == json.loads((tmp_path / "params.json").read_text())
 
 
 def test_rows_can_be_the_users_own_as_prepare_types_them(tmp_path: Path) -> None:
