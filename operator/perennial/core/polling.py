@@ -144,9 +144,11 @@ def _pause(draft: Draft, data: DataStatus, interval: float) -> float:
 
 
 def _known(draft: Draft, data: DataStatus) -> set[str]:
-    """Listings that are not new: what a version was begun with, and what prepare read last."""
+    """Listings that are not new: what a version was begun with, and what prepare read last, or found to be the same rows: the
+    copies of a web server may give the same file another ETag each."""
     answers = [answer for number in sorted(draft.versions) if (answer := prepared_of(draft.versions[number].status))]
-    return {listing for listing in (data.taken, answers[-1].listing if answers else "") if listing}
+    read = {answer.listing for answer in answers if answer.data == answers[-1].data}
+    return {listing for listing in (data.taken, *read) if listing}
 
 
 def _tell(draft: Draft, held: Reading | None) -> None:

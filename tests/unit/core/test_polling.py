@@ -108,6 +108,22 @@ def test_files_that_hold_the_same_rows_end_as_same_inputs() -> None:
     assert not [name for name in world.created if name.startswith("delays-v2-train")]
 
 
+def test_listings_that_take_turns_over_the_same_rows_begin_one_version() -> None:
+    world = model()
+    for listing in ("l2", "l1", "l2", "l1", "l2"):
+        world.listing = listing
+        world.sleep(120)
+        settled(world)
+    assert max(world.versions) == 2
+    world.listing, world.rows = "l3", "d2"
+    world.sleep(120)
+    settled(world)
+    world.listing, world.rows = "l1", "d1"
+    world.sleep(120)
+    settled(world)
+    assert max(world.versions) == 4, "old rows are other rows than the newest version's"
+
+
 def test_first_look_begins_nothing() -> None:
     world = served(World(wish=spec(), listing=""))
     world.listing = "l9"
