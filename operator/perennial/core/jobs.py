@@ -64,8 +64,8 @@ _ORDER = {
     REPRODUCE_STEP: (Container.FETCH, Container.TRAIN, Container.COMPARE),
 }
 _START_FIX = {
-    "ImageCannotBePulled": "correct {field}.image or {field}.imagePullSecrets",
-    "ImageNameInvalid": "correct {field}.image",
+    "ImageCannotBePulled": "correct {image} or {field}.imagePullSecrets",
+    "ImageNameInvalid": "correct {image}",
     "ContainerCannotBeCreated": "correct what it names in {field} or in this namespace",
 }
 QUOTA_FIX = "raise the quota or lower the requests"
@@ -280,7 +280,7 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
-        fix = _START_FIX[reason].format(field=_field(job))
+        fix = _START_FIX[reason].format(field=_field(job), image=_image_field(job, container))
         waited = (now - (pod.running_since or pod.scheduled_at or pod.created_at)).total_seconds()
         if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
             return Reading("running", reason, f"{words}; {fix}")
@@ -309,6 +309,13 @@ def why_undone(refused: str, trouble: Trouble | None, held: Reading | None) -> t
 def _field(job: Job) -> str:
     """Where the spec says what this Job runs."""
     return "metrics[].job" if job.step == METRIC_STEP else "spec.training"
+
+
+def _image_field(job: Job, container: ContainerState) -> str:
+    """Where the image of a container is named."""
+    if container.name in _SPEAKS.values() or container.name == Container.FETCH:
+        return "the chart's value images, with which the next version is made,"
+    return f"{_field(job)}.image"
 
 
 def ours(job: Job, pod: JobPod | None) -> Iterator[ContainerState]:

@@ -142,6 +142,20 @@ CASES = [
         200.0,
     ),
     Case(
+        "R14 image of the user's that cannot be pulled is named where the user can correct it",
+        job("train", waiting("train", "ImagePullBackOff", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "; correct spec.training.image or spec.training.imagePullSecrets",
+    ),
+    Case(
+        "R14 image of ours that cannot be pulled, which the spec does not name",
+        job("train", waiting("reporter", "ImagePullBackOff", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "; correct the chart's value images, with which the next version is made, or spec.training.imagePullSecrets",
+    ),
+    Case(
         "R14 image that cannot be pulled, on a pod that has long waited for a node",
         job(
             "train",
