@@ -148,10 +148,10 @@ def _complete(job: Job) -> Reading | None:
         answer = decode_answer(container.message)
     except ContractError as error:
         return Reading("failed", "AnswerUnreadable", f"container {container.name} of Job {job.name} left no answer: {error}")
-    return _from_answer(job, answer)
+    return _from_answer(answer)
 
 
-def _from_answer(job: Job, answer: Answer) -> Reading:
+def _from_answer(answer: Answer) -> Reading:
     match answer:
         case Refusal(reason, message):
             return Reading("refused", reason, message)

@@ -133,7 +133,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         }
     )
     ended = _without_fault(version, ended)
-    found = {**_facts(reading.answer), **_trained_on(version, ended), **lineage.noted(version.status, job, reading.answer)}
+    found = {**_facts(reading.answer), **_trained_on(ended), **lineage.noted(version.status, job, reading.answer)}
     update = {"steps": _with(version.status, ended), "progress": None, **found}
     after = _advance(observed, replace(version, status=version.status.model_copy(update=update)), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
@@ -177,7 +177,7 @@ def _without_fault(version: Version, ended: StepRecord) -> StepRecord:
     return ended.model_copy(update={"reason": accelerator.DISRUPTED, "message": words[:2048], "forgiven": True})
 
 
-def _trained_on(version: Version, record: StepRecord) -> dict[str, str]:
+def _trained_on(record: StepRecord) -> dict[str, str]:
     return {"device": record.device} if record.step == "train" and record.state == "Succeeded" else {}
 
 
