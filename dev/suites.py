@@ -2,9 +2,9 @@
 
 The Makefile calls it. Suites that need no cluster come first, all in one go; the others run on the cluster that `cluster up`
 gives. Those that mostly wait share two processes; tests that take away what the others stand on (the marker `alone`) come after
-them, and then the rest, one by one. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a test counts as
-failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone, and elsewhere
-the closing table says so.
+them, and then the rest, one by one. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a
+test counts as failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone,
+and elsewhere the closing table says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAST_BUDGET = 120.0
 FAST_TIMEOUT = 60
 """Seconds for one test of those."""
 WORKERS = 2
-"""Processes that share the tests without a cluster, and the suites that wait. Each imports everything: once, not suite by suite."""
+"""Processes that share the tests without a cluster, and the suites that wait. Each imports it all once, not suite by suite."""
 
 
 @dataclass(frozen=True, slots=True)

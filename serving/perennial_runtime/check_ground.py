@@ -146,6 +146,7 @@ def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
         "limits": {"modelBytes": MODEL_BYTES_LIMIT},
+        "resume": False,
     }
 
 
@@ -277,8 +278,13 @@ def _ended(code: int, seconds: float, user: int) -> Finding:
     if code == EXIT_REFUSED:
         words = "ended with 64, which says that the input is wrong: the version is refused and not tried again"
         return Finding("wrong", "command", words, "end with 64 only where another attempt would not help")
+    if code == -signal.SIGKILL:
+        return Finding("wrong", "command", "was killed by SIGKILL", "give it more memory, or less data")
     if code < 0:
-        return Finding("wrong", "command", f"was killed by {signal.Signals(-code).name}", "give it more memory, or less data")
+        words = f"was ended by signal {-code} ({signal.strsignal(-code) or 'no name'})"
+        return Finding(
+            "wrong", "command", words, "see what it wrote above; it is a fault of the command or of a library that it uses"
+        )
     todo = "see what it wrote above; where permission was denied, open its files to everybody or set spec.training.runAsUser"
     return Finding("wrong", "command", f"ended with exit code {code} as user {user}", todo)
 

@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perennial.api.base import Digest, Name, SpecModel, StatusModel, Text, Timestamp
+from perennial.api.training import MOST_WORKERS
+
+MOST_DISRUPTED = 6 * MOST_WORKERS
+"""Pods of an attempt that were evicted or preempted: what is too many of the most workers (`perennial.core.accelerator`)."""
 
 
 class Trigger(SpecModel):
@@ -65,7 +69,7 @@ class StepRecord(StatusModel):
     message: Annotated[str, Field(max_length=2048)] = ""
     result: Annotated[str, Field(max_length=2048)] = ""
     """The step's answer, JSON of the contract."""
-    disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
+    disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MOST_DISRUPTED)] = []
     """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
     forgiven: bool = False
     """It is no failed attempt (any more): a person asked for another try since, or it was not the trainer that failed."""

@@ -42,6 +42,12 @@ UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p",
 PENDING = JobPod("pod-x", "pu", "Pending", START)
 DONE = JobPod("pod-x", "pu", "Succeeded", START)
 NOT_ADMITTED = replace(PENDING, phase="Failed", reason="UnexpectedAdmissionError", message="no healthy devices present")
+FILLED = replace(
+    PENDING,
+    phase="Failed",
+    reason="Evicted",
+    message="Pod ephemeral local storage usage exceeds the total limit of containers 64Mi. ",
+)
 GOING = JobPod("pod-x", "pu", "Running", START, deleting=True)
 SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
 NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
@@ -125,6 +131,19 @@ CASES = [
         "BackoffLimitExceeded",
         "pod pod-x: UnexpectedAdmissionError: no healthy devices present",
     ),
+    Case(
+        "R21 ended by the kubelet for what it wrote",
+        job("train", ended("train", 137), ended("reporter", 137), pod=FILLED, failed=True),
+        "failed",
+        "OutOfStorage",
+        "exceeds the total limit of containers 64Mi.; write less, or raise spec.training.resources.limits.ephemeral-storage",
+    ),
+    Case(
+        "evicted because the node was short of something, which is no fault of the Job's",
+        job("train", ended("train", 137), pod=replace(FILLED, disrupted=True)),
+        "running",
+        "Running",
+    ),
     Case("R9 writes nothing", job("train", ended("reporter", 0, "Completed", NOTHING), complete=True), "failed", "OutputMissing"),
     Case(
         "R14 image that cannot be pulled, at first",
@@ -140,6 +159,20 @@ CASES = [
         "ImageCannotBePulled",
         "not found (for 200 s)",
         200.0,
+    ),
+    Case(
+        "R14 image of the user's that cannot be pulled is named where the user can correct it",
+        job("train", waiting("train", "ImagePullBackOff", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "; correct spec.training.image or spec.training.imagePullSecrets",
+    ),
+    Case(
+        "R14 image of ours that cannot be pulled, which the spec does not name",
+        job("train", waiting("reporter", "ImagePullBackOff", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "; correct the chart's value images, with which the next version is made, or spec.training.imagePullSecrets",
     ),
     Case(
         "R14 image that cannot be pulled, on a pod that has long waited for a node",
@@ -243,6 +276,16 @@ def test_six_disruptions_are_too_many() -> None:
     reading = jobs.read(job("train"), "1h", START, [f"u{number}" for number in range(6)])
     assert reading.reason == "DisruptedTooOften"
     assert reading.stop
+
+
+def test_too_many_evictions_are_told_in_the_kubelets_words_with_what_helps_against_them() -> None:
+    words = "The node was low on resource: ephemeral-storage. Container train was using 20Gi"
+    short = replace(FILLED, disrupted=True, message=words)
+    reading = jobs.read(job("train", pod=short), "1h", START, [f"u{number}" for number in range(6)])
+    assert (reading.state, reading.reason) == ("failed", "DisruptedTooOften")
+    assert words in reading.message
+    assert "request in spec.training.resources what it takes (memory, ephemeral-storage)" in reading.message
+    assert "priorityClassName" not in reading.message
 
 
 def test_every_attempt_of_every_step_is_told_its_number_by_which_its_log_is_kept() -> None:
