@@ -121,6 +121,7 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
         ) from None
     frame, kinds = (_made_up(wish, pl), {}) if wish.data is None else _given(wish, pl)
     try:
+        made.train.parent.chmod(EVERYBODY)  # an earlier --only inputs closed it
         for path in (made.train, made.params):
             path.unlink(missing_ok=True)
         frame.write_parquet(made.train)
