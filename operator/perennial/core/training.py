@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import StepRecord
-from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, stepspecs
+from perennial.core import accelerator, gates, jobs, lineage, ownmetrics, progress, sameness, stepspecs
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.answers import answer_of
 from perennial.core.conditions import Finding
@@ -39,8 +39,9 @@ LOOK_SECONDS = 20.0
 NO_CHAMPION = "none"
 SOURCE = "data source"
 """What `perennial_runtime.store` calls the data's Secret, beside the store's."""
-NOT_THE_MODELS = ("Signing", "Signature")
-"""How reasons begin for which evaluate refuses and the model is not to blame: keys, or what serves. It can be tried again."""
+NOT_THE_MODELS = ("Signing", "Signature", "Metric")
+"""How reasons begin for which evaluate refuses and the model is not to blame: keys, what serves, or the program that measures
+metrics of the user's own. It can be tried again."""
 STEPS: tuple[StepName, ...] = ("prepare", "train", "evaluate")
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
@@ -119,7 +120,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
     disruptions = _disruptions(version, record, job)
     counted = accelerator.disruptions(version, record, disruptions)
-    reading = jobs.read(job, _timeout(version, record.step), observed.now, counted)
+    overrun = ownmetrics.overrun(version, job, observed.now)
+    reading = overrun or jobs.read(job, _timeout(version, record.step), observed.now, counted)
     if reading.state == "running":
         return _wait(observed, version, record.model_copy(update={"disrupted_pods": disruptions}), job, reading)
     ended = record.model_copy(
