@@ -178,6 +178,15 @@ class Command(StrEnum):
     POLL = "poll"
 
 
+class Mounted(StrEnum):
+    """Secrets that steps get, by what messages call them; a pod knows the keys of one, and not its name."""
+
+    STORE = "store"
+    SOURCE = "data source"
+    MODEL = "model"
+    SIGNING = "signing keys"
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of the data and what it is for: feature, label, id, time, slice, group, synthetic or sensitive."""
@@ -594,6 +603,8 @@ class Refusal:
 
     reason: str
     message: str
+    secret: str = ""
+    """Which Secret is to be mended, as Mounted has it; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

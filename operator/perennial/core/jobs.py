@@ -85,6 +85,8 @@ class Reading:
     answer: Answer | None = None
     stop: bool = False
     """The Job would go on by itself and has to be deleted."""
+    secret: str = ""
+    """Which Secret is to be mended, as `contract.Mounted` has it; empty: none."""
 
 
 class Trouble(Protocol):
@@ -162,8 +164,8 @@ def _complete(job: Job) -> Reading | None:
 
 def _from_answer(answer: Answer) -> Reading:
     match answer:
-        case Refusal(reason, message):
-            return Reading("refused", reason, message)
+        case Refusal(reason, message, secret):
+            return Reading("refused", reason, message, secret=secret)
         case Fault(reason, message):
             return Reading("failed", reason, message)
         case TrainResult(problem=str() as problem, message=message):
@@ -263,7 +265,7 @@ def _by_exit_code(container: ContainerState, exit_code: int, message: str, words
     answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):
-            return Reading("refused", answer.reason, answer.message)
+            return Reading("refused", answer.reason, answer.message, secret=answer.secret)
         return Reading("refused", "TrainerRefused", f"{words} (64: the input is refused)")
     if isinstance(answer, Fault | Refusal):
         return Reading("failed", answer.reason, answer.message)

@@ -75,6 +75,12 @@ def test_evaluate_is_told_what_the_program_measures() -> None:
     assert [one.verdict for one in made.versions[1].status.gates] == ["Passed", "Passed"]
 
 
+def test_the_model_card_names_the_program() -> None:
+    seen: list[EvaluateSpec] = []
+    served(world(seen=seen))
+    assert dict(seen[0].record)["Program of its metrics"] == "registry/cost@sha256:1: cost"
+
+
 def test_the_verdict_tells_the_amounts_with_their_bounds() -> None:
     said = ends(world(cost=3.0), "Rejected").versions[1].status
     assert said.message == "cost 3.0000 (from 2.9000 to 3.1000, one-sided 95 % bounds) is over the maximum 2.5"
