@@ -72,7 +72,7 @@ def _frames(
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[*columns, label]):
             end = start + batch.num_rows
             frame = pl.DataFrame(batch)
-            own = frame.select(columns)
-            given = own.with_columns(frame[label].alias(LABEL), pl.Series(SCORE, scores[start:end]))
+            own = {name: frame[name] for name in columns}
+            given = pl.DataFrame({**own, LABEL: frame[label], SCORE: scores[start:end]})
             yield given.filter(pl.Series(wanted[start:end]))
             start = end

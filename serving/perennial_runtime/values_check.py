@@ -39,12 +39,14 @@ def check_footer(path: Path, names: Sequence[str], rows: int, shown: str = CHALL
         raise broken(shown, f"it has {found} rows for {rows} rows that were given")
 
 
-def read_values(path: Path, name: str, shown: str = CHALLENGER_FILE) -> NDArray[np.float64]:
+def read_values(path: Path, name: str, rows: int, shown: str = CHALLENGER_FILE) -> NDArray[np.float64]:
     """The numbers of one metric, in the order of the rows. Refused where one is missing, not finite or too large."""
     try:
         column = pl.read_parquet(path, columns=[name], hive_partitioning=False, glob=False)[name].cast(pl.Float64)
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException) as error:
         raise broken(shown, f"column {name} can't be read ({type(error).__name__})") from None
+    if len(column) != rows:
+        raise broken(shown, f"column {name} has {len(column)} rows, and its footer says {rows}")
     values = column.fill_null(float("nan")).to_numpy()
     nulls, bad = column.null_count(), int((~np.isfinite(values)).sum())
     if bad:
@@ -68,10 +70,10 @@ def broken(shown: str, what: str) -> ModelRefused:
 
 
 def _work(request: Mapping[str, Any], out: Path) -> None:
-    path, names, shown = Path(request["values"]), request["names"], str(request["shown"])
-    check_footer(path, names, int(request["rows"]), shown)
+    path, names, rows, shown = Path(request["values"]), request["names"], int(request["rows"]), str(request["shown"])
+    check_footer(path, names, rows, shown)
     for place, name in enumerate(names):
-        np.save(out / f"{place}.npy", read_values(path, name, shown))
+        np.save(out / f"{place}.npy", read_values(path, name, rows, shown))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Pod:
     def program(self) -> None:
         """The example, as its container runs it."""
         given = {"PERENNIAL_ROWS": str(self.rows), "PERENNIAL_VALUES": str(self.values)}
-        subprocess.run([sys.executable, str(PROGRAM)], env={**os.environ, **given}, check=True, timeout=60)
+        subprocess.run([sys.executable, str(PROGRAM)], env={**os.environ, **given}, check=True, timeout=300)
 
     def evaluate(self, spec: EvaluateSpec) -> EvaluateResult:
         return evaluate(spec, self.world.store, self.world.folder / "work", values=self.values)
@@ -116,6 +116,15 @@ def test_the_program_gets_the_judged_rows_with_label_score_and_what_was_promised
         assert found["hour"].equals(judged["hour"])
         assert found["label"].to_list() == judged["late"].to_list()
         assert np.abs(found["score"].to_numpy() - truth(judged, slope=slope)).max() < 1e-5
+
+
+def test_a_program_that_needs_no_column_gets_label_and_score_alone(pod: Pod) -> None:
+    spec = challenger(pod.world, "alone-v3")
+    pod.score(replace(spec, own=OwnMetrics(OWN.values)))
+    found = pl.read_parquet(pod.rows / "challenger.parquet")
+    assert found.columns == ["label", "score"]
+    assert found.height == pod.world.holdout.height
+    assert (pod.rows / "challenger.parquet").stat().st_mode & 0o444 == 0o444, "another user reads it"
 
 
 def test_a_model_that_may_not_be_used_is_refused_before_the_program_runs(pod: Pod) -> None:

@@ -105,7 +105,7 @@ def test_a_model_whose_wrong_answers_cost_little_enough_serves_and_says_what_the
 def test_the_next_version_is_compared_with_it_on_the_same_rows(applied: Place) -> None:
     applied.serving(1, name="shop", seconds=PATIENCE)
     applied.kubectl.annotate("mdep", "shop", "perennial.dev/retrain", "to compare")
-    judged = ("Rejected", "Accepted", "Deploying", "Canary", "Serving")
+    judged = ("Rejected", "Retired", "Accepted", "Deploying", "Canary", "Serving")
     seen = applied.until("v2 to be judged", lambda state: state.state(2) in judged, name="shop", seconds=PATIENCE)
     alone, beside = seen.version(2)["gates"]
     assert (beside["kind"], beside["verdict"]) == ("notWorseThanServingBy", "Passed")
