@@ -100,6 +100,17 @@ DELAYS = deployment()["spec"]["data"]["columns"]
 HOUSEHOLD, MADE = {"name": "household", "role": "group"}, {"name": "made", "role": "synthetic"}
 BY_GROUP = "data.columns must name exactly one column with role: group where holdout.by is group, and none elsewhere"
 GATES = "spec.evaluation.gates"
+OWN = "spec.evaluation.metrics"
+PROGRAM: dict[str, Any] = {"command": ["cost"], "values": [{"name": "cost", "better": "less"}]}
+COSTS = {**PROGRAM, "image": "r/cost@sha256:1"}
+GAINS = {**COSTS, "values": [{"name": "gain", "better": "more"}]}
+OURS = {**COSTS, "values": [{"name": "our_accuracy", "better": "more"}]}
+SCORED = [
+    *deployment()["spec"]["data"]["columns"],
+    {"name": "score", "role": "id"},
+    {"name": "scores", "role": "id"},
+]
+AT_MOST = {"metric": "cost", "maximum": 3.5}
 PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
 ROUTE = "spec.serving.route"
@@ -509,6 +520,86 @@ CASES = (
         accepted={COLUMNS: [*DELAYS, {"name": "origin", "role": "sensitive"}]},
     ),
     Case(
+        "a slice of a metric that is not judged by slices",
+        "minimumPerSlice is for roc_auc, average_precision and accuracy: give minimum or maximum",
+        {GATES: [{"metric": "gain", "minimumPerSlice": 1}], "spec.evaluation.slices": [{"column": "dep_hour"}], OWN: GAINS},
+        ("gate gain", "minimumPerSlice is for roc_auc"),
+        accepted={GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}]},
+    ),
+    Case(
+        "a share of more than all",
+        "roc_auc, average_precision, accuracy and calibration_error are shares: minimum and notWorseThanServingBy are from 0 "
+        "to 1",
+        {GATES: [{"metric": "roc_auc", "minimum": 1.5}]},
+        ("gate roc_auc", "it is a share", "from 0 to 1"),
+        accepted={GATES: [{"metric": "roc_auc", "minimum": 1}, {"metric": "gain", "minimum": -2.5}], OWN: GAINS},
+    ),
+    Case(
+        "a size of less than nothing",
+        "calibration_error, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 on",
+        {GATES: [{"metric": "model_bytes", "maximum": -1}]},
+        ("gate model_bytes", "never under 0"),
+        accepted={GATES: [{"metric": "model_bytes", "maximum": 0}, {**AT_MOST, "maximum": -1}], OWN: COSTS},
+    ),
+    Case(
+        "a gate on a metric that nobody measures",
+        "a gate's metric must be roc_auc, average_precision, accuracy, calibration_error, model_bytes, latency_p99_ms, "
+        "data_age_hours, or one that evaluation.metrics.values names",
+        {GATES: [AT_MOST, {"metric": "costs", "maximum": 3}], OWN: COSTS},
+        ("gate costs: there is no such metric", "evaluation.metrics.values"),
+        accepted={GATES: [AT_MOST, {"metric": "cost", "notWorseThanServingBy": 20}], OWN: COSTS},
+    ),
+    Case(
+        "a metric that no gate asks for",
+        "evaluation.metrics.values names a metric that no gate holds anything against: add a gate, or remove it",
+        {GATES: [{"metric": "roc_auc", "minimum": 0.7}], OWN: COSTS},
+        ("evaluation.metrics.values names cost", "add a gate"),
+        accepted={GATES: [AT_MOST], OWN: COSTS},
+    ),
+    Case(
+        "a minimum of a cost",
+        "of a metric with better: less a gate gives maximum",
+        {GATES: [{"metric": "cost", "minimum": 3}], OWN: COSTS},
+        ("gate cost", "less is better", "give maximum"),
+        accepted={GATES: [AT_MOST], OWN: COSTS},
+    ),
+    Case(
+        "a maximum of a gain",
+        "of a metric with better: more a gate gives minimum",
+        {GATES: [{"metric": "gain", "maximum": 3}], OWN: GAINS},
+        ("gate gain", "more is better", "give minimum"),
+        accepted={GATES: [{"metric": "gain", "minimum": 3}], OWN: GAINS},
+    ),
+    Case(
+        "a metric with the name of another",
+        "a metric of your own can't have the name of one that is measured anyway: rename it",
+        {GATES: [{"metric": "accuracy", "minimum": 0.5}], OWN: {**COSTS, "values": [{"name": "accuracy", "better": "more"}]}},
+        ("accuracy is measured anyway", "another name"),
+        accepted={GATES: [{"metric": "our_accuracy", "minimum": 0.5}], OWN: OURS},
+    ),
+    Case(
+        "a metric without an image",
+        "evaluation.metrics needs an image that holds the program: add evaluation.metrics.image, for training has none of yours",
+        {GATES: [AT_MOST], OWN: PROGRAM},
+        ("add evaluation.metrics.image",),
+        accepted={GATES: [AT_MOST], OWN: PROGRAM, "spec.training": {"image": "r/trainer@sha256:1"}},
+    ),
+    Case(
+        "a metric of a column that is none",
+        "evaluation.metrics.columns must name columns of data.columns with role feature, id, time or slice: add the column, or "
+        "correct its name",
+        {GATES: [AT_MOST], OWN: {**COSTS, "columns": ["dep_hour", "arr_late"]}},
+        ("evaluation.metrics.columns must name columns", "correct its name"),
+        accepted={GATES: [AT_MOST], OWN: {**COSTS, "columns": ["dep_hour", "time_hour"]}},
+    ),
+    Case(
+        "a column that would be the model's score",
+        "label and score are there anyway, and no other column can have their names: rename it in the data",
+        {GATES: [AT_MOST], OWN: {**COSTS, "columns": ["score"]}, COLUMNS: SCORED},
+        ("label and score are there anyway", "rename it"),
+        accepted={GATES: [AT_MOST], OWN: {**COSTS, "columns": ["scores"]}, COLUMNS: SCORED},
+    ),
+    Case(
         "a label that may leak",
         "allowLeakage is for columns with role feature or time, which are looked at for leakage: remove it",
         {f"{COLUMNS}.2.allowLeakage": "it is the label"},
@@ -771,7 +862,17 @@ BOUNDS = (
     ),
     ("the same slices twice", {GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}] * 2}, "Duplicate value"),
     ("a leak that is allowed for no reason", {f"{COLUMNS}.0.allowLeakage": ""}, "allowLeakage"),
-    ("a model of less than no bytes", {GATES: [{"metric": "model_bytes", "maximum": -1}]}, "maximum"),
+    ("a bound that is no amount", {GATES: [{**AT_MOST, "maximum": 1e13}], OWN: COSTS}, "maximum"),
+    ("a metric that is better in no way", {GATES: [AT_MOST], OWN: {**COSTS, "values": [{"name": "cost"}]}}, "better"),
+    ("a metric without a program", {GATES: [AT_MOST], OWN: {**COSTS, "command": []}}, "spec.evaluation.metrics.command"),
+    ("a program that measures nothing", {GATES: [AT_MOST], OWN: {**COSTS, "values": []}}, "spec.evaluation.metrics.values"),
+    (
+        "the same metric of one's own twice",
+        {GATES: [AT_MOST], OWN: {**COSTS, "values": PROGRAM["values"] * 2}},
+        "Duplicate value",
+    ),
+    ("a program that gets a column twice", {GATES: [AT_MOST], OWN: {**COSTS, "columns": ["dep_hour"] * 2}}, "Duplicate value"),
+    ("a program of no time", {GATES: [AT_MOST], OWN: {**COSTS, "timeout": "0s"}}, "spec.evaluation.metrics.timeout"),
     ("a step of all traffic", {STEPS: [{"weight": 100, "hold": "1m"}]}, "spec.rollout.steps[0].weight"),
     ("a shadow of nothing", {"spec.rollout.shadow": {"hold": "1m", "percent": 0}}, "spec.rollout.shadow.percent"),
     ("a shadow of more than all", {"spec.rollout.shadow": {"hold": "1m", "percent": 101}}, "spec.rollout.shadow.percent"),

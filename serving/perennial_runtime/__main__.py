@@ -26,6 +26,7 @@ COMMANDS: dict[Command, tuple[str, type[Any]]] = {
     Command.FETCH: ("fetch", contract.TrainSpec),
     Command.REPORTER: ("reporter", contract.TrainSpec),
     Command.RECIPE: ("recipes.train", contract.TrainSpec),
+    Command.SCORE: ("score", contract.EvaluateSpec),
     Command.EVALUATE: ("evaluate", contract.EvaluateSpec),
     Command.COMPARE: ("compare", contract.CompareSpec),
     Command.FETCH_BENTO: ("fetch_bento", contract.ServeSpec),

@@ -23,7 +23,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from perennial_runtime.contract import EXIT_REFUSED, EXIT_TRANSIENT, Answer, ContractError, Fault, Refusal, encode_answer
+from perennial_runtime.contract import (
+    EXIT_REFUSED,
+    EXIT_TRANSIENT,
+    Answer,
+    ContractError,
+    Fault,
+    Mounted,
+    Refusal,
+    encode_answer,
+)
 
 TERMINATION_VARIABLE = "PERENNIAL_TERMINATION_LOG"
 TERMINATION_PATH = "/dev/termination-log"
@@ -42,7 +51,11 @@ class StepError(Exception):
 
 
 class Refused(StepError):
-    """The input is wrong; another attempt with the same input would end the same way."""
+    """The input is wrong; another attempt with the same input would end the same way. `secret`: which one is to be mended."""
+
+    def __init__(self, reason: str, message: str, secret: Mounted | None = None) -> None:
+        super().__init__(reason, message)
+        self.secret = secret
 
 
 class Unavailable(StepError):
@@ -59,7 +72,7 @@ def conclude(work: Callable[[], Answer | None]) -> int:
     try:
         answer = work()
     except Refused as error:
-        return leave(Refusal(error.reason, error.message), EXIT_REFUSED)
+        return leave(Refusal(error.reason, error.message, str(error.secret or "")), EXIT_REFUSED)
     except Unavailable as error:
         return leave(Fault(error.reason, error.message), EXIT_TRANSIENT)
     except ContractError as error:

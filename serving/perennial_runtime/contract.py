@@ -73,6 +73,15 @@ SOURCE_PATH = "/perennial/source"
 
 WORK_PATH = "/perennial/work"
 """Scratch space of prepare and evaluate (an emptyDir)."""
+ROWS_PATH = "/perennial/rows"
+"""Where `score` leaves the holdout for the program that measures metrics of the user's own; for that program read-only."""
+VALUES_PATH = "/perennial/values"
+"""Where that program leaves one number for each row; for evaluate read-only."""
+CHALLENGER_FILE = "challenger.parquet"
+CHAMPION_FILE = "champion.parquet"
+"""In both: the model that is judged, and the one that serves where a gate compares with it."""
+VALUES_LOG_NAME = "metrics.log"
+"""What the program wrote, by itself, beside its numbers: its end is kept in the store."""
 BENTO_PATH = "/perennial/bento"
 """Where a serving pod finds the unpacked Bento, read-only for the server."""
 
@@ -142,6 +151,9 @@ class Container(StrEnum):
     FETCH = "fetch"
     REPORTER = "reporter"
     TRAIN = "train"
+    SCORE = "score"
+    METRICS = "metrics"
+    """The user's program, where metrics of their own are measured; it speaks for nobody."""
     EVALUATE = "evaluate"
     COMPARE = "compare"
     FETCH_BENTO = "fetch-bento"
@@ -157,12 +169,22 @@ class Command(StrEnum):
     FETCH = "fetch"
     REPORTER = "reporter"
     RECIPE = "recipe"
+    SCORE = "score"
     EVALUATE = "evaluate"
     COMPARE = "compare"
     FETCH_BENTO = "fetch-bento"
     SERVE = "serve"
     LEDGER = "ledger"
     POLL = "poll"
+
+
+class Mounted(StrEnum):
+    """Secrets that steps get, by what messages call them; a pod knows the keys of one, and not its name."""
+
+    STORE = "store"
+    SOURCE = "data source"
+    MODEL = "model"
+    SIGNING = "signing keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +362,27 @@ class SliceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnMetric:
+    """A metric of the user's own: the mean of the column of this name over the holdout rows."""
+
+    name: str
+    less_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMetrics:
+    """What the user's program measures, and the columns that it gets beside label and score."""
+
+    values: tuple[OwnMetric, ...]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its metrics."""
+        return tuple(one.name for one in self.values)
+
+
+@dataclass(frozen=True, slots=True)
 class Champion:
     """The version that serves while a challenger is judged: whose Bento is fetched and scored on the same holdout."""
 
@@ -380,6 +423,16 @@ class EvaluateSpec:
     """Digest of the list of packages that training ran with."""
     image: str = ""
     """That trained, as the kubelet resolved it."""
+    own: OwnMetrics | None = None
+    """Given: a program of the user's has measured these metrics, between `score` and evaluate."""
+
+    @property
+    def own_compared(self) -> bool:
+        """Whether that program measures the model that serves, too."""
+        names = self.own.names if self.own else ()
+        return self.champion is not None and any(
+            gate.metric in names and gate.not_worse_than_serving_by is not None for gate in self.gates
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,6 +603,8 @@ class Refusal:
 
     reason: str
     message: str
+    secret: str = ""
+    """Which Secret is to be mended, as Mounted has it; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

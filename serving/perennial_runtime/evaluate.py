@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from perennial_runtime import bento, card, sbom, signature
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import unpack
-from perennial_runtime.contract import PARITY_ROWS, SIGNING_SECRET_PATH, WORK_PATH, EvaluateResult, EvaluateSpec, Step
+from perennial_runtime.contract import (
+    PARITY_ROWS,
+    SIGNING_SECRET_PATH,
+    VALUES_PATH,
+    WORK_PATH,
+    EvaluateResult,
+    EvaluateSpec,
+    Step,
+)
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_champion import champion_scores, fetch_champion
 from perennial_runtime.evaluate_child import ModelRefused
@@ -35,6 +43,7 @@ from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read
 from perennial_runtime.evaluate_rows import tables as batches
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
+from perennial_runtime.evaluate_values import Own, Rows, read_own
 from perennial_runtime.golden import golden_document
 from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
@@ -59,9 +68,11 @@ def evaluate(
     work: Path,
     limits: SandboxLimits | None = None,
     signing: Path = Path(SIGNING_SECRET_PATH),
+    *,
+    values: Path = Path(VALUES_PATH),
 ) -> EvaluateResult:
     """Check, package and measure; the same again when it was done before. `signing` is where the keys are mounted, if the version
-    is signed. Raises Refused and Unavailable."""
+    is signed, `values` what the user's program left, if it has metrics of their own. Raises Refused and Unavailable."""
     key = spec.champion.identity if spec.champion else NO_CHAMPION
     earlier = store.get_result(spec.uid, Step.EVALUATE, key)
     if isinstance(earlier, EvaluateResult):
@@ -71,14 +82,16 @@ def evaluate(
     keys = signature.read_keys(signing, to_sign=True) if spec.signed else None
     with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-") as folder:
         try:
-            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod(), keys)
+            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod(), keys, values=values)
         except ModelRefused as refused:
             raise Refused(refused.reason, refused.message) from refused
     stored = store.put_result(spec.uid, Step.EVALUATE, result, key)
     return stored if isinstance(stored, EvaluateResult) else result
 
 
-def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None) -> EvaluateResult:
+def _evaluate(
+    spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None, *, values: Path
+) -> EvaluateResult:
     inputs = fetch_inputs(spec, store, room)
     sample = min(PARITY_ROWS, inputs.train_rows)
     parity = parity_in_sandbox(inputs.parity, sample, room, limits) if inputs.parity else None
@@ -89,11 +102,11 @@ def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimit
     scores = score_in_sandbox(subject, tables, room, limits)
     distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference)
     say("model checked and scored", parity=distance)
-    blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
+    blind = blind_of(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
     identity, archive, profile = _package(spec, inputs, first, scores, room)
     facts = _facts(spec, inputs, archive, room, limits)
     slices, parts = _slices(spec, inputs, blind)
-    gates = measure(spec.gates, blind, spec.seed, Beside(facts, slices))
+    gates = measure(spec.gates, blind, spec.seed, Beside(facts, slices, _own(spec, blind, room, limits, values)))
     say(
         "gates measured",
         gates=len(gates),
@@ -129,7 +142,7 @@ def _signed(
     return signature.sign(packed, target, keys, store)
 
 
-def _blind(
+def blind_of(
     spec: EvaluateSpec,
     store: Store,
     inputs: Inputs,
@@ -139,6 +152,7 @@ def _blind(
     limits: SandboxLimits,
     keys: signature.Keys | None,
 ) -> Blind:
+    """The holdout as the challenger and, where a gate compares, the champion see it. Raises Refused."""
     hashes = read_hashes(inputs.holdout)
     seen = seen_rows(hashes, inputs.train_rows_file)
     champion: Scores | None = None
@@ -203,6 +217,16 @@ def _slices(spec: EvaluateSpec, inputs: Inputs, blind: Blind) -> tuple[dict[int,
     judged = blind.judged
     parted = part(lambda name: read_column(inputs.holdout, name).filter(pl.Series(judged)), spec.slices)
     return measure_slices(gates, parted, blind.labels[judged], blind.scores[judged], spec.seed)
+
+
+def _own(spec: EvaluateSpec, blind: Blind, room: Path, limits: SandboxLimits, values: Path) -> dict[str, Own]:
+    """What the user's program measured, where metrics of their own are asked for."""
+    if spec.own is None:
+        return {}
+    champion = int(blind.compared.sum()) if spec.own_compared else None
+    found = read_own(spec.own, Rows(int(blind.judged.sum()), champion), room, limits, values)
+    say("own metrics read", metrics=len(found), rows=int(blind.judged.sum()))
+    return found
 
 
 def _card(spec: EvaluateSpec, store: Store, measured: card.Measured) -> str:

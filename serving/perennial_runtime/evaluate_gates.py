@@ -2,7 +2,8 @@
 
 Called by `perennial_runtime.evaluate`; the verdicts are `perennial.core.gates`'. Rows that either version was trained on are
 left out of everything; a gate that compares with the serving version is not measured when nothing serves. Neighbours:
-`evaluate_slices` for the parts of the holdout, `evaluate_facts` for what is no metric of the scores.
+`evaluate_slices` for the parts of the holdout, `evaluate_facts` for what is no metric of the scores, `evaluate_values` for
+metrics of the user's own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from perennial_runtime.contract import GateMeasurement, GateSpec
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_facts import Fact
 from perennial_runtime.evaluate_slices import SliceGate
+from perennial_runtime.evaluate_values import Own, measured
 from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable, needed_rows, needed_rows_below
 
 MAXIMUM = "maximum"
@@ -53,6 +55,7 @@ class Beside:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     slices: Mapping[int, SliceGate] = field(default_factory=dict)
     """By the gate's place."""
+    own: Mapping[str, Own] = field(default_factory=dict)
 
 
 def measure(gates: Sequence[GateSpec], blind: Blind, seed: int, beside: Beside | None = None) -> tuple[GateMeasurement, ...]:
@@ -69,6 +72,8 @@ def _measured(place: int, gate: GateSpec, blind: Blind, seed: int, beside: Besid
     if gate.metric in beside.facts:
         fact = beside.facts[gate.metric]
         return _measurement(gate, fact.estimate, fact.rows)
+    if gate.metric in beside.own:
+        return _own(gate, blind, beside.own[gate.metric])
     if gate.not_worse_than_serving_by is None:
         rows = enough(blind, blind.judged)
         return _measurement(gate, alone(gate.metric, blind.labels[rows], blind.scores[rows], seed), int(rows.sum()))
@@ -77,6 +82,12 @@ def _measured(place: int, gate: GateSpec, blind: Blind, seed: int, beside: Besid
     rows = enough(blind, blind.compared)
     found = difference(gate.metric, blind.labels[rows], blind.scores[rows], blind.champion[rows], seed)
     return _measurement(gate, found, int(rows.sum()))
+
+
+def _own(gate: GateSpec, blind: Blind, own: Own) -> GateMeasurement | None:
+    rows = enough(blind, blind.judged if gate.not_worse_than_serving_by is None else blind.compared)
+    found = measured(gate, own, blind.compared[blind.judged])
+    return None if found is None else _measurement(gate, found, int(rows.sum()))
 
 
 def enough(blind: Blind, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:

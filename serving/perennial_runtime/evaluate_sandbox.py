@@ -1,9 +1,10 @@
 """Starts the processes that read what the trainer wrote, and turns whatever becomes of one into scores or a refusal.
 
 `perennial_runtime.evaluate` calls it for the trainer's own scores, for the challenger (checked, strict), for the champion
-(scored, tolerant) and for the latency; `compare` for two models of one record. The children (`onnx_check`, `parity_check`,
-`latency_check`, `model_difference`) have no credentials in their environment, an empty directory to work in, and limits on
-memory, CPU and time; their crash is the file's fault and never ours.
+(scored, tolerant), for the latency and for what a program of the user's said of the rows; `compare` for two models of one
+record. The children (`onnx_check`, `parity_check`, `latency_check`, `values_check`, `model_difference`) have no credentials in
+their environment, an empty directory to work in, and limits on memory, CPU and time; their crash is the file's fault and never
+ours.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from perennial_runtime.contract import MODEL_BYTES_LIMIT
 from perennial_runtime.evaluate_child import ANSWER_FILE, WORDS_FILE, ModelRefused
 from perennial_runtime.evaluate_columns import Table, write_table
 from perennial_runtime.parity_check import SCORES_FILE, broken
+from perennial_runtime.values_check import broken as unreadable
 
 LATENCIES_FILE = "latencies.npy"
 Scores = dict[str, NDArray[np.float64]]
@@ -111,6 +113,22 @@ def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimit
             raise broken(f"the process that reads it {_how(done.returncode)}")
         scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
         return scores
+
+
+def values_in_sandbox(
+    path: Path, shown: str, names: Sequence[str], rows: int, scratch: Path, *, limits: SandboxLimits
+) -> list[NDArray[np.float64]]:
+    """What the user's program said of each row, a metric after the other. Raises ModelRefused."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
+        room = Path(folder)
+        request = {"values": str(path), "shown": shown, "names": list(names), "rows": rows}
+        try:
+            done = _child("values_check", request, room, limits)
+        except subprocess.TimeoutExpired:
+            raise unreadable(shown, f"it was not read within {limits.wall_seconds:.0f} s") from None
+        if not _answered(done, room):
+            raise unreadable(shown, f"the process that reads it {_how(done.returncode)}")
+        return [np.load(room / "out" / f"{place}.npy", allow_pickle=False) for place in range(len(names))]
 
 
 def difference_in_sandbox(one: Path, other: Path, scratch: Path, limits: SandboxLimits) -> list[str] | None:

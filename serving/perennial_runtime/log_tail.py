@@ -3,7 +3,8 @@
 `__main__` records what Python writes to standard output and standard error (not what libraries in C write: a pipe between could
 stop a step that holds the interpreter), and `keep` stores its redacted end once the step has given its answer. Best effort: a
 store that does not answer costs the step KEEP_SECONDS and nothing else. The recipe has no credentials: its copy is a file
-beside the model, which the reporter stores; a trainer of the user's may write that file too (docs/file-contract.md).
+beside the model, which the reporter stores; a trainer of the user's may write that file too (docs/file-contract.md), and a
+program of theirs that measures metrics one that evaluate stores.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from perennial_runtime.contract import (
     SIGNING_SECRET_PATH,
     SOURCE_SECRET_PATH,
     STORE_SECRET_PATH,
+    VALUES_LOG_NAME,
+    VALUES_PATH,
     Command,
     Container,
     EvaluateSpec,
@@ -53,6 +56,7 @@ _KEPT: dict[Command, tuple[type[PrepareSpec | TrainSpec | EvaluateSpec], Step, C
     Command.PREPARE: (PrepareSpec, Step.PREPARE, Container.PREPARE),
     Command.FETCH: (TrainSpec, Step.TRAIN, Container.FETCH),
     Command.REPORTER: (TrainSpec, Step.TRAIN, Container.REPORTER),
+    Command.SCORE: (EvaluateSpec, Step.EVALUATE, Container.SCORE),
     Command.EVALUATE: (EvaluateSpec, Step.EVALUATE, Container.EVALUATE),
 }
 """Commands that may write to the store. Serving pods may only read it."""
@@ -156,6 +160,8 @@ def _store(command: Command, text: str, step: str) -> None:
         texts = {container: text}
         if command is Command.REPORTER:
             texts = {Container.TRAIN: tail(Path(OUT_PATH), LOG_NAME, RAW_BYTES).decode(errors="replace"), **texts}
+        if command is Command.EVALUATE and isinstance(spec, EvaluateSpec) and spec.own is not None:
+            texts = {Container.METRICS: tail(Path(VALUES_PATH), VALUES_LOG_NAME, RAW_BYTES).decode(errors="replace"), **texts}
         for name, whole in texts.items():
             if found := _from_a_line_on(whole):
                 path = log_path(spec.uid, of, spec.attempt, name, worker_of(os.environ))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.contract import PRIVATE_KEY, PUBLIC_KEY
+from perennial_runtime.contract import PRIVATE_KEY, PUBLIC_KEY, Mounted
 from perennial_runtime.store import Store, signature_path
 
 if TYPE_CHECKING:
@@ -46,19 +46,24 @@ class Keys:
     private: Path | None = None
 
 
+def _of_keys(reason: str, message: str) -> Refused:
+    """A refusal that the Secret of the keys is to blame for."""
+    return Refused(reason, message, Mounted.SIGNING)
+
+
 def read_keys(folder: Path, *, to_sign: bool) -> Keys:
     """The keys, looked at before anything else is done. Raises Refused."""
     names = (PRIVATE_KEY, PUBLIC_KEY) if to_sign else (PUBLIC_KEY,)
     there = [name for name in names if (folder / name).is_file()]
     if not there:
-        raise Refused(
+        raise _of_keys(
             "SigningSecretMissing",
             f"{SECRET} does not exist or has no key {' and no key '.join(names)}: create it with {PRIVATE_KEY} and {PUBLIC_KEY}, "
             "or correct its name",
         )
     missing = [name for name in names if name not in there]
     if missing:
-        raise Refused("SigningKeyMissing", f"{SECRET} has no key {missing[0]}: add it")
+        raise _of_keys("SigningKeyMissing", f"{SECRET} has no key {missing[0]}: add it")
     private = folder / PRIVATE_KEY if to_sign else None
     if private is not None:
         _check_private(private.read_bytes())
@@ -80,7 +85,7 @@ def sign(bento: str, folder: Path, keys: Keys, store: Store) -> str:
         body = written.read_bytes()
     signer = _signer(body)
     if signer not in keys.public:
-        raise Refused(
+        raise _of_keys(
             "SigningKeysDiffer",
             f"{SECRET}: {PRIVATE_KEY} belongs to the public key {signer[:_SHOWN]}, which is not in {PUBLIC_KEY} "
             f"({_shown(keys)}): add it there, or nobody could verify what is signed",
@@ -187,7 +192,7 @@ def _public_keys(text: str) -> dict[str, bytes]:
         plain = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         found[hashlib.sha256(plain).hexdigest()] = plain
     if not found:
-        raise Refused(
+        raise _of_keys(
             "SigningKeyWrong",
             f"{SECRET}: {PUBLIC_KEY} holds no public key (BEGIN PUBLIC KEY): openssl ec -in {PRIVATE_KEY} -pubout",
         )
@@ -199,9 +204,9 @@ def _loaded(name: str, load: Callable[[], Key]) -> Key:
         return load()
     except (ValueError, TypeError) as error:  # TypeError: it has a password
         why = "it has a password, and nobody could type it" if isinstance(error, TypeError) else "it is no key in PEM"
-        raise Refused("SigningKeyWrong", f"{SECRET}: {name} can't be read: {why}; {_MAKE}") from None
+        raise _of_keys("SigningKeyWrong", f"{SECRET}: {name} can't be read: {why}; {_MAKE}") from None
 
 
 def _other_kind(name: str, key: object) -> Refused:
     found = getattr(getattr(key, "curve", None), "name", "no ECDSA key")
-    return Refused("SigningKeyWrong", f"{SECRET}: {name} is {found}, wanted is P-256: {_MAKE}")
+    return _of_keys("SigningKeyWrong", f"{SECRET}: {name} is {found}, wanted is P-256: {_MAKE}")

@@ -19,7 +19,7 @@ import obstore
 from obstore.store import AzureStore, GCSStore
 
 from perennial_runtime.answers import Refused, Unavailable
-from perennial_runtime.contract import ENDPOINT
+from perennial_runtime.contract import ENDPOINT, Mounted
 from perennial_runtime.source_files import DATA_SOURCE, SourceFile, partition, single
 from perennial_runtime.store import CHUNK, Bucket, mapped, open_bucket, read_keys
 
@@ -115,6 +115,7 @@ def _account(text: str) -> dict[str, Any]:
             "SecretKeyWrong",
             f"GOOGLE_SERVICE_ACCOUNT_KEY in the Secret of the {DATA_SOURCE} is not the JSON of a service account's key "
             "(client_email, private_key): put the file there as Google gave it",
+            Mounted.SOURCE,
         )
     return account
 
@@ -142,7 +143,11 @@ def _azure_login(uri: str, keys: Mapping[str, str]) -> dict[str, Any]:
     if "AZURE_STORAGE_ACCOUNT_KEY" in keys:
         if not _BASE64.fullmatch(keys["AZURE_STORAGE_ACCOUNT_KEY"]):
             fix = "copy it from the account's access keys"
-            raise Refused("SecretKeyWrong", f"{DATA_SOURCE} {uri}: AZURE_STORAGE_ACCOUNT_KEY of its Secret is no base64: {fix}")
+            raise Refused(
+                "SecretKeyWrong",
+                f"{DATA_SOURCE} {uri}: AZURE_STORAGE_ACCOUNT_KEY of its Secret is no base64: {fix}",
+                Mounted.SOURCE,
+            )
         return {"account_key": keys["AZURE_STORAGE_ACCOUNT_KEY"]}
     if "AZURE_STORAGE_SAS_TOKEN" in keys:
         return {"sas_key": keys["AZURE_STORAGE_SAS_TOKEN"].removeprefix("?")}
@@ -150,7 +155,9 @@ def _azure_login(uri: str, keys: Mapping[str, str]) -> dict[str, Any]:
         missing = [name for name in _CLIENT if name not in keys]
         if missing:
             raise Refused(
-                "SecretKeyMissing", f"the Secret of the {DATA_SOURCE} has no key {' and no key '.join(missing)}: add it"
+                "SecretKeyMissing",
+                f"the Secret of the {DATA_SOURCE} has no key {' and no key '.join(missing)}: add it",
+                Mounted.SOURCE,
             )
         return {"client_id": keys[_CLIENT[0]], "client_secret": keys[_CLIENT[1]], "tenant_id": keys[_CLIENT[2]]}
     return {"skip_signature": True}

@@ -23,6 +23,7 @@ from typing import NoReturn
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from perennial_runtime.answers import Refused, Unavailable
+from perennial_runtime.contract import Mounted
 from perennial_runtime.source_files import DATA_SOURCE, SourceFile
 from perennial_runtime.store import CHUNK, read_keys
 
@@ -54,7 +55,9 @@ class WebObject:
                 self._context.load_verify_locations(cadata=keys["CA_CERT"])
             except (ssl.SSLError, ValueError):
                 fix = "put the authority's certificate there, as PEM"
-                raise Refused("SecretKeyWrong", f"CA_CERT in the Secret of the {DATA_SOURCE} is no certificate: {fix}") from None
+                raise Refused(
+                    "SecretKeyWrong", f"CA_CERT in the Secret of the {DATA_SOURCE} is no certificate: {fix}", Mounted.SOURCE
+                ) from None
         self._authorization = _authorization(keys)
 
     def files(self) -> list[SourceFile]:
@@ -197,7 +200,9 @@ def _refused(uri: str, url: SplitResult, what: str) -> NoReturn:
 def _authorization(keys: dict[str, str]) -> str:
     for name in KEYS[:3]:
         if not keys.get(name, "").isprintable():
-            raise Refused("SecretKeyWrong", f"{name} in the Secret of the {DATA_SOURCE} has more than one line: correct it")
+            raise Refused(
+                "SecretKeyWrong", f"{name} in the Secret of the {DATA_SOURCE} has more than one line: correct it", Mounted.SOURCE
+            )
     if "BEARER_TOKEN" in keys:
         return f"Bearer {keys['BEARER_TOKEN']}"
     if "USERNAME" in keys:

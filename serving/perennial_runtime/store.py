@@ -36,6 +36,7 @@ from perennial_runtime.contract import (
     STORE_SECRET_PATH,
     Answer,
     ContractError,
+    Mounted,
     decode_answer,
     encode_answer,
 )
@@ -119,11 +120,14 @@ def read_keys(path: Path | None, names: Sequence[str], required: Sequence[str], 
             "SecretMissing",
             f"the Secret of the {what} ({_NAMED_BY[what]}) does not exist or is empty: create it with the keys "
             f"{', '.join(required or names)}, or correct its name",
+            Mounted(what),
         )
     keys = {name: (path / name).read_text().strip() for name in found}
     missing = [name for name in required if not keys.get(name)]
     if missing:
-        raise Refused("SecretKeyMissing", f"the Secret of the {what} has no key {' and no key '.join(missing)}: add it")
+        raise Refused(
+            "SecretKeyMissing", f"the Secret of the {what} has no key {' and no key '.join(missing)}: add it", Mounted(what)
+        )
     return {name: value for name, value in keys.items() if value}
 
 

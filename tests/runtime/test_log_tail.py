@@ -11,13 +11,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perennial_runtime import contract, log_tail
 from perennial_runtime.answers import TERMINATION_VARIABLE, say
-from perennial_runtime.contract import LOG_NAME, STEP_VARIABLE, Command, PrepareSpec, TrainSpec, encode, log_path
+from perennial_runtime.contract import (
+    LOG_NAME,
+    STEP_VARIABLE,
+    VALUES_LOG_NAME,
+    Command,
+    EvaluateSpec,
+    OwnMetric,
+    OwnMetrics,
+    PrepareSpec,
+    TrainSpec,
+    encode,
+    log_path,
+)
 from perennial_runtime.log_tail import BYTES, LINES, RAW_BYTES, Copy, Recorded, end_of, keep, record
 from perennial_runtime.store import Store
 from runtime.steps_world import COLUMNS
@@ -103,6 +116,24 @@ def test_a_link_in_place_of_the_trainers_file_is_not_followed(tmp_path: Path, mo
     monkeypatch.setattr(log_tail, "OUT_PATH", str(out))
     keep(Command.REPORTER, Recorded(), train_spec(tmp_path))
     assert Store(f"file://{tmp_path / 'store'}").get_document("logs/u1/train-2-train.log") is None
+
+
+def test_evaluate_keeps_the_file_of_a_program_that_measures_beside_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = tmp_path / "values"
+    values.mkdir()
+    monkeypatch.setattr(log_tail, "VALUES_PATH", str(values))
+    (values / VALUES_LOG_NAME).write_text("900 rows\ntoken=hunter2\n")
+    given = EvaluateSpec("delays-v1", "u1", f"file://{tmp_path / 'store'}", "m", "p", "t", "h", "s", 1e-4, (), 7)
+    own = OwnMetrics((OwnMetric("cost", less_is_better=True),))
+    recorded = record(Command.EVALUATE)
+    say("measured")
+    keep(Command.EVALUATE, recorded, encode(replace(given, own=own)))
+    assert kept(tmp_path, "logs/u1/evaluate-1-metrics.log") == "900 rows\ntoken=***\n"
+    assert '"event":"measured"' in kept(tmp_path, "logs/u1/evaluate-1-evaluate.log")
+    keep(Command.EVALUATE, recorded, encode(replace(given, uid="u2")))
+    assert Store(given.store).get_document("logs/u2/evaluate-1-metrics.log") is None, "it has no such program"
 
 
 def test_the_recipe_has_no_credentials_and_writes_its_file(tmp_path: Path) -> None:

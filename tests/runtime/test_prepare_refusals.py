@@ -15,6 +15,7 @@ import pytest
 
 from perennial_runtime import tabular
 from perennial_runtime.answers import Refused
+from perennial_runtime.contract import Mounted
 from perennial_runtime.source import Source
 from perennial_runtime.store import Store
 from runtime.steps_world import COLUMNS, World, as_text, frame
@@ -131,6 +132,7 @@ def test_refuses_a_secret_without_one_of_its_keys(bucket: Path) -> None:
     with pytest.raises(Refused) as caught:
         Source("s3://flights/2013/", bucket)
     told(caught.value, "SecretKeyMissing", "AWS_SECRET_ACCESS_KEY", "data source")
+    assert caught.value.secret is Mounted.SOURCE
 
 
 @pytest.mark.refusal(2)
@@ -141,6 +143,7 @@ def test_refuses_a_store_without_its_secret(tmp_path: Path, mounted: bool) -> No
     with pytest.raises(Refused) as caught:
         Store("s3://models/team/uid", tmp_path / "absent")
     told(caught.value, "SecretMissing", "AWS_ACCESS_KEY_ID")
+    assert caught.value.secret is Mounted.STORE
 
 
 @pytest.mark.refusal(2)

@@ -311,6 +311,8 @@ def _container(status: Mapping[str, Any], memory_limit: str) -> ContainerState:
         last_exit_code=last.get("exitCode"),
         last_message=last.get("message", ""),
         image_id=str(status.get("imageID", "")),
+        started_at=_started(status),
+        ended_at=_ended(status),
     )
 
 

@@ -8,14 +8,16 @@ from pydantic import ConfigDict, Field
 
 from perennial.api.base import SpecModel, cel, rules
 from perennial.api.data import COLUMN_PATTERN
+from perennial.api.own_metrics import BUILT_IN, METRIC_PATTERN, OwnMetrics
 
-Metric = Literal[
-    "roc_auc", "average_precision", "accuracy", "calibration_error", "model_bytes", "latency_p99_ms", "data_age_hours"
-]
 LIST_BY_COLUMN = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["column"]}
 _BOUNDS = "[has(self.minimum), has(self.maximum), has(self.notWorseThanServingBy), has(self.minimumPerSlice)]"
 _MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy']"
-_BY_LABELS = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+_LESS_IS_BETTER = "['calibration_error', 'model_bytes', 'latency_p99_ms', 'data_age_hours']"
+_SHARES = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+_NOT_COMPARED = "['model_bytes', 'latency_p99_ms', 'data_age_hours']"
+_BUILT_IN = str(list(BUILT_IN))
+_DECLARED = "(has(self.metrics) ? self.metrics.values.map(v, v.name) : [])"
 
 SLICES_ARE_COLUMNS = cel(
     "!has(self.evaluation) || !has(self.evaluation.slices) || self.evaluation.slices.all(s, "
@@ -43,7 +45,7 @@ class Gate(SpecModel):
                 f"for each'.format([self.metric, {_BOUNDS}.filter(given, given).size()])",
             ),
             cel(
-                f"!(has(self.minimum) || has(self.minimumPerSlice)) || self.metric in {_MORE_IS_BETTER}",
+                f"!(has(self.minimum) || has(self.minimumPerSlice)) || !(self.metric in {_LESS_IS_BETTER})",
                 "of calibration_error, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
                 "'gate %s: of it less is better; give maximum'.format([self.metric])",
             ),
@@ -53,22 +55,40 @@ class Gate(SpecModel):
                 "'gate %s: of it more is better; give minimum'.format([self.metric])",
             ),
             cel(
-                f"!has(self.notWorseThanServingBy) || self.metric in {_BY_LABELS}",
+                f"!has(self.notWorseThanServingBy) || !(self.metric in {_NOT_COMPARED})",
                 "model_bytes, latency_p99_ms and data_age_hours are not compared with the serving version: give maximum",
                 "'gate %s is not compared with the serving version: give maximum'.format([self.metric])",
+            ),
+            cel(
+                f"!has(self.minimumPerSlice) || self.metric in {_MORE_IS_BETTER} || self.metric in {_LESS_IS_BETTER}",
+                "minimumPerSlice is for roc_auc, average_precision and accuracy: give minimum or maximum",
+                "'gate %s: minimumPerSlice is for roc_auc, average_precision and accuracy; give minimum or maximum'"
+                ".format([self.metric])",
+            ),
+            cel(
+                f"!(self.metric in {_SHARES}) || ((!has(self.minimum) || (self.minimum >= 0.0 && self.minimum <= 1.0))"
+                " && (!has(self.notWorseThanServingBy) || self.notWorseThanServingBy <= 1.0))",
+                "roc_auc, average_precision, accuracy and calibration_error are shares: minimum and notWorseThanServingBy are"
+                " from 0 to 1",
+                "'gate %s: it is a share, give a minimum or notWorseThanServingBy from 0 to 1'.format([self.metric])",
+            ),
+            cel(
+                f"!has(self.maximum) || self.maximum >= 0.0 || !(self.metric in {_LESS_IS_BETTER})",
+                "calibration_error, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 on",
+                "'gate %s: it is never under 0, give a maximum from 0 on'.format([self.metric])",
             ),
         )
     )
 
-    metric: Metric
+    metric: Annotated[str, Field(pattern=METRIC_PATTERN, max_length=32)]
     """What is measured: roc_auc, average_precision, accuracy and calibration_error (root mean squared, over ten bins of equal
     mass) on the holdout; model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node where it is
-    judged; data_age_hours, of the newest row."""
-    minimum: Annotated[float, Field(ge=0, le=1)] | None = None
+    judged; data_age_hours, of the newest row; or one of evaluation.metrics, on the holdout."""
+    minimum: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
     """The metric's one-sided 95 % lower bound must reach this."""
-    maximum: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    maximum: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
     """The metric's one-sided 95 % upper bound must not be over this."""
-    not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1)] | None = None
+    not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1e12)] | None = None
     """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows."""
     minimum_per_slice: Annotated[float, Field(ge=0, le=1)] | None = None
     """No slice of evaluation.slices that has enough rows may be shown to be under this, with at most 5 % false discoveries."""
@@ -101,12 +121,40 @@ class Evaluation(SpecModel):
                 "(has(self.gates) && self.gates.exists(g, has(g.minimumPerSlice))) == "
                 "(has(self.slices) && self.slices.size() > 0)",
                 "evaluation.slices and a gate with minimumPerSlice need each other: give both or neither",
-            )
+            ),
+            cel(
+                f"!has(self.gates) || self.gates.all(g, g.metric in {_BUILT_IN} || g.metric in {_DECLARED})",
+                f"a gate's metric must be {', '.join(BUILT_IN)}, or one that evaluation.metrics.values names",
+                f"'gate %s: there is no such metric; write {', '.join(BUILT_IN)}, or one that evaluation.metrics.values names'"
+                f".format([self.gates.filter(g, !(g.metric in {_BUILT_IN}) && !(g.metric in {_DECLARED}))[0].metric])",
+            ),
+            cel(
+                "!has(self.metrics) || self.metrics.values.all(v, has(self.gates) && self.gates.exists(g, g.metric == v.name))",
+                "evaluation.metrics.values names a metric that no gate holds anything against: add a gate, or remove it",
+                "'evaluation.metrics.values names %s, and no gate holds anything against it: add a gate, or remove it'"
+                ".format([self.metrics.values.filter(v, !has(self.gates) || !self.gates.exists(g, g.metric == v.name))[0].name])",
+            ),
+            cel(
+                "!has(self.metrics) || !has(self.gates) || self.gates.all(g, !has(g.minimum) || "
+                "!self.metrics.values.exists(v, v.name == g.metric && v.better == 'less'))",
+                "of a metric with better: less a gate gives maximum",
+                "'gate %s: of it less is better; give maximum'.format([self.gates.filter(g, has(g.minimum) && "
+                "self.metrics.values.exists(v, v.name == g.metric && v.better == 'less'))[0].metric])",
+            ),
+            cel(
+                "!has(self.metrics) || !has(self.gates) || self.gates.all(g, !has(g.maximum) || "
+                "!self.metrics.values.exists(v, v.name == g.metric && v.better == 'more'))",
+                "of a metric with better: more a gate gives minimum",
+                "'gate %s: of it more is better; give minimum'.format([self.gates.filter(g, has(g.maximum) && "
+                "self.metrics.values.exists(v, v.name == g.metric && v.better == 'more'))[0].metric])",
+            ),
         )
     )
 
     gates: Annotated[list[Gate], Field(max_length=8)] = []
     """All must pass; none: every model that works is rolled out."""
+    metrics: OwnMetrics | None = None
+    """Metrics of your own that gates may name."""
     slices: Annotated[list[SliceColumn], Field(max_length=4, json_schema_extra=LIST_BY_COLUMN)] = []
     """Parts of the holdout that are judged by themselves, by the gates with minimumPerSlice."""
     parity: Parity = Parity()

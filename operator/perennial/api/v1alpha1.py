@@ -30,6 +30,7 @@ from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.lineage import MOST_REPORTS, Lineage, Reproducing, Reproduction
 from perennial.api.model import NOTHING_RETRAINS, ONE_MAKER, ExistingModel, Signing
+from perennial.api.own_metrics import OWN_METRICS_HAVE_AN_IMAGE, OWN_METRICS_READ_COLUMNS
 from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
@@ -59,6 +60,8 @@ class ModelDeploymentSpec(SpecModel):
             HOLD_BACK_REACHED,
             SLICES_ARE_COLUMNS,
             AGE_NEEDS_TIME,
+            OWN_METRICS_HAVE_AN_IMAGE,
+            OWN_METRICS_READ_COLUMNS,
             ONE_MAKER,
             NOTHING_RETRAINS,
             cel(

@@ -27,6 +27,8 @@ KEPT: Final = {
     Step.EVALUATE: (Container.EVALUATE,),
 }
 """Containers whose end of text our steps leave in the store."""
+BEFORE_EVALUATE: Final = (Container.SCORE, Container.METRICS)
+"""Those of an evaluation that measures metrics of the user's own."""
 HAS_PODS: Final = ("Deploying", "Canary", "Serving")
 """States in which a version's serving pods are there, or are being made."""
 STEPS: Final = (*map(str, KEPT), SERVE, METRIC)
@@ -263,9 +265,11 @@ def _kept(place: KubeconfigCluster, wanted: Wanted, record: StepRecord, how: How
     from perennial.cli.stored import Unreadable, log_tail  # noqa: PLC0415
 
     store, uid = wanted.version.spec.store.uri.rstrip("/"), str(wanted.version.manifest["metadata"].get("uid", ""))
-    containers = [one for one in KEPT[Step(record.step)] if how.container in (None, one)]
+    own = Step(record.step) is Step.EVALUATE and wanted.version.spec.evaluation.metrics is not None
+    known = (*(BEFORE_EVALUATE if own else ()), *KEPT[Step(record.step)])
+    containers = [one for one in known if how.container in (None, one)]
     if not containers:
-        there = ", ".join(KEPT[Step(record.step)])
+        there = ", ".join(known)
         asking.fail(Exit.NO_ANSWER, f"{wanted.words}: no container {how.container!r}; there were {there}")
     paths = {one: log_path(uid, record.step, record.attempt, one) for one in containers}
     printed = False

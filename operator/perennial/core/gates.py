@@ -144,7 +144,8 @@ def _shown(measured: GateMeasurement) -> str:
 
 def _limit(measured: GateMeasurement) -> str:
     word = {"maximum": "maximum", "notWorseThanServingBy": "margin"}.get(measured.kind, "minimum")
-    return f"the {word} {measured.limit:,.10g}" if measured.metric in UNITS else f"the {word} {measured.limit:g}"
+    amount = measured.metric in UNITS or abs(measured.limit) > 1
+    return f"the {word} {measured.limit:,.10g}" if amount else f"the {word} {measured.limit:g}"
 
 
 def _need(measured: GateMeasurement) -> str:

@@ -9,7 +9,7 @@ reading into the version's records; `perennial.core.runs` reads a metric's Jobs 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -60,11 +60,11 @@ _ORDER = {
     METRIC_STEP: (METRIC_CONTAINER,),
     "prepare": (Container.PREPARE,),
     "train": (Container.FETCH, Container.TRAIN, Container.REPORTER),
-    "evaluate": (Container.EVALUATE,),
+    "evaluate": (Container.SCORE, Container.METRICS, Container.EVALUATE),
     REPRODUCE_STEP: (Container.FETCH, Container.TRAIN, Container.COMPARE),
 }
 _START_FIX = {
-    "ImageCannotBePulled": "correct {image} or {field}.imagePullSecrets",
+    "ImageCannotBePulled": "correct {image} or {pulls}.imagePullSecrets",
     "ImageNameInvalid": "correct {image}",
     "ContainerCannotBeCreated": "correct what it names in {field} or in this namespace",
 }
@@ -85,6 +85,8 @@ class Reading:
     answer: Answer | None = None
     stop: bool = False
     """The Job would go on by itself and has to be deleted."""
+    secret: str = ""
+    """Which Secret is to be mended, as `contract.Mounted` has it; empty: none."""
 
 
 class Trouble(Protocol):
@@ -105,7 +107,7 @@ def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = (
         _complete(job),
         _too_often_disrupted(job, pod, disruptions),
         _suspended(job),
-        killed_for_memory(job, pod) if job.failed else None,
+        killed_for_memory(job, pod) if job.failed else _killed_before_others(job, pod),
         out_of_time(job, pod, timeout),
         out_of_storage(job, pod),
         _ended_badly(job, pod),
@@ -162,8 +164,8 @@ def _complete(job: Job) -> Reading | None:
 
 def _from_answer(answer: Answer) -> Reading:
     match answer:
-        case Refusal(reason, message):
-            return Reading("refused", reason, message)
+        case Refusal(reason, message, secret):
+            return Reading("refused", reason, message, secret=secret)
         case Fault(reason, message):
             return Reading("failed", reason, message)
         case TrainResult(problem=str() as problem, message=message):
@@ -225,7 +227,7 @@ def _ended_badly(job: Job, pod: JobPod | None) -> Reading | None:
         exit_code, message = exit_of(container)
         if exit_code and container.reason in _NEVER_RAN:
             words = f"container {container.name} of Job {job.name} could not be started: {' '.join(message.split())[:512]}"
-            return Reading("failed", "ContainerCannotStart", f"{words}; correct {_field(job)}.image or its command")
+            return Reading("failed", "ContainerCannotStart", f"{words}; correct {_image(job, container.name)} or its command")
         if exit_code:
             return _by_exit_code(container, exit_code, message, _exit_words(job, pod, container, exit_code))
     return None
@@ -236,18 +238,34 @@ def killed_for_memory(job: Job, pod: JobPod | None) -> Reading | None:
         if "OOMKilled" in (container.reason, container.last_reason):
             limit = container.memory_limit or "the node's memory"
             words = f"container {container.name} of Job {job.name} was killed for memory: its peak reached its limit, {limit}; "
-            words += f"raise {_field(job)}.resources.limits.memory"
-            if job.step != METRIC_STEP:
+            field = _field(job, container.name)
+            words += f"raise {field}.resources.limits.memory"
+            if field == "spec.training":
                 words += " (prepare and evaluate have at least that) or use less data"
             return Reading("failed", "OutOfMemory", words)
     return None
 
 
+def _killed_before_others(job: Job, pod: JobPod | None) -> Reading | None:
+    """A container that others wait for was killed for memory in a child and ended with 0: the kubelet starts no other one then,
+    and the pod would hang until its deadline."""
+    if (
+        pod is None
+        or pod.phase != "Pending"
+        or not any(one.exit_code == 0 and one.reason == "OOMKilled" for one in ours(job, pod))
+    ):
+        return None
+    killed = killed_for_memory(job, pod)
+    return replace(killed, stop=True) if killed else None
+
+
 def _by_exit_code(container: ContainerState, exit_code: int, message: str, words: str) -> Reading:
+    if container.name == Container.METRICS:
+        return _program_ended(exit_code, message, words)
     answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):
-            return Reading("refused", answer.reason, answer.message)
+            return Reading("refused", answer.reason, answer.message, secret=answer.secret)
         return Reading("refused", "TrainerRefused", f"{words} (64: the input is refused)")
     if isinstance(answer, Fault | Refusal):
         return Reading("failed", answer.reason, answer.message)
@@ -255,6 +273,15 @@ def _by_exit_code(container: ContainerState, exit_code: int, message: str, words
         return Reading("failed", "Transient", f"{words} (75: try again)")
     reason = "TrainerFailed" if container.name == Container.TRAIN else "StepFailed"
     return Reading("failed", reason, words)
+
+
+def _program_ended(exit_code: int, message: str, words: str) -> Reading:
+    """The user's program that measures metrics of their own: what it says is for people, and no answer of ours."""
+    said = "".join(sign if sign.isascii() and sign.isprintable() else " " for sign in message)
+    told = f"the program of evaluation.metrics failed: {words}" + (f"; it says: {' '.join(said.split())[:512]}" if said else "")
+    if exit_code == EXIT_REFUSED:
+        return Reading("refused", "MetricsRefused", told)
+    return Reading("failed", "MetricsFailed", told)
 
 
 def _exit_words(job: Job, pod: JobPod, container: ContainerState, exit_code: int) -> str:
@@ -289,12 +316,20 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
-        fix = _START_FIX[reason].format(field=_field(job), image=_image_field(job, container))
-        waited = (now - (pod.running_since or pod.scheduled_at or pod.created_at)).total_seconds()
+        field, image = _field(job, container.name), _image(job, container.name)
+        pulls = field if job.step == METRIC_STEP else "spec.training"
+        fix = _START_FIX[reason].format(field=field, image=image, pulls=pulls)
+        waited = (now - _could_start(pod)).total_seconds()
         if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
             return Reading("running", reason, f"{words}; {fix}")
         return Reading("failed", reason, f"{words} (for {waited:.0f} s); {fix}", stop=True)
     return None
+
+
+def _could_start(pod: JobPod) -> datetime:
+    """From when on a container that waits was free to start: the pod has its node, and what goes before it has ended."""
+    before = [one.ended_at for one in pod.containers if one.ended_at is not None]
+    return max([pod.running_since or pod.scheduled_at or pod.created_at, *before])
 
 
 def not_scheduled(job: Job, pod: JobPod | None) -> Reading | None:
@@ -315,14 +350,20 @@ def why_undone(refused: str, trouble: Trouble | None, held: Reading | None) -> t
     return (held.reason, held.message) if held is not None else None
 
 
-def _field(job: Job) -> str:
-    """Where the spec says what this Job runs."""
+def _field(job: Job, container: str = "") -> str:
+    """Where the spec says what this Job, or this container of it, runs."""
+    if container == Container.METRICS:
+        return "spec.evaluation.metrics"
     return "metrics[].job" if job.step == METRIC_STEP else "spec.training"
 
 
-def _image_field(job: Job, container: ContainerState) -> str:
-    """Where the image of a container is named."""
-    if container.name in _SPEAKS.values() or container.name == Container.FETCH:
+def _image(job: Job, container: str) -> str:
+    """Where the image of a container is named: a field of the spec, or the chart, where it is one of ours."""
+    if container == Container.METRICS:
+        return "spec.evaluation.metrics.image (spec.training.image where it is not given)"
+    if container in (Container.LEDGER, Container.POLL):
+        return "the chart's value images.serving"
+    if container in _SPEAKS.values() or container in (Container.FETCH, Container.SCORE):
         return "the chart's value images, with which the next version is made,"
     return f"{_field(job)}.image"
 

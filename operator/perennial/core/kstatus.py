@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from perennial.core import approval
+from perennial.core import approval, sameness
 from perennial.core.candidate import HELD, why_paused
 from perennial.core.conditions import Finding
 from perennial.core.draft import FINAL, Draft
@@ -113,7 +113,8 @@ def _ended(draft: Draft) -> Finding:
     if draft.status.held:
         return _stalled("Held", f"v{number} is {state}, a person returned to v{draft.status.stable}: {HELD}")
     back = how_back(draft, number)
-    return _stalled(state, f"v{number}: {_message(draft, number)}{back and f'; {back}'}")
+    verdict = sameness.stands_for(draft.versions.values(), draft.versions[number]).status.state
+    return _stalled(verdict, f"v{number}: {_message(draft, number)}{back and f'; {back}'}")
 
 
 def _paused(draft: Draft) -> Finding | None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, MOST_UNSTORED, Ledger, LedgerEntry, Unstored
 from perennial.api.version import StepRecord
+from perennial.core import sameness
 from perennial.core.analysis.evidence import short
 from perennial.core.answers import answer_of
 from perennial.core.draft import Decision, Draft
@@ -255,7 +256,7 @@ def _of_versions(draft: Draft) -> Iterator[Decision]:
         if new.status.gates != old.status.gates:
             for gate in new.status.gates:
                 yield Decision("Gate", f"{gate.verdict}: {gate.message}", new.number)
-        if new.status.state == "Superseded" != old.status.state:
+        if new.status.state == "Superseded" != old.status.state and not sameness.ended_as_same(new):
             yield Decision("Superseded", new.status.message, new.number)
 
 

@@ -67,6 +67,8 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
         yield "Command", " ".join(training.command) or "the image's own"
     if spec.model is None:
         yield from _made(found)
+    if (own := spec.evaluation.metrics) is not None:
+        yield "Program of its metrics", f"{own.image or training.image}: {' '.join(own.command)}"
     yield "Seed", str(training.seed)
     yield "Digest of model.onnx", found.model or NOT_TOLD
     yield "Inputs", spec.inputs_digest

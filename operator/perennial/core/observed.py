@@ -94,6 +94,9 @@ class ContainerState:
     last_message: str = ""
     image_id: str = ""
     """The image as the kubelet resolved it, mostly <repository>@sha256:<hex>."""
+    started_at: datetime | None = None
+    """When its process began, the last time."""
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ from perennial_runtime.contract import GROUP
 CLASS_SECONDS = 10.0
 """How soon to look again at a GatewayClass that cannot do what is asked for: nobody tells when it has changed."""
 
+NOT_FIT = ("Failed", "Rejected", "RolledBack")
+"""States of a newest version that somebody has to look at."""
 UNTOLD = (storing.ACTION, polling.ACTION, KeepRecording.__name__)
 """Refused writes that are no fault of the model: the last is in the operator's log, the others have conditions of their own."""
 
@@ -74,15 +76,21 @@ def summary(draft: Draft) -> str:
         return f"Awaiting approval of v{status.candidate}" if approval.why_waiting(draft) else state or "Pending"
     if draft.observed.spec.paused:
         return "Paused"
-    last = draft.state(status.latest)
+    last = _last(draft)
     if status.stable is None:
-        return last or "Pending"
+        return last.status.state if last else "Pending"
     if draft.observed.spec.pin is not None:
         return "Serving (pinned)" if draft.observed.spec.pin == status.stable else "Serving (pin refused)"
     if status.held:
         return "Serving (held)"
-    told = last in ("Failed", "Rejected", "RolledBack") and not _is_wanted_no_more(draft)
-    return f"Serving (v{status.latest} {last})" if told else "Serving"
+    told = last is not None and last.status.state in NOT_FIT and not _is_wanted_no_more(draft)
+    return f"Serving (v{last.number} {last.status.state})" if last and told else "Serving"
+
+
+def _last(draft: Draft) -> Version | None:
+    """The version whose verdict is the newest."""
+    latest = draft.versions.get(draft.status.latest)
+    return sameness.stands_for(draft.versions.values(), latest) if latest else None
 
 
 def _is_wanted_no_more(draft: Draft) -> bool:
@@ -162,9 +170,12 @@ def _up_to_date(draft: Draft) -> None:
     elif satisfied := _satisfied(draft, latest):
         draft.find("UpToDate", True, *satisfied)
     elif sameness.ended_as_same(latest):
-        twin = sameness.twin_of(draft.versions.values(), latest)
-        serves = twin is not None and (twin.number == status.stable or kstatus.is_same_model(draft, twin))
-        draft.find("UpToDate", serves, sameness.SAME, f"v{latest.number}: {latest.status.message}")
+        twin = sameness.stands_for(draft.versions.values(), latest)
+        serves = twin.number == status.stable or kstatus.is_same_model(draft, twin)
+        unfit = not serves and twin.status.state in NOT_FIT  # it still is: somebody was told, and is to know for how long
+        draft.find(
+            "UpToDate", serves, twin.status.state if unfit else sameness.SAME, f"v{latest.number}: {latest.status.message}"
+        )
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
         back = returns.how_back(draft, latest.number)

@@ -39,6 +39,11 @@ def ended_as_same(version: Version) -> bool:
     return is_automatic(version) and version.status.state == "Superseded" and version.status.message.startswith(f"{SAME}: ")
 
 
+def stands_for(versions: Iterable[Version], version: Version) -> Version:
+    """Whose verdict a version's end is: that of the one that it would have repeated, where it ended for that, or its own."""
+    return (twin_of(versions, version) if ended_as_same(version) else None) or version
+
+
 def words(twin: Version) -> str:
     """What a version says that ended for that."""
     image = twin.spec.training.image

@@ -18,6 +18,8 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     GateSpec,
     ModelSource,
+    OwnMetric,
+    OwnMetrics,
     PrepareResult,
     PrepareSpec,
     SliceSpec,
@@ -98,7 +100,16 @@ def evaluate(version: Version, attempt: int, champion: Champion | None) -> Evalu
         signed=version.spec.signing is not None,
         environment=trained.environment,
         image=lineage.of(version.status).image,
+        own=_own(version),
     )
+
+
+def _own(version: Version) -> OwnMetrics | None:
+    """What the user's program measures."""
+    own = version.spec.evaluation.metrics
+    if own is None:
+        return None
+    return OwnMetrics(tuple(OwnMetric(one.name, one.better == "less") for one in own.values), tuple(own.columns))
 
 
 def _trained(version: Version) -> TrainResult:

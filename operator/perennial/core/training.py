@@ -13,17 +13,18 @@ from typing import Any, Literal
 
 from perennial.api.v1alpha1 import ModelVersionStatus
 from perennial.api.version import StepRecord
-from perennial.core import accelerator, gates, jobs, lineage, progress, sameness, stepspecs
+from perennial.core import accelerator, gates, jobs, lineage, ownmetrics, progress, sameness, stepspecs
 from perennial.core.actions import CreateJob, DeleteJob
 from perennial.core.answers import answer_of
 from perennial.core.conditions import Finding
-from perennial.core.inputs import job_name, since, stamp
+from perennial.core.inputs import job_name, since, source_secret, stamp
 from perennial.core.observed import Job, Observed, Version
 from perennial.core.trainer import user_words
 from perennial_runtime.contract import (
     Answer,
     Champion,
     EvaluateResult,
+    Mounted,
     PrepareResult,
     TrainResult,
     decode_answer,
@@ -37,10 +38,9 @@ RETRY_SECONDS = 5.0
 LOOK_SECONDS = 20.0
 """How soon a running step is looked at again when nothing wakes us: deadlines of ours are no events."""
 NO_CHAMPION = "none"
-SOURCE = "data source"
-"""What `perennial_runtime.store` calls the data's Secret, beside the store's."""
-NOT_THE_MODELS = ("Signing", "Signature")
-"""How reasons begin for which evaluate refuses and the model is not to blame: keys, or what serves. It can be tried again."""
+NOT_THE_MODELS = ("Signing", "Signature", "Metric")
+"""How reasons begin for which evaluate refuses and the model is not to blame: keys, what serves, or the program that measures
+metrics of the user's own. It can be tried again."""
 STEPS: tuple[StepName, ...] = ("prepare", "train", "evaluate")
 _STATES: dict[str, Literal["Preparing", "Training", "Evaluating"]] = {
     "prepare": "Preparing", "train": "Training", "evaluate": "Evaluating",
@@ -119,7 +119,8 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
     disruptions = _disruptions(version, record, job)
     counted = accelerator.disruptions(version, record, disruptions)
-    reading = jobs.read(job, _timeout(version, record.step), observed.now, counted)
+    overrun = ownmetrics.overrun(version, job, observed.now)
+    reading = overrun or jobs.read(job, _timeout(version, record.step), observed.now, counted)
     if reading.state == "running":
         return _wait(observed, version, record.model_copy(update={"disrupted_pods": disruptions}), job, reading)
     ended = record.model_copy(
@@ -182,15 +183,16 @@ def _trained_on(record: StepRecord) -> dict[str, str]:
 
 
 def _secret(version: Version, reading: jobs.Reading) -> str:
-    """Which Secret it was that a step did not find: its pod knows only the keys."""
-    if reading.reason.startswith("Signing") and version.spec.signing is not None:
-        return f"; it is the Secret {version.spec.signing.secret_ref.name}"
-    if reading.reason not in ("SecretMissing", "SecretKeyMissing"):
-        return ""
-    model = version.spec.model
-    named = {"model": model.secret_ref if model else None, SOURCE: version.spec.data.source.secret_ref}
-    found = next((one.name for what, one in named.items() if one and f"Secret of the {what} " in reading.message), None)
-    return f"; it is the Secret {found or version.spec.store.secret_name}"
+    """Which Secret it is that a step could not use: its pod knows only the keys."""
+    spec, store = version.spec, version.spec.store.secret_name
+    named = {
+        Mounted.STORE: store,
+        Mounted.SOURCE: source_secret(spec.data.source, store),
+        Mounted.MODEL: spec.model.secret_ref.name if spec.model and spec.model.secret_ref else store,
+        Mounted.SIGNING: spec.signing.secret_ref.name if spec.signing else None,
+    }
+    found = next((name for which, name in named.items() if which == reading.secret), None)
+    return f"; it is the Secret {found}" if found else ""
 
 
 def _disruptions(version: Version, record: StepRecord, job: Job) -> list[str]:

@@ -16,6 +16,7 @@ from perennial.core.actions import CreateJob, CreateLedgerJob, CreateMetricJob, 
 from perennial.core.inputs import job_name, ledger_job_name, poll_job_name, source_secret
 from perennial.core.jobs import LEDGER_STEP, METRIC_CONTAINER, METRIC_STEP, POLL_STEP
 from perennial.core.observed import Meta, Version
+from perennial.manifests import own_metrics
 from perennial.manifests.common import (
     MANAGED_BY,
     METRIC_LABEL,
@@ -233,10 +234,15 @@ def _own(version: Version, action: CreateJob) -> _Pod:
     for volume, path, secret in _further(version, action.step):
         mounts.append(mount(volume, path, read_only=True))
         volumes.append(secret_volume(volume, secret))
-    name = Container(action.step)
-    image = version.spec.runtime.training_image
-    main = with_step(container(name, image, mounts, _step_resources(version), Command(action.step)), encode(action.input))
-    return _Pod([main], [], volumes, OWN_STEP_SECONDS, (name,))
+    name, step, wanted = Container(action.step), encode(action.input), _step_resources(version)
+    own = version.spec.evaluation.metrics if action.step == "evaluate" else None
+    if own is not None:
+        mounts, volumes = [*mounts, own_metrics.values_mount()], [*volumes, *own_metrics.volumes()]
+    main = with_step(container(name, version.spec.runtime.training_image, mounts, wanted, Command(action.step)), step)
+    if own is None:
+        return _Pod([main], [], volumes, OWN_STEP_SECONDS, (name,))
+    before, most = own_metrics.before_evaluate(version, own, step, wanted), OWN_STEP_SECONDS + int(seconds(own.timeout))
+    return _Pod([main], before, volumes, most, (name, Container.SCORE, Container.METRICS))
 
 
 def _further(version: Version, step: str) -> Iterator[tuple[str, str, str]]:

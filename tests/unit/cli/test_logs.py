@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from perennial.adapters import kubeconfig
 from perennial.adapters.kubeconfig import NoAnswer
+from perennial.api.own_metrics import OwnMetrics
 from perennial.cli import asking
 from perennial.cli.__main__ import main
 from perennial.cli.exits import Exit
@@ -188,6 +189,23 @@ def test_of_a_pod_that_is_gone_the_last_lines_are_read_from_the_store(ask: Ask, 
     unknown = ask(WorldCluster(world), "--step", "train", "-c", "sidecar")
     assert unknown.exit_code == Exit.NO_ANSWER
     assert "no container 'sidecar'; there were fetch, train, reporter" in unknown.stderr
+
+
+def test_of_a_program_that_measured_metrics_of_the_users_own_the_last_lines_are_read_too(ask: Ask, tmp_path: Path) -> None:
+    world = served()
+    version = world.versions[1]
+    store = version.spec.store.model_copy(update={"uri": tmp_path.as_uri()})
+    own = OwnMetrics.model_validate({"command": ["cost"], "values": [{"name": "cost", "better": "less"}]})
+    evaluation = version.spec.evaluation.model_copy(update={"metrics": own})
+    spec = version.spec.model_copy(update={"store": store, "evaluation": evaluation})
+    world.versions[1] = replace(version, spec=spec)
+    folder = tmp_path / "logs" / version.meta.uid
+    folder.mkdir(parents=True)
+    (folder / "evaluate-1-metrics.log").write_text("900 rows\n")
+    (folder / "evaluate-1-evaluate.log").write_text("measured\n")
+    found = ask(WorldCluster(world), "--step", "evaluate")
+    assert found.stdout == "[store/metrics] 900 rows\n[store/evaluate] measured\n"
+    assert ask(WorldCluster(world), "--step", "evaluate", "-c", "metrics").stdout == "900 rows\n"
 
 
 def test_of_serving_pods_that_are_gone_nothing_is_left(ask: Ask) -> None:

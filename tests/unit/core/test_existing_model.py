@@ -125,7 +125,9 @@ def test_only_prepare_gets_the_models_keys(secret: dict[str, Any], mounted: str)
 
 def test_secret_that_is_missing_is_named() -> None:
     world = World(wish=brought(secretRef={"name": "models-read"}))
-    missing = Refusal("SecretMissing", "the Secret of the model (spec.model.secretRef) does not exist or is empty: create it")
+    missing = Refusal(
+        "SecretMissing", "the Secret of the model (spec.model.secretRef) does not exist or is empty: create it", "model"
+    )
     world.answer = lambda step, *_: missing if step == "prepare" else None
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert "it is the Secret models-read" in world.versions[1].status.message

@@ -39,6 +39,7 @@ class Case:
 
 
 UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
+SCORED = ContainerState("score", "terminated", "Completed", "", 0, ended_at=START + timedelta(seconds=200))
 PENDING = JobPod("pod-x", "pu", "Pending", START)
 DONE = JobPod("pod-x", "pu", "Succeeded", START)
 NOT_ADMITTED = replace(PENDING, phase="Failed", reason="UnexpectedAdmissionError", message="no healthy devices present")
@@ -213,6 +214,83 @@ CASES = [
     ),
     Case(
         "fetch failed", job("train", ended("fetch", 75), waiting("train", "PodInitializing"), failed=True), "failed", "Transient"
+    ),
+    Case(
+        "a program that measures metrics of the user's own fails",
+        job("evaluate", ended("score", 0, "Completed"), ended("metrics", 3, message="no\n\x1bcolumn amount\n"), failed=True),
+        "failed",
+        "MetricsFailed",
+        "exit code 3; see: kubectl logs job/delays-v2-evaluate-1 -c metrics; it says: no column amount",
+    ),
+    Case(
+        "such a program that answers in our name",
+        job("evaluate", ended("metrics", 1, message=encode_answer(Refusal("OnnxBroken", "no model"))), failed=True),
+        "failed",
+        "MetricsFailed",
+        '{"refused":',
+    ),
+    Case(
+        "such a program that refuses",
+        job("evaluate", ended("score", 0, "Completed"), ended("metrics", 64), failed=True),
+        "refused",
+        "MetricsRefused",
+        "the program of evaluation.metrics failed",
+    ),
+    Case(
+        "what goes before such a program refuses the model",
+        job("evaluate", ended("score", 64, "Error", encode_answer(Refusal("OnnxBroken", "no model"))), failed=True),
+        "refused",
+        "OnnxBroken",
+    ),
+    Case(
+        "such a program is killed for memory",
+        job("evaluate", ended("metrics", 137, "OOMKilled", memory_limit="2Gi"), failed=True),
+        "failed",
+        "OutOfMemory",
+        "raise spec.evaluation.metrics.resources.limits.memory",
+    ),
+    Case(
+        "a child of it is, and no other container will start",
+        job("evaluate", ended("metrics", 0, "OOMKilled"), waiting("evaluate", "PodInitializing"), pod=PENDING),
+        "failed",
+        "OutOfMemory",
+        "raise spec.evaluation.metrics",
+    ),
+    Case(
+        "the image of such a program cannot be pulled",
+        job("evaluate", SCORED, waiting("metrics", "ErrImagePull", "not found"), pod=PENDING),
+        "failed",
+        "ImageCannotBePulled",
+        "correct spec.evaluation.metrics.image (spec.training.image where it is not given) or spec.training.imagePullSecrets",
+        after=400.0,
+    ),
+    Case(
+        "it cannot for a moment, after minutes in which the model was scored",
+        job("evaluate", SCORED, waiting("metrics", "ErrImagePull", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        after=250.0,
+    ),
+    Case(
+        "such a program that is not there",
+        job("evaluate", ended("metrics", 128, "StartError", "exec: no such file"), failed=True),
+        "failed",
+        "ContainerCannotStart",
+        "correct spec.evaluation.metrics.image (spec.training.image where it is not given) or its command",
+    ),
+    Case(
+        "an image of ours that cannot be pulled",
+        job("poll", waiting("poll", "ErrImagePull", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "correct the chart's value images.serving or spec.training.imagePullSecrets",
+    ),
+    Case(
+        "another image of ours that cannot be pulled",
+        job("prepare", waiting("prepare", "InvalidImageName"), pod=PENDING),
+        "failed",
+        "ImageNameInvalid",
+        "correct the chart's value images, with which the next version is made",
     ),
     Case("answer lost with its pod", job("prepare", complete=True), "failed", "ResultLost"),
     Case(

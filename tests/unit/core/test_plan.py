@@ -434,12 +434,12 @@ def test_refused_input_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize(
     ("of", "named"),
-    [("data source (spec.data.source.secretRef)", "flights-keys"), ("store (secretName of the ConfigMap)", "perennial-store")],
+    [("data source", "flights-keys"), ("store", "perennial-store")],
 )
 def test_secret_that_is_missing_is_named(of: str, named: str) -> None:
     source = {**SPEC["data"]["source"], "secretRef": {"name": "flights-keys"}}
     world = World(wish=spec(data={**SPEC["data"], "source": source}))
-    message = encode_answer(Refusal("SecretMissing", f"the Secret of the {of} does not exist or is empty"))
+    message = encode_answer(Refusal("SecretMissing", f"the Secret of the {of} does not exist or is empty", of))
     world.answer = lambda step, number, action: failed(world.now, ContainerState("prepare", "terminated", "Error", message, 64))
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert world.versions[1].status.message.endswith(f"does not exist or is empty; it is the Secret {named}")

@@ -117,7 +117,9 @@ def test_trainer_gets_no_key() -> None:
 
 def test_missing_key_fails_the_version_names_the_secret_and_leaves_what_serves() -> None:
     world = served()
-    missing = Refusal("SigningSecretMissing", "the Secret of the signing keys (spec.signing.secretRef) does not exist")
+    missing = Refusal(
+        "SigningSecretMissing", "the Secret of the signing keys (spec.signing.secretRef) does not exist", "signing keys"
+    )
     world.wish = spec(signing=SIGNING)
     world.answer = lambda step, *_: missing if step == "evaluate" else None
     world.annotations["perennial.dev/retrain"] = "words"

@@ -16,6 +16,7 @@ from perennial.core.answers import prepared_of
 from perennial.core.draft import Draft
 from perennial.core.observed import Version
 from perennial.core.triggers import CAUSES, HOLDS
+from perennial.standing import troubles
 from perennial_runtime.contract import Answer, Refusal
 from unit.core.test_pause_and_retry import request
 from unit.core.world import START, World, evaluated, served, spec
@@ -222,6 +223,44 @@ def test_it_is_up_to_date_where_the_same_model_was_made_of_them_before() -> None
     settled(night(world, 1))
     assert "are those of v2" in world.versions[3].status.message
     assert condition(world, "UpToDate")[:2] == ("True", "SameInputs")
+
+
+def rejects(step: str, number: int, action: Any) -> Answer | None:
+    """A version that a gate refuses."""
+    return evaluated(number, "identity-1", 0.5) if step == "evaluate" else None
+
+
+def test_the_refusal_of_a_version_stays_told_where_another_would_repeat_it() -> None:
+    world = World(wish=spec(triggers=NIGHTLY), rows="same")
+    served(world)
+    world.rows, world.answer = "other", rejects
+    settled(night(world, 1))
+    assert (condition(world, "UpToDate")[:2], world.status.summary) == (("False", "Rejected"), "Serving (v2 Rejected)")
+    assert ("UpToDate", "Rejected") in troubles(world.status)
+    settled(night(world, 2))
+    assert "are those of v2, which was judged already (Rejected)" in world.versions[3].status.message
+    assert (condition(world, "UpToDate")[:2], world.status.summary) == (("False", "Rejected"), "Serving (v2 Rejected)")
+    assert ("UpToDate", "Rejected") in troubles(world.status), "the alert goes on"
+    world.rows, world.answer = "third", None
+    settled(night(world, 3))
+    assert troubles(world.status) == ()
+
+
+def test_gitops_tools_are_told_of_the_refusal_too_where_nothing_serves() -> None:
+    world = World(wish=spec(triggers=NIGHTLY), rows="same", answer=rejects)
+    settled(world)
+    settled(night(world, 1))
+    assert "are those of v1" in world.versions[2].status.message
+    assert condition(world, "Stalled")[:2] == ("True", "Rejected")
+    assert world.status.summary == "Rejected"
+
+
+def test_that_nothing_is_new_is_one_entry_of_the_ledger() -> None:
+    world = World(wish=spec(triggers=NIGHTLY), rows="same")
+    settled(night(served(world), 1))
+    ends = [one for one in world.status.ledger.entries if one.version == 2 and one.what in ("SameInputs", "Superseded")]
+    assert [one.what for one in ends] == ["SameInputs"]
+    assert ends[0].message.startswith("v2: SameInputs: the data, the spec and the training image are those of v1")
 
 
 def test_person_trains_on_the_same_rows_anyway() -> None:

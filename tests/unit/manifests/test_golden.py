@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from perennial.api.evaluation import Evaluation
 from perennial.api.metrics import JobMetric
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelVersionSpec, ModelVersionStatus
 from perennial.core.actions import (
@@ -41,6 +42,8 @@ from perennial_runtime.contract import (
     EvaluateSpec,
     GateSpec,
     LedgerSpec,
+    OwnMetric,
+    OwnMetrics,
     PollSpec,
     PrepareSpec,
     ServeSpec,
@@ -124,10 +127,29 @@ def version(training: dict[str, Any] | None = None, source: dict[str, Any] | Non
     return Version(meta, frozen, ModelVersionStatus())
 
 
+OWN: dict[str, Any] = {
+    "command": ["python3", "/metric/cost.py"],
+    "columns": ["hour"],
+    "values": [{"name": "cost", "better": "less"}],
+    "timeout": "5m",
+}
+
+
+def measuring(training: dict[str, Any] | None = None, **metrics: Any) -> Version:
+    """A version with a metric of the user's own."""
+    found = version(training)
+    gates = [{"metric": "cost", "maximum": 2.5}]
+    evaluation = Evaluation.model_validate({"gates": gates, "metrics": {**OWN, **metrics}})
+    return replace(found, spec=found.spec.model_copy(update={"evaluation": evaluation}))
+
+
 PREPARE = PrepareSpec("delays-v2", "v2", "s3://store/flights/d1", "s3://flights/2013/", (Column("hour", "feature"),), 0.2, 1000)
 CLAIM = {"pvc": {"claimName": "flights", "path": "2013/"}}
 TRAIN = TrainSpec("delays-v2", "v2", 1, "s3://store/flights/d1", "t", "s", 7, algorithm="gradient-boosting")
 EVALUATE = EvaluateSpec("delays-v2", "v2", "s3://store/flights/d1", "m", "p", "t", "h", "s", 1e-4, (GateSpec("roc_auc", 0.7),), 7)
+EVALUATE_OWN = replace(
+    EVALUATE, gates=(GateSpec("cost", maximum=2.5),), own=OwnMetrics((OwnMetric("cost", less_is_better=True),), ("hour",))
+)
 MEASURE = JobMetric.model_validate(
     {
         "image": "registry.example/checks@sha256:5",
@@ -170,6 +192,9 @@ def render() -> dict[str, Manifest]:
         "job-train-workers-on-cpu": job("delays", version(TOGETHER), replace(WORKERS, attempt=2, on_cpu=True)),
         "service-of-the-workers": workers_service("delays", version(TOGETHER), WORKERS) or {},
         "job-evaluate": job("delays", version(), CreateJob(2, "evaluate", 1, EVALUATE)),
+        "job-evaluate-own-metric": job(
+            "delays", measuring(image="registry.example/cost@sha256:6"), CreateJob(2, "evaluate", 1, EVALUATE_OWN)
+        ),
         "job-metric": job(
             "delays", version(), CreateMetricJob(2, "acceptance", 3, MEASURE, (("PERENNIAL_CANDIDATE", "delays-v2"),))
         ),
@@ -327,6 +352,36 @@ def test_the_trainer_gets_no_credentials(name: str) -> None:
     secrets = {volume["name"] for volume in RENDERED[name]["spec"]["template"]["spec"]["volumes"] if "secret" in volume}
     assert secrets == {"store"}
     assert not secrets & {mount["name"] for mount in trainer["volumeMounts"]}
+
+
+def test_a_program_of_the_users_own_shares_nothing_with_our_containers_but_what_it_reads_and_writes() -> None:
+    score, program, evaluate = containers(RENDERED["job-evaluate-own-metric"])
+    assert [one["name"] for one in (score, program, evaluate)] == ["score", "metrics", "evaluate"]
+    mounts = {
+        one["name"]: {found["name"]: found.get("readOnly", False) for found in one["volumeMounts"]}
+        for one in (score, program, evaluate)
+    }
+    assert mounts["metrics"] == {"rows": True, "values": False, "metrics-tmp": False}
+    assert mounts["score"] == {"work": False, "store": True, "rows": False, "tmp": False}
+    assert mounts["evaluate"] == {"work": False, "store": True, "values": True, "tmp": False}
+    assert {one["mountPath"] for one in program["volumeMounts"]} == {"/perennial/rows", "/perennial/values", "/tmp"}
+    assert STEP_VARIABLE not in {one["name"] for one in program["env"]}, "it is told nothing of the store"
+
+
+def test_the_trainers_image_measures_as_the_trainers_user_and_another_image_as_any() -> None:
+    action = CreateJob(2, "evaluate", 1, EVALUATE_OWN)
+    for training, image, expected in (
+        ({**THEIRS, "runAsUser": 1000}, None, ("registry.example/trainer@sha256:3", 1000)),
+        ({**THEIRS, "runAsUser": 1000}, "registry.example/cost@sha256:6", ("registry.example/cost@sha256:6", None)),
+        (THEIRS, None, ("registry.example/trainer@sha256:3", None)),
+    ):
+        _, program, _ = containers(job("delays", measuring(training, image=image), action))
+        assert (program["image"], program["securityContext"].get("runAsUser")) == expected
+
+
+def test_the_pod_has_the_programs_time_on_top_of_ours() -> None:
+    plain, own = (RENDERED[name]["spec"]["template"]["spec"] for name in ("job-evaluate", "job-evaluate-own-metric"))
+    assert own["activeDeadlineSeconds"] == plain["activeDeadlineSeconds"] + 300
 
 
 def test_the_server_gets_no_credentials_and_reads_the_bento_only() -> None:
