@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from perennial_runtime.check_wish import KINDS, ROLES, Described, Finding, Wish, WrongWish
-from perennial_runtime.contract import EXIT_REFUSED, USER
+from perennial_runtime.contract import CLASSIFICATION, EXIT_REFUSED, REGRESSION, USER
 
 MODULE: Final = "python -m perennial_runtime.check"
 DESCRIPTION: Final = """\
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME:ROLE[:KIND]",
         help="a column of spec.data.columns; ROLE: feature, label, time or id; KIND of a feature: number (default) or text",
     )
+    add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
     add("--rows", type=int, default=1000, help="made-up rows (default 1000)")
     add("--hyperparameter", action="append", default=[], metavar="NAME=NUMBER", help="for params.json")
@@ -147,6 +148,7 @@ def _wish(given: argparse.Namespace) -> Wish:
         max_difference=given.max_difference,
         root=given.root.resolve(),
         keep=given.keep or given.only is not None,
+        task=given.task,
     )
 
 

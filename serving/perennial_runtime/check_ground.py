@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial_runtime.check_wish import CATEGORICAL, NUMERIC, Finding, Wish, WrongWish
-from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_ROWS
+from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_ROWS, REGRESSION
 
 WORDS = ("basic", "plus", "family", "basic ünd more")
 MISSING = 0.05
@@ -136,7 +136,7 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
 def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
     """As `perennial_runtime.fetch` writes it."""
     return {
-        "task": "classification",
+        "task": wish.task,
         "features": [{"name": one.name, "kind": kinds.get(one.name, one.kind)} for one in wish.named("feature")],
         "label": wish.named("label")[0].name,
         "time": wish.named("time")[0].name,
@@ -161,12 +161,19 @@ def _made_up(wish: Wish, pl: Any) -> Any:
         shown = [None if row == 0 or chance.random() < MISSING else value for row, value in enumerate(values)]
         columns[one.name] = pl.Series(one.name, shown, dtype=pl.Float64 if numeric else pl.String)
     label, moment = wish.named("label")[0].name, wish.named("time")[0].name
-    labels = [int(chance.random() < 1 / (1 + math.exp(-value))) for value in score]
-    columns[label] = pl.Series(label, [*labels[:-2], 0, 1][: wish.rows], dtype=pl.Int64)
+    columns[label] = pl.Series(label, _labels(wish.task, score, chance)[: wish.rows])
     begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
     frame = pl.DataFrame({**columns, moment: pl.Series(moment, rows, dtype=pl.Int64)})
     frame = frame.with_columns((begin + pl.duration(minutes=pl.col(moment))).alias(moment))
     return frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
+
+
+def _labels(task: str, score: list[float], chance: random.Random) -> list[int] | list[float]:
+    """By the law of the score; of both classes at least one."""
+    if task == REGRESSION:
+        return [10 * value + chance.gauss(0, 1) for value in score]
+    drawn = [int(chance.random() < 1 / (1 + math.exp(-value))) for value in score]
+    return [*drawn[:-2], 0, 1]
 
 
 def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
@@ -187,10 +194,13 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     label, moment = wish.named("label")[0].name, wish.named("time")[0].name
     kept = [pl.col(one.name).cast(pl.String) for one in wish.named("id")]
     try:
-        typed = frame.select(*casts, pl.col(label).cast(pl.Int64), pl.col(moment), *kept).sort(moment)
+        of_label = pl.col(label).cast(pl.Float64 if wish.task == REGRESSION else pl.Int64)
+        typed = frame.select(*casts, of_label, pl.col(moment), *kept).sort(moment)
     except pl.exceptions.PolarsError as error:
         raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
-    if not set(typed[label].unique().to_list()) <= {0, 1}:
+    if wish.task == REGRESSION and not typed[label].is_finite().fill_null(value=False).all():
+        raise WrongWish(f"--data {wish.data}: column {label!r} is no finite number in every row")
+    if wish.task != REGRESSION and not set(typed[label].unique().to_list()) <= {0, 1}:
         raise WrongWish(f"--data {wish.data}: column {label!r} holds more than 0 and 1")
     return typed, kinds
 

@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from perennial_runtime import bento, card, sbom, signature
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import unpack
-from perennial_runtime.contract import PARITY_ROWS, SIGNING_SECRET_PATH, WORK_PATH, EvaluateResult, EvaluateSpec, Step
+from perennial_runtime.contract import (
+    PARITY_ROWS,
+    SIGNING_SECRET_PATH,
+    WORK_PATH,
+    EvaluateResult,
+    EvaluateSpec,
+    Step,
+    output_of,
+)
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_champion import champion_scores, fetch_champion
 from perennial_runtime.evaluate_child import ModelRefused
@@ -40,6 +48,7 @@ from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.sampling import stride, thinned
+from perennial_runtime.scoring import task_of
 from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
@@ -81,13 +90,14 @@ def evaluate(
 def _evaluate(spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None) -> EvaluateResult:
     inputs = fetch_inputs(spec, store, room)
     sample = min(PARITY_ROWS, inputs.train_rows)
-    parity = parity_in_sandbox(inputs.parity, sample, room, limits) if inputs.parity else None
+    task = task_of(inputs.schema)
+    parity = parity_in_sandbox(inputs.parity, sample, room, limits, output_of(task)) if inputs.parity else None
     first = head(inputs.train, sample, inputs.schema)
     tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
     say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
-    distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference)
+    distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference, task)
     say("model checked and scored", parity=distance)
     blind = _blind(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
     identity, archive, profile = _package(spec, inputs, first, scores, room)
@@ -147,7 +157,8 @@ def _blind(
         seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
-    return Blind(labels=read_labels(inputs.holdout, inputs.schema), scores=scores, champion=champion, seen=seen)
+    labels = read_labels(inputs.holdout, inputs.schema)
+    return Blind(labels=labels, scores=scores, champion=champion, seen=seen, task=task_of(inputs.schema))
 
 
 def _package(
@@ -202,7 +213,7 @@ def _slices(spec: EvaluateSpec, inputs: Inputs, blind: Blind) -> tuple[dict[int,
         return {}, {}
     judged = blind.judged
     parted = part(lambda name: read_column(inputs.holdout, name).filter(pl.Series(judged)), spec.slices)
-    return measure_slices(gates, parted, blind.labels[judged], blind.scores[judged], spec.seed)
+    return measure_slices(gates, parted, blind.sample.of(judged), spec.seed)
 
 
 def _card(spec: EvaluateSpec, store: Store, measured: card.Measured) -> str:

@@ -140,8 +140,8 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, after: Spl
     every = leakage.every(max(held_out, different - held_out), len(kept))
     train, holdout = (leakage.Sample(spec.columns, kept, every) for _ in range(2))
     written = Written(
-        Side("training", kept, train),
-        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices),
+        Side("training", kept, train, task=spec.task),
+        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices, spec.task),
         room / "train.parquet",
         room / "holdout.parquet",
         Hashes(room / "train-hashes"),
@@ -150,10 +150,10 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, after: Spl
     written.train.write(trained, label, written.train_file)
     written.holdout.write(_rows(gathered, ordered, after, holdout=True), label, written.holdout_file)
     say("sides", train=written.train.rows, holdout=written.holdout.rows, duplicates=gathered.runs.rows - different)
-    written.holdout.check_classes(label)
-    written.train.check_classes(label)
+    written.holdout.check_label(label)
+    written.train.check_label(label)
     written.holdout.check_slices()
-    leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds), different)
+    leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds, spec.task), different)
     return written
 
 
@@ -185,7 +185,7 @@ def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, after: Spli
         data=_digest(gathered.hashes, spec.columns, kinds),
         train=store.put_file(written.train_file),
         holdout=store.put_file(written.holdout_file),
-        schema=store.put_bytes(_json(describe(written.train_file, spec.columns, kinds))),
+        schema=store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task))),
         split=store.put_bytes(_json({**split.to_document(after), **fields})),
         rows=gathered.runs.rows,
         train_rows=train.rows,

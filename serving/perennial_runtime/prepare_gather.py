@@ -48,7 +48,7 @@ def gather(spec: PrepareSpec, data: source.Source, files: Sequence[SourceFile], 
     say("source listed", files=len(files), bytes=progress.bytes)
     for name in ("runs", "file"):
         (room / name).mkdir()
-    collector = Collector(spec.columns, whole_rows=spec.duplicates_by != "columns")
+    collector = Collector(spec.columns, whole_rows=spec.duplicates_by != "columns", task=spec.task)
     runs = Runs(room / "runs", only(spec.columns, "time").name)
     gathered = Gathered(runs, collector, Hashes(room / "hashes"), source.listing_digest(files))
     for file in files:

@@ -5,6 +5,7 @@ Only counts, a few values and a sample of bounded size (`leakage.Sample`) are he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from perennial_runtime.answers import Refused
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION
 from perennial_runtime.leakage import Sample
 from perennial_runtime.spill import write_parquet
 
@@ -25,8 +27,12 @@ class Side:
     sample: Sample
     slices: Sequence[str] = ()
     """Columns of which it is noted whether they have more than one value."""
+    task: str = CLASSIFICATION
     rows: int = 0
     positives: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
+    """Of the label."""
     _values: dict[str, pl.Series] = field(default_factory=dict)
     """Two different values of each of these columns at most."""
 
@@ -42,15 +48,27 @@ class Side:
 
     def _count(self, frame: pl.DataFrame, label: str) -> None:
         self.rows += frame.height
-        self.positives += int(frame[label].sum())
+        labels = frame[label]
+        if self.task == REGRESSION:
+            numbers = labels.to_numpy()
+            self.lowest = min(self.lowest, float(numbers.min(initial=math.inf)))
+            self.highest = max(self.highest, float(numbers.max(initial=-math.inf)))
+        else:
+            self.positives += int(labels.sum())
         self.sample.add(frame)
         for name in self.slices:
             found = frame[name].unique().head(2)
             self._values[name] = pl.concat([self._values[name], found]).unique().head(2) if name in self._values else found
 
-    def check_classes(self, label: str) -> None:
-        """Refused when it has rows of one class only."""
-        if self.positives in (0, self.rows):
+    def check_label(self, label: str) -> None:
+        """Refused when there is nothing to tell apart: rows of one class only, or of one number."""
+        if self.task == REGRESSION and self.lowest == self.highest:
+            raise Refused(
+                "OneValue",
+                f"column {label!r} has the same number in all {self.rows} {self.name} rows: there is nothing to predict; check "
+                "the label, or add data",
+            )
+        if self.task == CLASSIFICATION and self.positives in (0, self.rows):
             raise Refused(
                 "OneClass",
                 f"column {label!r} has only one class in the {self.rows} {self.name} rows: both classes are needed there; "

@@ -10,6 +10,7 @@ from perennial.api.base import LIST_BY_NAME, SpecModel, cel, rules
 from perennial.api.lineage import Provenance
 from perennial.api.source import Duplicates, Source
 
+Task = Literal["classification", "regression"]
 COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 
 
@@ -47,8 +48,8 @@ class DataColumn(SpecModel):
     ]
     """As it stands in the data."""
     role: Literal["feature", "label", "id", "time", "slice"]
-    """feature: input of the model; label: what it predicts (0/1 or bool); time: when the row became known, for the split;
-    id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer."""
+    """feature: input of the model; label: what it predicts (0/1 or bool; of a regression a number); time: when the row became
+    known, for the split; id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer."""
     allow_leakage: Annotated[str, Field(min_length=1, max_length=256, examples=["known at the counter"])] | None = None
     """Why this column may tell the label, or the rows, by itself: it is left out of the search for leakage."""
 
@@ -102,6 +103,9 @@ class Data(SpecModel):
     source: Source
     columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256, json_schema_extra=LIST_BY_NAME)]
     """Every column that is used; one label, one time, at least one feature."""
+    task: Task | None = None
+    """What the label is, where training.image trains or spec.model is there already: classification, when not given, a label of
+    two classes; regression, a number. A recipe is told by training.recipe.task."""
     duplicates: Duplicates = Duplicates()
     """Rows that are there more than once."""
     holdout: Holdout = Holdout()

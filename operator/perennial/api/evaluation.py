@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -10,12 +10,16 @@ from perennial.api.base import SpecModel, cel, rules
 from perennial.api.data import COLUMN_PATTERN
 
 Metric = Literal[
-    "roc_auc", "average_precision", "accuracy", "calibration_error", "model_bytes", "latency_p99_ms", "data_age_hours"
-]
+    "roc_auc", "average_precision", "accuracy", "calibration_error", "rmse", "mae", "r2",
+    "model_bytes", "latency_p99_ms", "data_age_hours",
+]  # fmt: skip
+MOST: Final = 1e12
+"""Of a bound in a unit of its own."""
 LIST_BY_COLUMN = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["column"]}
 _BOUNDS = "[has(self.minimum), has(self.maximum), has(self.notWorseThanServingBy), has(self.minimumPerSlice)]"
-_MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy']"
-_BY_LABELS = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+_MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy', 'r2']"
+_BY_LABELS = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error', 'rmse', 'mae', 'r2']"
+_IN_THE_LABELS_UNIT = "['rmse', 'mae']"
 
 SLICES_ARE_COLUMNS = cel(
     "!has(self.evaluation) || !has(self.evaluation.slices) || self.evaluation.slices.all(s, "
@@ -39,12 +43,12 @@ class Gate(SpecModel):
             ),
             cel(
                 f"!(has(self.minimum) || has(self.minimumPerSlice)) || self.metric in {_MORE_IS_BETTER}",
-                "of calibration_error, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+                "of calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
                 "'gate %s: of it less is better; give maximum'.format([self.metric])",
             ),
             cel(
                 f"!has(self.maximum) || !(self.metric in {_MORE_IS_BETTER})",
-                "of roc_auc, average_precision and accuracy more is better: give minimum",
+                "of roc_auc, average_precision, accuracy and r2 more is better: give minimum",
                 "'gate %s: of it more is better; give minimum'.format([self.metric])",
             ),
             cel(
@@ -52,19 +56,30 @@ class Gate(SpecModel):
                 "model_bytes, latency_p99_ms and data_age_hours are not compared with the serving version: give maximum",
                 "'gate %s is not compared with the serving version: give maximum'.format([self.metric])",
             ),
+            cel(
+                f"!has(self.notWorseThanServingBy) || self.notWorseThanServingBy <= 1.0 || self.metric in {_IN_THE_LABELS_UNIT}",
+                "notWorseThanServingBy is at most 1, but of rmse and mae, which are in the label's unit: e.g. 0.01",
+                "'gate %s: notWorseThanServingBy is at most 1, e.g. 0.01'.format([self.metric])",
+            ),
+            cel(
+                "!has(self.minimumPerSlice) || self.metric != 'r2'",
+                "r2 is not judged by slice: it measures against the spread of the label within each slice; judge it as a whole",
+            ),
         )
     )
 
     metric: Metric
-    """What is measured: roc_auc, average_precision, accuracy and calibration_error (root mean squared, over ten bins of equal
-    mass) on the holdout; model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node where it is
-    judged; data_age_hours, of the newest row."""
+    """What is measured on the holdout: of a classification roc_auc, average_precision, accuracy and calibration_error (root mean
+    squared, over ten bins of equal mass); of a regression rmse and mae (root mean squared and mean absolute error, in the label's
+    unit) and r2 (share of the label's variance that is explained). And beside it: model_bytes, of model.onnx; latency_p99_ms, of
+    one prediction in the Bento, on the node where it is judged; data_age_hours, of the newest row."""
     minimum: Annotated[float, Field(ge=0, le=1)] | None = None
     """The metric's one-sided 95 % lower bound must reach this."""
-    maximum: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    maximum: Annotated[float, Field(ge=0, le=MOST)] | None = None
     """The metric's one-sided 95 % upper bound must not be over this."""
-    not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1)] | None = None
-    """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows."""
+    not_worse_than_serving_by: Annotated[float, Field(ge=0, le=MOST)] | None = None
+    """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows. At most 1; of
+    rmse and mae any number, in the label's unit."""
     minimum_per_slice: Annotated[float, Field(ge=0, le=1)] | None = None
     """No slice of evaluation.slices that has enough rows may be shown to be under this, with at most 5 % false discoveries."""
     on_undecided: Literal["refuse", "pass"] = "refuse"
@@ -81,10 +96,11 @@ class SliceColumn(SpecModel):
 
 
 class Parity(SpecModel):
-    """How far the ONNX scores may be from the trainer's own."""
+    """How far the scores, or predictions, of model.onnx may be from the trainer's own."""
 
-    max_abs_difference: Annotated[float, Field(ge=1e-9, le=1)] = 1e-4
-    """Largest difference of a score."""
+    max_abs_difference: Annotated[float, Field(ge=1e-9, le=MOST)] = 1e-4
+    """Largest difference of a score; of a regression of a prediction, in the label's unit, or two millionths of the largest
+    prediction where that is more, which single precision needs."""
 
 
 class Evaluation(SpecModel):

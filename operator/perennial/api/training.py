@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import Duration, SpecModel, cel, rules
+from perennial.api.data import Task
 from perennial.api.pods import LabelMap, PodOptions, ResourceRequirements, Toleration
 from perennial.api.smoke import SmokeTraining
 
@@ -32,8 +33,17 @@ UserId = Annotated[
 class Recipe(SpecModel):
     """A built-in trainer."""
 
-    task: Literal["classification"] = "classification"
-    """What is predicted: a label of two classes."""
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.task != 'regression' || self.algorithm == 'gradient-boosting'",
+                "logistic-regression predicts one of two classes: for a regression take algorithm: gradient-boosting",
+            )
+        )
+    )
+
+    task: Task = "classification"
+    """What is predicted: classification, a label of two classes; regression, a number."""
     algorithm: Literal["gradient-boosting", "logistic-regression"] = "gradient-boosting"
     """The trainer."""
     hyperparameters: Annotated[dict[str, float], Field(max_length=16)] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from perennial.api.lineage import Lineage
 from perennial.api.model import ExistingModel
+from perennial.api.task import task_of
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
 from perennial.core.inputs import source_words
 from perennial.core.jobpods import newest
@@ -54,6 +55,8 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)
     yield "Continues the split of", spec.parent.name if spec.parent else "none: it is the first"
+    if (task := task_of(spec.data, training)) != "classification":
+        yield "Task", task
     if spec.model is not None:
         yield from _brought(spec.model)
     elif training.recipe is not None:

@@ -6,8 +6,12 @@ A spec is the same for every attempt but for its number, so that a step whose re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
+from perennial.api.data import Task
+from perennial.api.evaluation import MOST
+from perennial.api.task import task_of
 from perennial.core import gates, lineage, smoke
 from perennial.core.answers import answer_of
 from perennial.core.inputs import source_address
@@ -25,7 +29,10 @@ from perennial_runtime.contract import (
     TrainSpec,
 )
 
-SHOWN = GateSpec("roc_auc", 0.0, None)
+SHOWN: Mapping[Task, GateSpec] = {
+    "classification": GateSpec("roc_auc", 0.0, None),
+    "regression": GateSpec("rmse", maximum=MOST),
+}
 """Measured where no gate is asked for: a person still wants to see what the holdout says."""
 
 
@@ -45,6 +52,7 @@ def prepare(version: Version, attempt: int) -> PrepareSpec:
         attempt=attempt,
         model=ModelSource(model.uri, model.sha256) if model else None,
         duplicates_by=data.duplicates.by,
+        task=task_of(data, version.spec.training),
     )
 
 
@@ -61,7 +69,7 @@ def train(version: Version, attempt: int, *, uid: str = "", scratch: bool = Fals
         schema=prepared.schema,
         scratch=scratch,
         seed=version.spec.training.seed,
-        task=recipe.task if recipe else "classification",
+        task=task_of(version.spec.data, version.spec.training),
         algorithm=recipe.algorithm if recipe else None,
         hyperparameters=smoke.hyperparameters(version.spec),
     )
@@ -69,7 +77,8 @@ def train(version: Version, attempt: int, *, uid: str = "", scratch: bool = Fals
 
 def asked(version: Version) -> tuple[GateSpec, ...]:
     """The gates that evaluate measures."""
-    return tuple(gates.spec_of(gate) for gate in version.spec.evaluation.gates) or (SHOWN,)
+    given = tuple(gates.spec_of(gate) for gate in version.spec.evaluation.gates)
+    return given or (SHOWN[task_of(version.spec.data, version.spec.training)],)
 
 
 def evaluate(version: Version, attempt: int, champion: Champion | None) -> EvaluateSpec:
