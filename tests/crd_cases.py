@@ -100,6 +100,8 @@ GATES = "spec.evaluation.gates"
 PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
 TASK = "spec.training.recipe.task"
+CLASS_WEIGHTS = "spec.training.recipe.classWeights"
+PLAIN_COLUMNS = deployment()["spec"]["data"]["columns"]
 ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
 SMOKE = "a smoke run is never served: remove serving.route, approval and pin, or remove smoke"
@@ -469,6 +471,34 @@ CASES = (
         accepted={f"{COLUMNS}.0.name": "prediction"},
     ),
     Case(
+        "rows that count by two columns",
+        "data.columns can name one column with role: weight, by which rows count",
+        {COLUMNS: [*PLAIN_COLUMNS, {"name": "a", "role": "weight"}, {"name": "b", "role": "weight"}]},
+        ("data.columns has 2 columns with role: weight", "to one at most"),
+        accepted={COLUMNS: [*PLAIN_COLUMNS, {"name": "a", "role": "weight"}]},
+    ),
+    Case(
+        "classes that are weighted in two ways",
+        "recipe.classWeights needs either balanced: {} or weights, e.g. {'0': 1, '1': 5}",
+        {CLASS_WEIGHTS: {"balanced": {}, "weights": {"0": 1, "1": 5}}},
+        ("recipe.classWeights needs either balanced: {} or weights",),
+        accepted={CLASS_WEIGHTS: {"balanced": {}}},
+    ),
+    Case(
+        "a weight of a class that is none",
+        "recipe.classWeights.weights needs a number for each of the classes '0' and '1', and for no other",
+        {CLASS_WEIGHTS: {"weights": {"late": 5, "1": 1}}},
+        ("a number for each of the classes '0' and '1'",),
+        accepted={CLASS_WEIGHTS: {"weights": {"0": 1, "1": 5}}},
+    ),
+    Case(
+        "classes of a regression",
+        "recipe.classWeights is for classes, and a regression has none: remove it",
+        {TASK: "regression", CLASS_WEIGHTS: {"balanced": {}}},
+        ("a regression has none", "remove it"),
+        accepted={CLASS_WEIGHTS: {"balanced": {}}},
+    ),
+    Case(
         "slices that no gate judges",
         "evaluation.slices and a gate with minimumPerSlice need each other: give both or neither",
         {"spec.evaluation.slices": [{"column": "dep_hour"}]},
@@ -732,6 +762,7 @@ BOUNDS = (
     ("a model of no digest", {"spec.training": REMOVED, "spec.model": {"uri": MODEL["uri"]}}, "digest"),
     ("a signature by no key", {"spec.signing": {}}, "spec.signing.secretRef"),
     ("a split that only a later version knows", {"spec.data.holdout.by": "hash"}, "spec.data.holdout.by"),
+    ("a class of no weight", {CLASS_WEIGHTS: {"weights": {"0": 0, "1": 1}}}, CLASS_WEIGHTS),
     ("a task that is none", {TASK: "ranking"}, "spec.training.recipe.task"),
     ("a role that is none", {f"{COLUMNS}.0.role": "whatever"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),

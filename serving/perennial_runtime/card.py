@@ -48,7 +48,8 @@ Made when {{ card.version }} was evaluated. Its verdict, and what live requests 
 {{ card.features | length }} features: {{ card.features | join(", ") | plain }}.
 
 ## Gates
-Each with the one-sided 95 % bounds of its estimate.
+Each with the one-sided 95 % bounds of its estimate.\
+{% if card.weighted %} Rows count by their weights here, and all the same below.{% endif %}
 
 | metric | gate | limit | estimate | lower | upper |
 |---|---|---|---|---|---|
@@ -118,7 +119,8 @@ svg text { font-family: system-ui, sans-serif; }
 {%- if card.dropped_rows %} ({{ card.dropped_rows }} more were left out: a version was trained on them){% endif %}.
 {% endif %}{{ card.features | length }} features: {{ card.features | join(", ") }}.</p>
 <h2>Gates</h2>
-<p>Each with the one-sided 95 % bounds of its estimate.</p>
+<p>Each with the one-sided 95 % bounds of its estimate.
+{%- if card.weighted %} Rows count by their weights here, and all the same below.{% endif %}</p>
 <table><tr><th>metric</th><th>gate</th><th>limit</th><th>estimate</th><th>lower</th><th>upper</th></tr>
 {% for gate in card.gates %}<tr><td>{{ gate.metric }}</td><td>{{ gate | rule }}</td><td>{{ gate.limit | figure }}</td>
 <td>{{ gate.estimate | figure }}</td><td>{{ gate.lower | figure }}</td><td>{{ gate.upper | figure }}</td></tr>
@@ -157,6 +159,7 @@ class Card:
     residuals: Sequence[Residual]
     """Of a regression."""
     task: str
+    weighted: bool
     drift: Sequence[Drift]
     no_drift: str
     """Why there is none."""
@@ -198,6 +201,7 @@ def card_of(version: str, record: Sequence[tuple[str, str]], found: Measured) ->
         curves=None if task == REGRESSION else curves(labels, scores),
         residuals=residuals(labels, scores) if task == REGRESSION else (),
         task=task,
+        weighted=found.blind.weights is not None,
         drift=drift(found.before, found.profile) if found.before else (),
         no_drift="No feature is in both." if found.before else "There is no parent, or it was not evaluated: nothing to compare.",
     )

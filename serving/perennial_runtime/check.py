@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:ROLE[:KIND]",
-        help="a column of spec.data.columns; ROLE: feature, label, time or id; KIND of a feature: number (default) or text",
+        help="a column of spec.data.columns; ROLE: feature, label, time, id, weight; KIND of a feature: number (default), text",
     )
     add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
@@ -162,9 +162,9 @@ def _column(text: str) -> Described:
 
 def _check_columns(columns: Sequence[Described]) -> None:
     counts = {role: sum(column.role == role for column in columns) for role in ROLES}
-    if not counts["feature"] or counts["label"] != 1 or counts["time"] != 1:
+    if not counts["feature"] or counts["label"] != 1 or counts["time"] != 1 or counts["weight"] > 1:
         found = ", ".join(f"{count} {role}" for role, count in counts.items())
-        raise WrongWish(f"--column describes {found}: describe one label, one time and at least one feature")
+        raise WrongWish(f"--column describes {found}: describe one label, one time, one weight at most and a feature or more")
     if len({column.name for column in columns}) != len(columns):
         raise WrongWish("--column describes a column twice")
 

@@ -135,11 +135,13 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
 
 def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
     """As `perennial_runtime.fetch` writes it."""
+    weights = wish.named("weight")
     return {
         "task": wish.task,
         "features": [{"name": one.name, "kind": kinds.get(one.name, one.kind)} for one in wish.named("feature")],
         "label": wish.named("label")[0].name,
         "time": wish.named("time")[0].name,
+        **({"weight": weights[0].name} if weights else {}),
         "seed": wish.seed,
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
@@ -165,7 +167,8 @@ def _made_up(wish: Wish, pl: Any) -> Any:
     begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
     frame = pl.DataFrame({**columns, moment: pl.Series(moment, rows, dtype=pl.Int64)})
     frame = frame.with_columns((begin + pl.duration(minutes=pl.col(moment))).alias(moment))
-    return frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
+    frame = frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
+    return frame.with_columns([pl.Series(one.name, [chance.uniform(0.5, 2.0) for _ in rows]) for one in wish.named("weight")])
 
 
 def _labels(task: str, score: list[float], chance: random.Random) -> list[int] | list[float]:
@@ -193,6 +196,7 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     casts = [pl.col(name).cast(types[kind]) for name, kind in kinds.items()]
     label, moment = wish.named("label")[0].name, wish.named("time")[0].name
     kept = [pl.col(one.name).cast(pl.String) for one in wish.named("id")]
+    kept += [pl.col(one.name).cast(pl.Float64) for one in wish.named("weight")]
     try:
         of_label = pl.col(label).cast(pl.Float64 if wish.task == REGRESSION else pl.Int64)
         typed = frame.select(*casts, of_label, pl.col(moment), *kept).sort(moment)

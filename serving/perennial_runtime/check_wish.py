@@ -9,7 +9,7 @@ from typing import Final
 from perennial_runtime.contract import CLASSIFICATION
 
 NUMERIC, CATEGORICAL = "numeric", "categorical"
-ROLES: Final = ("feature", "label", "time", "id")
+ROLES: Final = ("feature", "label", "time", "id", "weight")
 KINDS: Final = {"number": NUMERIC, "text": CATEGORICAL}
 
 

@@ -5,6 +5,7 @@
     time      Datetime in UTC, microseconds (a time without a zone is UTC)
     id        text
     slice     text
+    weight    Float64, 0 or more
 
 Parquet says what a feature is. In CSV, and where a folder's name gives the value, a feature is a number when every cell of every
 file is one (NA, NaN, null are missing then), 0 or 1 when every cell is true or false, and text otherwise. No rows are kept here:
@@ -78,6 +79,7 @@ class _Counted:
     missing: int = 0
     infinite: int = 0
     text: int = 0
+    negative: int = 0
     first: tuple[int, int] | None = None
     """File and row of the first of them."""
 
@@ -85,6 +87,10 @@ class _Counted:
         missing = known.is_null() | numbers.is_nan().fill_null(value=False)
         infinite = numbers.is_infinite().fill_null(value=False)
         wrong = numbers.is_null() | missing | infinite
+        if self.role == "weight":
+            negative = (numbers < 0).fill_null(value=False) & ~infinite
+            self.negative += int(negative.sum())
+            wrong |= negative
         self.rows += len(numbers)
         self.missing += int(missing.sum())
         self.infinite += int(infinite.sum())
@@ -92,15 +98,19 @@ class _Counted:
         if self.first is None and wrong.any():
             self.first = file, first_row + int(wrong.arg_true()[0])
 
+    @property
+    def wanted(self) -> str:
+        return "finite number of 0 or more" if self.role == "weight" else "finite number"
+
     def refuse(self, name: str, where: Callable[[tuple[int, int] | None], str]) -> None:
         """Raises Refused where there is any."""
         if self.first is None:
             return
-        found = {"missing or NaN": self.missing, "infinite": self.infinite, "no number": self.text}
+        found = {"missing or NaN": self.missing, "infinite": self.infinite, "no number": self.text, "under 0": self.negative}
         counts = ", ".join(f"{count} {what}" for what, count in found.items() if count)
         raise Refused(
-            "NotANumber",
-            f"column {name!r} (role {self.role}) is no finite number in {sum(found.values())} of {self.rows} rows ({counts}), "
+            "WeightWrong" if self.role == "weight" else "NotANumber",
+            f"column {name!r} (role {self.role}) is no {self.wanted} in {sum(found.values())} of {self.rows} rows ({counts}), "
             f"first in {where(self.first)}: correct these rows, or leave them out of the data",
         )
 
@@ -173,6 +183,8 @@ class Collector:
         where = f"{self.names[-1]}, column {column.name!r}"
         match column.role:
             case "label" if self.task == REGRESSION:
+                return self._number(column, cells, where, first_row)
+            case "weight":
                 return self._number(column, cells, where, first_row)
             case "label":
                 return _label(cells, where, first_row)

@@ -97,6 +97,8 @@ LOG_NAME = "train.log"
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
 """What is predicted (`task`): a label of two classes, or a number."""
+BALANCED = "balanced"
+"""Stands for the classes in `TrainSpec.class_weights`."""
 SCORE_OUTPUT = "score"
 """Name of the ONNX output that holds the probability of the positive class, shape [N] or [N, 1]."""
 PREDICTION_OUTPUT = "prediction"
@@ -176,7 +178,7 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the data and what it is for: feature, label, id, time or slice."""
+    """One column of the data and what it is for: feature, label, id, time, slice or weight."""
 
     name: str
     role: str
@@ -253,6 +255,8 @@ class TrainSpec:
     task: str = CLASSIFICATION
     algorithm: str | None = None
     hyperparameters: dict[str, float] = field(default_factory=dict)
+    class_weights: dict[str, float] = field(default_factory=dict)
+    """Of a recipe: by class; {BALANCED: 1} for the reverse of their shares."""
     scratch: bool = False
     """Nothing of it is kept in the store: it is only compared."""
 

@@ -39,7 +39,7 @@ from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
 from perennial_runtime.evaluate_gates import Beside, Blind, measure
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
-from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, seen_rows
+from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, read_weights, seen_rows
 from perennial_runtime.evaluate_rows import tables as batches
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
@@ -157,8 +157,14 @@ def _blind(
         seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
-    labels = read_labels(inputs.holdout, inputs.schema)
-    return Blind(labels=labels, scores=scores, champion=champion, seen=seen, task=task_of(inputs.schema))
+    return Blind(
+        labels=read_labels(inputs.holdout, inputs.schema),
+        scores=scores,
+        champion=champion,
+        seen=seen,
+        weights=read_weights(inputs.holdout, inputs.schema),
+        task=task_of(inputs.schema),
+    )
 
 
 def _package(

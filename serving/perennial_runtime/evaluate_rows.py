@@ -89,6 +89,12 @@ def read_labels(path: Path, schema: Schema) -> NDArray[Any]:
     return labels
 
 
+def read_weights(path: Path, schema: Schema) -> NDArray[np.float64] | None:
+    """How much each row counts; None where all count the same."""
+    name = schema.get("weight")
+    return None if name is None else read_column(path, str(name)).cast(pl.Float64).to_numpy()
+
+
 def read_hashes(path: Path) -> Hashes:
     """64-bit hashes of the source rows."""
     return read_column(path, HASH_COLUMN).cast(pl.UInt64).to_numpy()

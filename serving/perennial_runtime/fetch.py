@@ -48,6 +48,7 @@ def params(spec: TrainSpec, schema: bytes) -> dict[str, object]:
         document = json.loads(schema)
         features = [{"name": item["name"], "kind": item["kind"]} for item in document["features"]]
         label, time = document["label"], document["time"]
+        weight = {"weight": document["weight"]} if "weight" in document else {}
     except (ValueError, KeyError, TypeError):
         raise Refused("SchemaBroken", f"blob sha256:{spec.schema} is no schema.json: train again from prepare") from None
     return {
@@ -56,7 +57,9 @@ def params(spec: TrainSpec, schema: bytes) -> dict[str, object]:
         "label": label,
         "time": time,
         "seed": spec.seed,
+        **weight,
         "hyperparameters": spec.hyperparameters,
+        **({"classWeights": spec.class_weights} if spec.class_weights else {}),
         "parity": {"rows": PARITY_ROWS},
         "limits": {"modelBytes": MODEL_BYTES_LIMIT},
     }

@@ -35,7 +35,7 @@ from perennial_runtime.split import Split
 from perennial_runtime.store import Store
 
 MOST_DUPLICATES = 0.01
-_ROLES_KEPT = ("feature", "label", "time", "id")
+_ROLES_KEPT = ("feature", "label", "time", "id", "weight")
 """In both sides; columns with the role slice are in the holdout alone."""
 
 
@@ -137,11 +137,12 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, after: Spl
         )
     kept = [column.name for role in _ROLES_KEPT for column in spec.columns if column.role == role]
     parts = [column.name for column in spec.columns if column.role == "slice"]
+    weight = next((column.name for column in spec.columns if column.role == "weight"), "")
     every = leakage.every(max(held_out, different - held_out), len(kept))
     train, holdout = (leakage.Sample(spec.columns, kept, every) for _ in range(2))
     written = Written(
-        Side("training", kept, train, task=spec.task),
-        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices, spec.task),
+        Side("training", kept, train, task=spec.task, weight=weight),
+        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices, spec.task, weight),
         room / "train.parquet",
         room / "holdout.parquet",
         Hashes(room / "train-hashes"),
@@ -152,6 +153,8 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, after: Spl
     say("sides", train=written.train.rows, holdout=written.holdout.rows, duplicates=gathered.runs.rows - different)
     written.holdout.check_label(label)
     written.train.check_label(label)
+    for side in (written.holdout, written.train):
+        side.check_weights()
     written.holdout.check_slices()
     leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds, spec.task), different)
     return written

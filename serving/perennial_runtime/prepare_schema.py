@@ -3,7 +3,8 @@
     {"label": name, "time": name, "id": [...], "features": [{"name", "kind": "numeric", "nullable", "min", "max", "example"} |
                                                             {"name", "kind": "categorical", "nullable", "categories", "example"}]}
 
-A regression has "task": "regression" beside them; without that it is a classification.
+A regression has "task": "regression" beside them; without that it is a classification. Where rows have weights,
+"weight" names their column.
 
 Told from the training rows alone (nothing of the holdout gets out), in the order of data.columns, a column at a time. Written by
 `prepare`.
@@ -21,13 +22,16 @@ from perennial_runtime.contract import CLASSIFICATION, Column
 from perennial_runtime.sampling import rows_of, stride, thinned, word_counts
 
 MOST_CATEGORIES = 50
+_ROLES = ("feature", "label", "time", "id", "weight")
 MOST_ROWS = 16_777_216
 """Of a column in memory: beyond it the example of a numeric feature is the middle of evenly chosen rows, not of all."""
 
 
 def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task: str = CLASSIFICATION) -> dict[str, object]:
     """The document of schema.json for the training rows in a Parquet file."""
-    names = {role: [column.name for column in columns if column.role == role] for role in ("feature", "label", "time", "id")}
+    names = {
+        role: [column.name for column in columns if column.role == role] for role in ("feature", "label", "time", "id", "weight")
+    }
     facts = _facts(train, [name for name in names["feature"] if kinds[name] == NUMERIC], names["feature"])
     return {
         "label": names["label"][0],
@@ -35,6 +39,7 @@ def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task
         "id": names["id"],
         "features": [_feature(train, name, kinds[name], facts) for name in names["feature"]],
         **({} if task == CLASSIFICATION else {"task": task}),
+        **({"weight": names["weight"][0]} if names["weight"] else {}),
     }
 
 

@@ -28,6 +28,10 @@ class Side:
     slices: Sequence[str] = ()
     """Columns of which it is noted whether they have more than one value."""
     task: str = CLASSIFICATION
+    weight: str = ""
+    """Column by which rows count."""
+    weighing: tuple[int, int] = (0, 0)
+    """Rows of more than no weight, and of them those of the positive class."""
     rows: int = 0
     positives: int = 0
     lowest: float = math.inf
@@ -55,6 +59,10 @@ class Side:
             self.highest = max(self.highest, float(numbers.max(initial=-math.inf)))
         else:
             self.positives += int(labels.sum())
+        if self.weight:
+            some = frame.filter(pl.col(self.weight) > 0)
+            ones = int((some[label] == 1).sum())
+            self.weighing = self.weighing[0] + some.height, self.weighing[1] + ones
         self.sample.add(frame)
         for name in self.slices:
             found = frame[name].unique().head(2)
@@ -73,6 +81,18 @@ class Side:
                 "OneClass",
                 f"column {label!r} has only one class in the {self.rows} {self.name} rows: both classes are needed there; "
                 "check the label, or add data",
+            )
+
+    def check_weights(self) -> None:
+        """Refused when no row counts, or no row of a class."""
+        rows, ones = self.weighing
+        one_class = self.task == CLASSIFICATION and ones in (0, rows)
+        if self.weight and (not rows or one_class):
+            whose = f"but {rows} of one class" if rows else "of them"
+            raise Refused(
+                "WeightsZero",
+                f"column {self.weight!r} (role weight) is 0 in {self.rows - rows} of {self.rows} {self.name} rows, all {whose}: "
+                "rows that count are needed; correct the weights, or leave the column out",
             )
 
     def check_slices(self) -> None:

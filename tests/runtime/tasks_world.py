@@ -138,3 +138,11 @@ def made(
     )
     result = evaluate(spec, world.store, world.root / "work")
     return Made(world, prepared, spec, result, out, json.loads((room / "params.json").read_text()))
+
+
+def weighed(rows: int = 1500, seed: int = 1, start: int = 0) -> pl.DataFrame:
+    """`arrivals` with weights that go with the carrier, a tenth of them 0."""
+    known = arrivals(rows, seed, start)
+    chance = np.random.default_rng(seed + 2)
+    weights = chance.gamma(2.0, 1.0, rows) * np.where((known["carrier"] == "AA").fill_null(value=False).to_numpy(), 4.0, 1.0)
+    return known.with_columns(pays=pl.Series(np.where(chance.random(rows) < 0.1, 0.0, weights)))

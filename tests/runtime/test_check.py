@@ -351,3 +351,12 @@ def test_outputs_of_a_classifier_are_none_of_a_regression(kept: Path, tmp_path: 
 
     found = levels(judged(kept, tmp_path, told_otherwise, "--task", "regression"))
     assert any("OnnxPredictionMissing: model.onnx has no output named 'prediction'" in one for one in found["wrong"])
+
+
+def test_weight_is_made_up_and_named_for_the_trainer(tmp_path: Path) -> None:
+    wanted = wish(tmp_path, "--only", "inputs", "--rows", "50", columns=(*COLUMNS, "pays:weight"))
+    with check_ground.ground(wanted, "inputs") as ground:
+        assert json.loads(ground.params.read_text())["weight"] == "pays"
+        assert (pl.read_parquet(ground.train)["pays"] > 0).all()
+    with pytest.raises(WrongWish, match="one weight at most"):
+        wish(tmp_path, columns=(*COLUMNS, "a:weight", "b:weight"))

@@ -47,9 +47,10 @@ class DataColumn(SpecModel):
         ),
     ]
     """As it stands in the data."""
-    role: Literal["feature", "label", "id", "time", "slice"]
+    role: Literal["feature", "label", "id", "time", "slice", "weight"]
     """feature: input of the model; label: what it predicts (0/1 or bool; of a regression a number); time: when the row became
-    known, for the split; id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer."""
+    known, for the split; id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer;
+    weight: no input, how much the row counts in training and in the gates, 0 or more."""
     allow_leakage: Annotated[str, Field(min_length=1, max_length=256, examples=["known at the counter"])] | None = None
     """Why this column may tell the label, or the rows, by itself: it is left out of the search for leakage."""
 
@@ -90,6 +91,12 @@ class Data(SpecModel):
             cel(
                 "self.columns.exists(c, c.role == 'feature')",
                 "data.columns has no column with role: feature; name at least one that the model may read",
+            ),
+            cel(
+                "self.columns.filter(c, c.role == 'weight').size() <= 1",
+                "data.columns can name one column with role: weight, by which rows count",
+                "'data.columns has %d columns with role: weight; give that role to one at most'"
+                ".format([self.columns.filter(c, c.role == 'weight').size()])",
             ),
             cel(
                 "self.holdout.by != 'time' || self.columns.exists_one(c, c.role == 'time')",

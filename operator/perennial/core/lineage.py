@@ -49,6 +49,8 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Owner of the data", (said and said.owner) or NOT_TOLD
     yield "Licence", (said and said.licence) or NOT_TOLD
     yield "Collected by", (said and said.collected_by) or NOT_TOLD
+    if weight := next((column.name for column in spec.data.columns if column.role == "weight"), ""):
+        yield "Rows count by", weight
     yield "About the data", (said and said.description) or NOT_TOLD
     yield "Source", source_words(spec.data.source).partition("?")[0]  # what follows may be a signature
     yield "Digest of the rows", found.data or NOT_TOLD
@@ -62,6 +64,9 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     elif training.recipe is not None:
         given = ", ".join(f"{name}={value:g}" for name, value in training.recipe.hyperparameters.items())
         yield "Recipe", f"{training.recipe.algorithm} ({given or 'defaults'})"
+        if (wish := training.recipe.class_weights) is not None:
+            named = ", ".join(f"{name}: {value:g}" for name, value in sorted((wish.weights or {}).items()))
+            yield "Class weights", named or "balanced"
     else:
         yield "Training image", training.image or NOT_TOLD
         yield "Command", " ".join(training.command) or "the image's own"

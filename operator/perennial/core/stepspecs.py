@@ -12,11 +12,13 @@ from typing import cast
 from perennial.api.data import Task
 from perennial.api.evaluation import MOST
 from perennial.api.task import task_of
+from perennial.api.training import Recipe
 from perennial.core import gates, lineage, smoke
 from perennial.core.answers import answer_of
 from perennial.core.inputs import source_address
 from perennial.core.observed import Version
 from perennial_runtime.contract import (
+    BALANCED,
     Champion,
     Column,
     EvaluateSpec,
@@ -72,7 +74,13 @@ def train(version: Version, attempt: int, *, uid: str = "", scratch: bool = Fals
         task=task_of(version.spec.data, version.spec.training),
         algorithm=recipe.algorithm if recipe else None,
         hyperparameters=smoke.hyperparameters(version.spec),
+        class_weights=_class_weights(recipe),
     )
+
+
+def _class_weights(recipe: Recipe | None) -> dict[str, float]:
+    wish = recipe.class_weights if recipe else None
+    return {} if wish is None else dict(wish.weights or {BALANCED: 1.0})
 
 
 def asked(version: Version) -> tuple[GateSpec, ...]:

@@ -23,7 +23,7 @@ from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION
+from perennial_runtime.contract import BALANCED, CLASSIFICATION, REGRESSION
 from perennial_runtime.export import NUMERIC, Feature
 from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
 from perennial_runtime.recipes.hyperparameters import GRADIENT_BOOSTING
@@ -53,6 +53,25 @@ class Rows:
         """The rows from `start` on."""
         weights = None if self.weights is None else self.weights[start:end]
         return Rows(self.columns[start:end], self.labels[start:end], weights, self.task)
+
+    def weighing(self) -> Rows:
+        """Without the rows of no weight, and the weights of the others 1 on average: smoothing and penalties count in rows."""
+        if self.weights is None:
+            return self
+        some = self.weights > 0
+        weights = self.weights[some]
+        return Rows(self.columns.filter(pl.Series(some)), self.labels[some], weights / weights.mean(), self.task)
+
+    def by_class(self, factors: Mapping[str, float]) -> Rows:
+        """The rows with their weights times their class's (BALANCED: the reverse of its share); no factors: as they are."""
+        if not factors:
+            return self
+        own = np.ones(len(self)) if self.weights is None else self.weights
+        ones = self.labels == 1
+        masses = float(own[~ones].sum()), float(own[ones].sum())
+        none, one = (1 / masses[0], 1 / masses[1]) if BALANCED in factors else (factors["0"], factors["1"])
+        weights = own * np.where(ones, one, none)
+        return Rows(self.columns, self.labels, weights / weights.mean(), self.task)
 
     @property
     def teaches(self) -> bool:

@@ -59,23 +59,24 @@ def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> Non
     rows = _rows(params, frame, features)
     say("training", algorithm=algorithm, rows=len(rows), features=len(features))
 
+    by_class = {str(name): float(value) for name, value in params.get("classWeights", {}).items()}
     inner = max(1, round(len(rows) * (1 - INNER_SHARE)))
     older = rows.part(0, inner)
     progress = Progress(out / PROGRESS_NAME, phases=2 if older.teaches else 1)
     claims = {"inner_rows": float(len(rows) - inner)}
     if older.teaches:
-        first = models.fit(algorithm, features, chosen, seed=seed, data=older, report=progress.report)
+        first = models.fit(algorithm, features, chosen, seed=seed, data=older.by_class(by_class), report=progress.report)
         claims = measure(first, rows.part(inner))
         progress.next_phase()
     (out / METRICS_NAME).write_text(json.dumps(claims, sort_keys=True))
-    final = models.fit(algorithm, features, chosen, seed=seed, data=rows, report=progress.report)
+    final = models.fit(algorithm, features, chosen, seed=seed, data=rows.by_class(by_class), report=progress.report)
 
     environment.write(out / ENVIRONMENT_NAME)
     try:
         export.export_sklearn(final, features, out / MODEL_NAME)
     except export.ExportError as error:
         raise Refused("ExportFailed", str(error)) from error
-    sample = rows.columns[: params.get("parity", {}).get("rows", PARITY_ROWS)]
+    sample = export.columns(frame.head(params.get("parity", {}).get("rows", PARITY_ROWS)), features)
     export.write_parity(models.answers(final, sample, rows.task), out / PARITY_NAME, rows.task)
     say("trained", claims=claims)
 
@@ -84,7 +85,9 @@ def _rows(params: dict[str, Any], frame: pl.DataFrame, features: tuple[export.Fe
     """What params.json says of train.parquet."""
     task = str(params["task"])
     labels = frame[params["label"]].cast(pl.Float64 if task == REGRESSION else pl.Int64).to_numpy()
-    return models.Rows(export.columns(frame, features), labels, None, task)
+    weights = frame[params["weight"]].cast(pl.Float64).to_numpy() if "weight" in params else None
+    rows = models.Rows(export.columns(frame, features), labels, weights, task)
+    return rows.weighing() if weights is not None else rows
 
 
 def measure(pipeline: Pipeline, rows: models.Rows) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The task of a model: told by the recipe or by data.task, handed to every step; what was there before there was a choice stays."""
+"""The task of a model: told by the recipe or by data.task, and handed to every step; what was there before it stays as it was."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from perennial.api.data import DataColumn
 from perennial.api.v1alpha1 import ModelDeploymentSpec
 from perennial.core import lineage
 from perennial.core.inputs import inputs_digest
-from perennial_runtime.contract import EvaluateResult, GateMeasurement, PrepareSpec, TrainSpec, encode
+from perennial_runtime.contract import Column, EvaluateResult, GateMeasurement, PrepareSpec, TrainSpec, encode
 from unit.core.test_existing_model import MODEL, found, inputs
 from unit.core.world import World, evaluated, served, spec
 
@@ -67,3 +68,29 @@ def test_without_a_gate_a_regression_still_tells_its_error() -> None:
     world = served(World(wish=spec(**REGRESSION), answer=answer))
     assert world.versions[1].status.score == "rmse 18.346 (from 17.9 to 18.8)"
     assert "Task" in dict(lineage.words(world.versions[1].spec, world.versions[1].status))
+
+
+@pytest.mark.parametrize(
+    ("wish", "given", "record"),
+    [
+        ({"balanced": {}}, {"balanced": 1.0}, "balanced"),
+        ({"weights": {"1": 5, "0": 1}}, {"0": 1.0, "1": 5.0}, "0: 1, 1: 5"),
+    ],
+    ids=["balanced", "given"],
+)
+def test_weights_of_classes_reach_the_recipe_and_stand_in_the_record(
+    wish: dict[str, Any], given: dict[str, float], record: str
+) -> None:
+    world = World(wish=spec(training={"recipe": {"classWeights": wish}}))
+    assert inputs(world, lambda *_: None)["train"].class_weights == given
+    version = world.versions[1]
+    assert dict(lineage.words(version.spec, version.status))["Class weights"] == record
+
+
+def test_column_by_which_rows_count_stands_in_the_record_and_reaches_prepare() -> None:
+    wish = spec()
+    columns = [*wish.data.columns, DataColumn(name="premium", role="weight")]
+    world = World(wish=of(wish, columns=columns))
+    assert Column("premium", "weight") in inputs(world, lambda *_: None)["prepare"].columns
+    version = world.versions[1]
+    assert dict(lineage.words(version.spec, version.status))["Rows count by"] == "premium"
