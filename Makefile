@@ -16,7 +16,7 @@ help: ## List these targets
 demo: .venv/.synced ## The whole story on real flights, on a real cluster (first time: about 20 minutes on two cores; then about five)
 	@$(PYTHON) -m demo
 
-test: .venv/.synced ## All suites: first those that need no cluster, then those that do (cluster-cycle: in CI only; faults whole, and training, by their own names)
+test: .venv/.synced ## All suites: first those that need no cluster, then those that do (cluster-cycle: in CI only; faults whole, by its own name)
 	@$(PYTHON) -m suites test
 
 check: .venv/.synced ## Lint, format, types, layers, generated files, guards
@@ -38,7 +38,7 @@ faults: .venv/.synced ## Kill the operator before and after each write of a roll
 	@$(PYTHON) -m cluster up
 	@FAULTS_POINTS=$(if $(FAULTS_SEED),drawn,all) FAULTS_SEED=$(FAULTS_SEED) $(PYTHON) -m suites test --only faults
 
-training: .venv/.synced ## Triggers, sources, gates, nodes, lineage and smoke runs on the cluster (half an hour)
+training: .venv/.synced ## Triggers, sources, gates, nodes, lineage and smoke runs on the cluster (a quarter of an hour)
 	@$(PYTHON) -m cluster up
 	@$(PYTHON) -m cluster push
 	@$(PYTHON) -m suites test --only training

@@ -1,9 +1,10 @@
 """`python -m suites`: runs the checks and the test suites, shows how far they are, and counts what really ran.
 
-The Makefile calls it. Suites that need no cluster come first, all in one go; the others run one by one on the cluster that
-`cluster up` gives. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a test counts as
-failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone, and elsewhere
-the closing table says so.
+The Makefile calls it. Suites that need no cluster come first, all in one go; the others run on the cluster that `cluster up`
+gives. Those that mostly wait share two processes; tests that take away what the others stand on (the marker `alone`) come after
+them, and then the rest, one by one. A suite that did not run, ran nothing, or (in CI, where the variable CI is true) skipped a
+test counts as failed: nothing is left out silently. One suite takes the cluster itself down: it comes last and runs in CI alone,
+and elsewhere the closing table says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FAST_BUDGET = 120.0
 FAST_TIMEOUT = 60
 """Seconds for one test of those."""
 WORKERS = 2
-"""Processes that share the tests without a cluster. Each imports everything, which takes seconds: once, not suite by suite."""
+"""Processes that share the tests without a cluster, and the suites that wait. Each imports it all once, not suite by suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,10 @@ class Suite:
     timeout: int = FAST_TIMEOUT
     left_out: str = ""
     """Why it runs nowhere but in CI, unless it is asked for by name."""
-    by_name: bool = False
-    """It is left out in CI too: there would be no time for it."""
+    waits: bool = False
+    """It mostly waits for the cluster: its files share the processes with those of the other suites that do."""
+    marked: str = ""
+    """Only tests of whose markers this holds, as pytest's -m takes it."""
     shown: bool = False
     """What it prints is shown as it comes: its one fixture takes minutes, or an hour."""
 
@@ -55,16 +58,10 @@ SUITES = (
     Suite("door", "tests/door"),
     Suite("contract", "tests/contract"),
     Suite("unit", "tests/unit"),
-    Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800),
+    Suite("training", "tests/training", on_cluster=True, timeout=1800, waits=True, marked="not alone"),
+    Suite("cluster", "tests/cluster", on_cluster=True, timeout=1800, waits=True, marked="not alone"),
+    Suite("alone", "tests/cluster", on_cluster=True, timeout=1800, marked="alone"),
     Suite("faults", "tests/faults", on_cluster=True, timeout=7200, shown=True),
-    Suite(
-        "training",
-        "tests/training",
-        on_cluster=True,
-        timeout=1800,
-        left_out="it takes half an hour; make training runs it",
-        by_name=True,
-    ),
     Suite(
         "provisioner",
         "tests/cluster/cycle_provisioner.py",
@@ -170,9 +167,12 @@ def pytest_words(suites: Sequence[Suite], report: Path) -> list[str]:
     """The command that runs suites together. A file of tests stays in one process: its tests may share what is dear to make."""
     words = ["python", "-m", "pytest", *(suite.where for suite in suites), f"--junit-xml={report}"]
     words.append(f"--timeout={max(suite.timeout for suite in suites)}")
-    if any(suite.on_cluster for suite in suites):
-        return [*words, "-v", "--durations=10", *(["--capture=no"] if all(suite.shown for suite in suites) else [])]
-    return [*words, "-q", "--durations=5", f"--numprocesses={WORKERS}", "--dist=loadfile", "--no-loadscope-reorder"]
+    words += [f"-m={mark}" for mark in {suite.marked for suite in suites} if mark]
+    if all(suite.waits or not suite.on_cluster for suite in suites):
+        words += [f"--numprocesses={WORKERS}", "--dist=loadfile", "--no-loadscope-reorder"]
+    if not any(suite.on_cluster for suite in suites):
+        return [*words, "-q", "--durations=5"]
+    return [*words, "-v", "--durations=10", *(["--capture=no"] if all(suite.shown for suite in suites) else [])]
 
 
 def _run(suites: Sequence[Suite], began: float) -> list[Outcome]:
@@ -190,9 +190,11 @@ def _run(suites: Sequence[Suite], began: float) -> list[Outcome]:
 
 
 def together(suites: Sequence[Suite]) -> list[list[Suite]]:
-    """Those without a cluster in one go, the others one by one."""
+    """Those without a cluster in one go, then those that wait for it, and the others one by one."""
     without = [suite for suite in suites if not suite.on_cluster]
-    return ([without] if without else []) + [[suite] for suite in suites if suite.on_cluster]
+    waiting = [suite for suite in suites if suite.waits]
+    rest = [[suite] for suite in suites if suite.on_cluster and not suite.waits]
+    return [group for group in (without, waiting, *rest) if group]
 
 
 def _run_all(suites: Sequence[Suite], began: float) -> list[Outcome]:
@@ -231,7 +233,7 @@ def _fast(began: float, *, deferred: Set[str]) -> list[Outcome]:
 def later(deferred: Set[str], *, ci: bool) -> tuple[list[Suite], list[Outcome]]:
     """Suites that need the cluster (those put off until it is built among them), and outcomes for those that are left out."""
     suites = [suite for suite in SUITES if suite.on_cluster or suite.name in deferred]
-    omitted = [suite for suite in suites if suite.left_out and (suite.by_name or not ci)]
+    omitted = [suite for suite in suites if suite.left_out and not ci]
     return [suite for suite in suites if suite not in omitted], [Outcome(one.name, left_out=one.left_out) for one in omitted]
 
 

@@ -96,6 +96,9 @@ def base(kind: str) -> Manifest:
 
 STEPS = "spec.rollout.steps"
 COLUMNS = "spec.data.columns"
+DELAYS = deployment()["spec"]["data"]["columns"]
+HOUSEHOLD, MADE = {"name": "household", "role": "group"}, {"name": "made", "role": "synthetic"}
+BY_GROUP = "data.columns must name exactly one column with role: group where holdout.by is group, and none elsewhere"
 GATES = "spec.evaluation.gates"
 PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
@@ -244,6 +247,68 @@ CASES = (
         "data.columns must name exactly one column with role: time, because holdout.by is time",
         {f"{COLUMNS}.0.role": "time"},
         ("data.columns has 2 columns with role: time",),
+    ),
+    Case(
+        "two time columns beside a split by hash",
+        "data.columns must name at most one column with role: time",
+        {"spec.data.holdout": {"by": "hash"}, COLUMNS: [*DELAYS, {"name": "booked", "role": "time"}]},
+        ("data.columns has 2 columns with role: time", "one at most"),
+        accepted={"spec.data.holdout": {"by": "hash"}, f"{COLUMNS}.1.role": "id"},
+    ),
+    Case(
+        "a split by group without a group",
+        BY_GROUP,
+        {"spec.data.holdout": {"by": "group"}},
+        ("data.columns has 0 columns with role: group, and holdout.by is group", "exactly one"),
+        accepted={"spec.data.holdout": {"by": "group"}, f"{COLUMNS}.1.role": "group"},
+    ),
+    Case(
+        "a group beside a split by time",
+        BY_GROUP,
+        {COLUMNS: [*DELAYS, HOUSEHOLD]},
+        ("data.columns has 1 columns with role: group, and holdout.by is time", "nothing else"),
+        accepted={
+            "spec.data.holdout": {"by": "group", "fraction": 0.3},
+            COLUMNS: [*DELAYS, HOUSEHOLD],
+        },
+    ),
+    Case(
+        "two groups",
+        BY_GROUP,
+        {"spec.data.holdout": {"by": "group"}, COLUMNS: [*DELAYS, HOUSEHOLD, {"name": "street", "role": "group"}]},
+        ("data.columns has 2 columns with role: group",),
+        accepted={"spec.data.holdout": {"by": "group"}, COLUMNS: [*DELAYS, HOUSEHOLD]},
+    ),
+    Case(
+        "two columns that tell which rows were made",
+        "data.columns must name at most one column with role: synthetic",
+        {COLUMNS: [*DELAYS, MADE, {"name": "made_too", "role": "synthetic"}]},
+        ("data.columns has 2 columns with role: synthetic", "one at most"),
+        accepted={COLUMNS: [*DELAYS, MADE]},
+    ),
+    Case(
+        "another way to split the rows of a model that has versions",
+        "data.holdout.by can't be changed, for rows would change sides: make a new ModelDeployment for another split",
+        {"spec.data.holdout.by": "hash"},
+        ("data.holdout.by was time and is hash", "set it back", "new ModelDeployment"),
+        accepted={"spec.data.holdout.fraction": 0.3},
+        update=True,
+    ),
+    Case(
+        "another share of a split by hash",
+        "data.holdout.fraction can't be changed with by: hash or group, for rows would change sides: make a new "
+        "ModelDeployment for another split",
+        {"spec.data.holdout": {"by": "hash", "fraction": 0.3}},
+        ("data.holdout.fraction was 0.2 and is 0.3", "by hash", "set it back", "new ModelDeployment"),
+        accepted={"spec.data.holdout": {"by": "hash", "fraction": 0.2}},
+        update=True,
+    ),
+    Case(
+        "an age of the data without a time",
+        "a gate on data_age_hours needs a column of data.columns with role: time: give that role, or drop the gate",
+        {"spec.data.holdout": {"by": "hash"}, f"{COLUMNS}.1.role": "id", GATES: [{"metric": "data_age_hours", "maximum": 48}]},
+        ("data_age_hours needs a column", "role: time"),
+        accepted={"spec.data.holdout": {"by": "hash"}, GATES: [{"metric": "data_age_hours", "maximum": 48}]},
     ),
     Case(
         "a feature with the name of the model's output",
@@ -518,6 +583,25 @@ CASES = (
         },
     ),
     Case(
+        "slices by a column that may not be used",
+        "evaluation.slices must name columns of data.columns with role feature or slice: add the column with role: slice, or "
+        "correct its name",
+        {
+            GATES: [PER_SLICE],
+            "spec.evaluation.slices": [{"column": "origin"}],
+            COLUMNS: [*DELAYS, {"name": "origin", "role": "sensitive"}],
+        },
+        ("evaluation.slices must name columns", "role feature or slice"),
+        accepted={COLUMNS: [*DELAYS, {"name": "origin", "role": "sensitive"}, {"name": "name", "role": "sensitive"}]},
+    ),
+    Case(
+        "a reason to leak for a column that is not read",
+        "allowLeakage is for columns with role feature or time, which are looked at for leakage: remove it",
+        {COLUMNS: [*DELAYS, {"name": "origin", "role": "sensitive", "allowLeakage": "known to all"}]},
+        ("column origin has role sensitive", "remove allowLeakage"),
+        accepted={COLUMNS: [*DELAYS, {"name": "origin", "role": "sensitive"}]},
+    ),
+    Case(
         "a label that may leak",
         "allowLeakage is for columns with role feature or time, which are looked at for leakage: remove it",
         {f"{COLUMNS}.2.allowLeakage": "it is the label"},
@@ -761,7 +845,7 @@ BOUNDS = (
     ("an image beside a model", {"spec.training": {"image": "r/x"}, "spec.model": MODEL}, "both model and training.image"),
     ("a model of no digest", {"spec.training": REMOVED, "spec.model": {"uri": MODEL["uri"]}}, "digest"),
     ("a signature by no key", {"spec.signing": {}}, "spec.signing.secretRef"),
-    ("a split that only a later version knows", {"spec.data.holdout.by": "hash"}, "spec.data.holdout.by"),
+    ("a split by something that is not known", {"spec.data.holdout.by": "luck"}, "spec.data.holdout.by"),
     ("a class of no weight", {CLASS_WEIGHTS: {"weights": {"0": 0, "1": 1}}}, CLASS_WEIGHTS),
     ("a task that is none", {TASK: "ranking"}, "spec.training.recipe.task"),
     ("a role that is none", {f"{COLUMNS}.0.role": "whatever"}, "spec.data.columns[0].role"),

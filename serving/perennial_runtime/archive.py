@@ -20,6 +20,12 @@ LONGEST_PART = 255
 """Bytes of a file's name on Linux's file systems."""
 
 
+MOST_BYTES = 1024 * 1024 * 1024
+MOST_MEMBERS = 4096
+MOST_PACKED = MOST_BYTES + 4 * 1024 * MOST_MEMBERS
+"""Bytes of an archive with so much in it: each member has a header of its own and fills its last block."""
+
+
 class UnsafeArchive(ValueError):
     """The tar is not one that `pack` makes: broken, hostile or too large. The message names the member and what is wrong."""
 
@@ -28,8 +34,8 @@ class UnsafeArchive(ValueError):
 class Limits:
     """What an archive may hold at most."""
 
-    members: int = 4096
-    total_bytes: int = 1024 * 1024 * 1024
+    members: int = MOST_MEMBERS
+    total_bytes: int = MOST_BYTES
 
 
 def pack(directory: Path, archive: Path) -> int:

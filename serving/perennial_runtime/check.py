@@ -14,6 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - of an image of anybody's
     sys.exit("perennial_runtime.check needs Python 3.11 or newer: see the three steps in docs/file-contract.md")
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ last of them in Perennial's training image, with the same folder mounted at /per
 Ends with 0: everything was looked at and is right; 1: something is wrong, or could not be looked at; 64: the command line or the
 place to work in is wrong. docs/file-contract.md has the contract.
 """
+MOST_USER: Final = 2**31 - 1
+"""As in spec.training.runAsUser."""
 _NAME = re.compile(r"[^:\s]{1,128}")
 
 
@@ -102,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:ROLE[:KIND]",
-        help="a column of spec.data.columns; ROLE: feature, label, time, id, weight; KIND of a feature: number (default), text",
+        help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight; KIND of a feature: number (default), text",
     )
     add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
@@ -132,10 +135,10 @@ def _wish(given: argparse.Namespace) -> Wish:
         raise WrongWish("no command is given: write it after --, e.g. -- python /trainer/train.py")
     if given.only != "outputs":
         _check_columns(columns)
-    if given.user < 1:
-        raise WrongWish(f"--user is {given.user}: root is never run in the cluster; give another user")
-    if given.rows < 1 or given.timeout <= 0:
-        raise WrongWish("--rows and --timeout must be more than 0")
+    if not 1 <= given.user <= MOST_USER:
+        raise WrongWish(f"--user is {given.user}: root is never run in the cluster; give a user from 1 to {MOST_USER}")
+    if given.rows < 1 or not 0 < given.timeout < math.inf or not 0 < given.max_difference < math.inf:
+        raise WrongWish("--rows, --timeout and --max-difference must be numbers above 0")
     return Wish(
         columns=columns,
         data=given.data,
@@ -162,9 +165,11 @@ def _column(text: str) -> Described:
 
 def _check_columns(columns: Sequence[Described]) -> None:
     counts = {role: sum(column.role == role for column in columns) for role in ROLES}
-    if not counts["feature"] or counts["label"] != 1 or counts["time"] != 1 or counts["weight"] > 1:
+    if not counts["feature"] or counts["label"] != 1 or max(counts["time"], counts["group"], counts["weight"]) > 1:
         found = ", ".join(f"{count} {role}" for role, count in counts.items())
-        raise WrongWish(f"--column describes {found}: describe one label, one time, one weight at most and a feature or more")
+        raise WrongWish(
+            f"--column describes {found}: describe one label, a feature or more, and at most one time, group and weight"
+        )
     if len({column.name for column in columns}) != len(columns):
         raise WrongWish("--column describes a column twice")
 
@@ -172,9 +177,12 @@ def _check_columns(columns: Sequence[Described]) -> None:
 def _hyperparameter(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name, float(value)
+        number = float(value)
     except ValueError:
-        raise WrongWish(f"--hyperparameter {text!r} is no NAME=NUMBER") from None
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise WrongWish(f"--hyperparameter {text!r} is no NAME=NUMBER, e.g. epochs=3")
+    return name, number
 
 
 if __name__ == "__main__":

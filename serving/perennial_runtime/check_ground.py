@@ -26,6 +26,7 @@ from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_R
 
 WORDS = ("basic", "plus", "family", "basic ünd more")
 MISSING = 0.05
+GROUPS = 20
 READABLE = 0o444
 EVERYBODY = 0o777  # any user, as the pod's fsGroup gives it
 
@@ -135,17 +136,18 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
 
 def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
     """As `perennial_runtime.fetch` writes it."""
-    weights = wish.named("weight")
     return {
         "task": wish.task,
         "features": [{"name": one.name, "kind": kinds.get(one.name, one.kind)} for one in wish.named("feature")],
         "label": wish.named("label")[0].name,
-        "time": wish.named("time")[0].name,
-        **({"weight": weights[0].name} if weights else {}),
+        "time": wish.one("time"),
+        **({"group": group} if (group := wish.one("group")) else {}),
+        **({"weight": weight} if (weight := wish.one("weight")) else {}),
         "seed": wish.seed,
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
         "limits": {"modelBytes": MODEL_BYTES_LIMIT},
+        "resume": False,
     }
 
 
@@ -162,12 +164,14 @@ def _made_up(wish: Wish, pl: Any) -> Any:
             score[row] += ((value - 10) / 5 if numeric else WORDS.index(value) - 1.5) / (place + 1)
         shown = [None if row == 0 or chance.random() < MISSING else value for row, value in enumerate(values)]
         columns[one.name] = pl.Series(one.name, shown, dtype=pl.Float64 if numeric else pl.String)
-    label, moment = wish.named("label")[0].name, wish.named("time")[0].name
+    label, moment = wish.named("label")[0].name, wish.one("time")
     columns[label] = pl.Series(label, _labels(wish.task, score, chance)[: wish.rows])
-    begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
-    frame = pl.DataFrame({**columns, moment: pl.Series(moment, rows, dtype=pl.Int64)})
-    frame = frame.with_columns((begin + pl.duration(minutes=pl.col(moment))).alias(moment))
+    frame = pl.DataFrame(columns)
+    if moment is not None:
+        begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
+        frame = frame.with_columns((begin + pl.duration(minutes=pl.int_range(pl.len()))).alias(moment))
     frame = frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
+    frame = frame.with_columns([pl.Series(one.name, [f"g{row % GROUPS}" for row in rows]) for one in wish.named("group")])
     return frame.with_columns([pl.Series(one.name, [chance.uniform(0.5, 2.0) for _ in rows]) for one in wish.named("weight")])
 
 
@@ -194,12 +198,14 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     }
     types = {NUMERIC: pl.Float64, CATEGORICAL: pl.String}
     casts = [pl.col(name).cast(types[kind]) for name, kind in kinds.items()]
-    label, moment = wish.named("label")[0].name, wish.named("time")[0].name
-    kept = [pl.col(one.name).cast(pl.String) for one in wish.named("id")]
+    label, moment = wish.named("label")[0].name, wish.one("time")
+    kept = [pl.col(one.name).cast(pl.String) for role in ("id", "group") for one in wish.named(role)]
     kept += [pl.col(one.name).cast(pl.Float64) for one in wish.named("weight")]
+    times = [pl.col(moment)] if moment is not None else []
     try:
         of_label = pl.col(label).cast(pl.Float64 if wish.task == REGRESSION else pl.Int64)
-        typed = frame.select(*casts, of_label, pl.col(moment), *kept).sort(moment)
+        typed = frame.select(*casts, of_label, *times, *kept)
+        typed = typed if moment is None else typed.sort(moment)
     except pl.exceptions.PolarsError as error:
         raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
     if wish.task == REGRESSION and not typed[label].is_finite().fill_null(value=False).all():
@@ -285,8 +291,13 @@ def _ended(code: int, seconds: float, user: int) -> Finding:
     if code == EXIT_REFUSED:
         words = "ended with 64, which says that the input is wrong: the version is refused and not tried again"
         return Finding("wrong", "command", words, "end with 64 only where another attempt would not help")
+    if code == -signal.SIGKILL:
+        return Finding("wrong", "command", "was killed by SIGKILL", "give it more memory, or less data")
     if code < 0:
-        return Finding("wrong", "command", f"was killed by {signal.Signals(-code).name}", "give it more memory, or less data")
+        words = f"was ended by signal {-code} ({signal.strsignal(-code) or 'no name'})"
+        return Finding(
+            "wrong", "command", words, "see what it wrote above; it is a fault of the command or of a library that it uses"
+        )
     todo = "see what it wrote above; where permission was denied, open its files to everybody or set spec.training.runAsUser"
     return Finding("wrong", "command", f"ended with exit code {code} as user {user}", todo)
 

@@ -9,7 +9,7 @@ from typing import Final
 from perennial_runtime.contract import CLASSIFICATION
 
 NUMERIC, CATEGORICAL = "numeric", "categorical"
-ROLES: Final = ("feature", "label", "time", "id", "weight")
+ROLES: Final = ("feature", "label", "time", "id", "group", "weight")
 KINDS: Final = {"number": NUMERIC, "text": CATEGORICAL}
 
 
@@ -41,6 +41,10 @@ class Wish:
 
     def named(self, role: str) -> list[Described]:
         return [column for column in self.columns if column.role == role]
+
+    def one(self, role: str) -> str | None:
+        """The name of the column of a role that need not be there."""
+        return next((column.name for column in self.named(role)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@
     id        text
     slice     text
     weight    Float64, 0 or more
+    group     text
+    synthetic Boolean; true: the row was made
+    sensitive not here: such a column is never read
 
 Parquet says what a feature is. In CSV, and where a folder's name gives the value, a feature is a number when every cell of every
 file is one (NA, NaN, null are missing then), 0 or 1 when every cell is true or false, and text otherwise. No rows are kept here:
@@ -144,6 +147,11 @@ class Collector:
         self.names.append(name)
         self._as_text = None if is_text else frozenset(from_path)
 
+    @property
+    def identity(self) -> list[str]:
+        """The columns by which a row is told from another, sorted; known once a batch was added."""
+        return sorted(self._all_columns or ()) if self.whole_rows else sorted(column.name for column in self.columns)
+
     def add(self, batch: pl.DataFrame, first_row: int) -> pl.DataFrame:
         """The declared columns of one batch of the current file, typed as far as they can be before all files were seen."""
         self._check_names(batch.columns)
@@ -190,8 +198,10 @@ class Collector:
                 return _label(cells, where, first_row)
             case "time":
                 return _time(cells, where, first_row)
-            case "id" | "slice":
+            case "id" | "slice" | "group":
                 return cells.cast(pl.String, strict=False)
+            case "synthetic":
+                return _flag(cells, where, first_row)
             case _:
                 return self._feature(column.name, cells, where, first_row)
 
@@ -295,6 +305,11 @@ def only(columns: Sequence[Column], role: str) -> Column:
     return found[0]
 
 
+def at_most_one(columns: Sequence[Column], role: str) -> Column | None:
+    """The column of a role that need not be there. Refused when there are several."""
+    return only(columns, role) if any(column.role == role for column in columns) else None
+
+
 def numbers_in(cells: pl.Series) -> pl.Series | None:
     """The cells as Float64 when every one is a number (or every one true or false); None otherwise."""
     known = cells.set(cells.is_in(_NO_NUMBER), None)
@@ -321,6 +336,27 @@ def _label(cells: pl.Series, where: str, first_row: int) -> pl.Series:
         row = first_row + int(labels.is_null().arg_true()[0])
         raise Refused("LabelNotBinary", f"{where}, row {row} is neither 0 nor 1: the label is 0 or 1, or a boolean")
     return labels
+
+
+def _flag(cells: pl.Series, where: str, first_row: int) -> pl.Series:
+    kind = cells.dtype
+    if not (kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Null)):
+        raise Refused("SyntheticNotBoolean", f"{where} is of type {kind}: the role synthetic is for true and false, or 1 and 0")
+    if kind.is_numeric():
+        words = cells.cast(pl.Float64).fill_nan(None).cast(pl.String)
+    else:
+        words = cells.cast(pl.String).str.to_lowercase()
+    missing = words.is_null() | (words == "")
+    if missing.any():
+        row = first_row + int(missing.arg_true()[0])
+        raise Refused(
+            "SyntheticMissing", f"{where}, row {row} is empty: say of every row whether it was made (true) or not (false)"
+        )
+    flags = words.replace_strict(_LABELS, default=None, return_dtype=pl.Int64)
+    if flags.null_count():
+        row = first_row + int(flags.is_null().arg_true()[0])
+        raise Refused("SyntheticNotBoolean", f"{where}, row {row} is neither true nor false: write true or false, or 1 or 0")
+    return flags.cast(pl.Boolean).alias(cells.name)
 
 
 def _time(cells: pl.Series, where: str, first_row: int) -> pl.Series:

@@ -43,7 +43,7 @@ SANDBOX_SECONDS = 40
 """For each of three processes: together well within the grace of the pod (`perennial.manifests.jobs`), which has begun."""
 LONGEST_MESSAGE = 800
 MOST_PACKAGES = 5
-TOO_LARGE = "they are too large to be compared tensor by tensor"
+NOT_COMPARED = "they could not be compared tensor by tensor: too large, or no model that can be read"
 SHORT = 12
 """Characters of a digest that are told."""
 
@@ -85,7 +85,7 @@ def compare(spec: CompareSpec, store: Store, out: Path, train_file: Path, pair: 
     sizes = f"{pair.now.stat().st_size} bytes instead of {pair.before.stat().st_size}"
     words = [
         f"model.onnx is sha256:{digest[:SHORT]} instead of sha256:{spec.model[:SHORT]}, {sizes}",
-        *(difference_in_sandbox(pair.before, pair.now, pair.room, pair.limits) or [TOO_LARGE]),
+        *(difference_in_sandbox(pair.before, pair.now, pair.room, pair.limits) or [NOT_COMPARED]),
         _scores(spec, store, train_file, pair),
         _packages(spec, store, out),
     ]

@@ -178,7 +178,7 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the data and what it is for: feature, label, id, time, slice or weight."""
+    """One column of the data and what it is for: feature, label, id, time, slice, group, synthetic, sensitive or weight."""
 
     name: str
     role: str
@@ -216,6 +216,10 @@ class PrepareSpec:
     duplicates_by: str = "source"
     """Which columns tell rows apart: source, all in the files; columns, the declared ones, and no others are read."""
     task: str = CLASSIFICATION
+    holdout_by: str = "time"
+    """How rows are held out: time, hash or group."""
+    salt: str = ""
+    """UID of the ModelDeployment, where it is by hash or group: no two hold out the same rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +238,20 @@ class PrepareResult:
     positive_rate: float
     """Share of the positive class in the training rows; 0 of a regression."""
     cutoff: str
-    """Time (RFC 3339) from which the newest rows are held out."""
+    """Time (RFC 3339) from which the newest rows are held out; empty: they are not held out by time."""
     listing: str = ""
     """Digest of the names, sizes and ETags of the files that were read; empty: made before this was told."""
     model: str = ""
     """Digest of the model that was fetched, where one was there already."""
+    key: str = ""
+    """Column whose hash decides what is held out; empty: the whole row's does, or the time."""
+    groups: int = 0
+    """Groups that there are, where they are held out whole."""
+    held_out_groups: int = 0
+    synthetic: int = 0
+    """Rows that were made, without repeats."""
+    left_out: int = 0
+    """Of those, the ones on the holdout's side: in neither file."""
 
 
 @dataclass(frozen=True, slots=True)

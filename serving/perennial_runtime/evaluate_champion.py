@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from perennial_runtime import bento, identity, signature
 from perennial_runtime.answers import Refused
-from perennial_runtime.archive import UnsafeArchive, unpack
+from perennial_runtime.archive import MOST_PACKED, UnsafeArchive, unpack
 from perennial_runtime.contract import Champion, ServeSpec
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs
@@ -27,7 +27,7 @@ def fetch_champion(champion: Champion, store: Store, room: Path, keys: signature
     who may sign, where it was made to be signed."""
     target = room / "champion"
     try:
-        unpack(store.get_file(champion.bento, room / "champion.tar"), target)
+        unpack(store.get_file(champion.bento, room / "champion.tar", most=MOST_PACKED), target)
     except UnsafeArchive as error:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
     source = target / bento.SOURCE

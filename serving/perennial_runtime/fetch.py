@@ -48,7 +48,7 @@ def params(spec: TrainSpec, schema: bytes) -> dict[str, object]:
         document = json.loads(schema)
         features = [{"name": item["name"], "kind": item["kind"]} for item in document["features"]]
         label, time = document["label"], document["time"]
-        weight = {"weight": document["weight"]} if "weight" in document else {}
+        beside = {role: document[role] for role in ("group", "synthetic", "weight") if role in document}
     except (ValueError, KeyError, TypeError):
         raise Refused("SchemaBroken", f"blob sha256:{spec.schema} is no schema.json: train again from prepare") from None
     return {
@@ -56,8 +56,8 @@ def params(spec: TrainSpec, schema: bytes) -> dict[str, object]:
         "features": features,
         "label": label,
         "time": time,
+        **beside,
         "seed": spec.seed,
-        **weight,
         "hyperparameters": spec.hyperparameters,
         **({"classWeights": spec.class_weights} if spec.class_weights else {}),
         "parity": {"rows": PARITY_ROWS},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perennial_runtime import signature
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.archive import UnsafeArchive, unpack
+from perennial_runtime.archive import MOST_PACKED, UnsafeArchive, unpack
 from perennial_runtime.bento import SOURCE
 from perennial_runtime.contract import BENTO_PATH, SIGNING_SECRET_PATH, STORE_SECRET_PATH, ServeSpec
 from perennial_runtime.identity import verify
@@ -30,7 +30,7 @@ def fetch(spec: ServeSpec, target: Path, secret: Path, signing: Path = Path(SIGN
     store = Store(spec.store, secret)
     archive = target / "bento.tar"
     unpacked = target / "unpacked"
-    store.get_file(spec.bento, archive)
+    store.get_file(spec.bento, archive, most=MOST_PACKED)
     try:
         unpack(archive, unpacked)
     except UnsafeArchive as error:

@@ -3,7 +3,7 @@
 | reason | what is found |
 |---|---|
 | TimeInFuture | rows whose time is more than a day ahead |
-| IdAsFeature | a feature that names rows: text that is another in every row, a counter, or the id column again |
+| IdAsFeature | a feature that names rows: text that is another in every row, a counter, or the column of ids or groups again |
 | LabelLeaked | a feature that tells the label by itself: AUC of at least 0.995 on the training rows; of a number: correlation |
 | | of ranks of at least that |
 | TimeTellsLabel | the same of the time column |
@@ -151,9 +151,10 @@ def _refuse_ids(sides: Sides, rows: int) -> None:
 def _names_rows(sides: Sides, name: str, rows: int) -> str:
     """How a feature names rows; empty where it does not."""
     cells = sides.train[name]
-    for other in sides.names("id"):
-        if _same(cells, sides.train[other]):
-            return f"is column {other!r} (role id) again"
+    for role in ("id", "group"):
+        for other in sides.names(role):
+            if _same(cells, sides.train[other]):
+                return f"is column {other!r} (role {role}) again"
     known = cells.drop_nulls()
     if known.len() < NAMED or known.n_unique() < known.len():
         return ""

@@ -21,7 +21,9 @@ from typing import Any, TextIO, cast
 from perennial_runtime.answers import say
 from perennial_runtime.contract import (
     LOG_NAME,
+    MODEL_SECRET_PATH,
     OUT_PATH,
+    SIGNING_SECRET_PATH,
     SOURCE_SECRET_PATH,
     STORE_SECRET_PATH,
     Command,
@@ -37,6 +39,8 @@ from perennial_runtime.contract import (
 from perennial_runtime.outputs import tail
 from perennial_runtime.redaction import known, redacted
 
+SECRETS = (STORE_SECRET_PATH, SOURCE_SECRET_PATH, MODEL_SECRET_PATH, SIGNING_SECRET_PATH)
+"""Where Secrets may be mounted in a step's pod."""
 LINES = 200
 BYTES = 64 * 1024
 RAW_BYTES = 4 * BYTES
@@ -147,7 +151,7 @@ def _store(command: Command, text: str, step: str) -> None:
         spec = decode(kind, step)
         if isinstance(spec, TrainSpec) and spec.scratch:
             return
-        secrets = known((Path(STORE_SECRET_PATH), Path(SOURCE_SECRET_PATH)), os.environ)
+        secrets = known(map(Path, SECRETS), os.environ)
         store = Store(spec.store)
         texts = {container: text}
         if command is Command.REPORTER:

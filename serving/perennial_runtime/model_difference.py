@@ -111,7 +111,7 @@ def _work(request: Mapping[str, Any], out: Path) -> None:
     try:
         models = [onnx.load(request[name], load_external_data=False) for name in ("one", "other")]
         words = difference(*models)
-    except (DecodeError, ValueError, TypeError) as error:
+    except (DecodeError, ValueError, TypeError, LookupError, onnx.checker.ValidationError) as error:
         words = [f"they can't be compared tensor by tensor ({type(error).__name__})"]
     (out / WORDS_FILE).write_text(json.dumps(words), encoding="utf-8")
 

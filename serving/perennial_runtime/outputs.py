@@ -5,6 +5,7 @@ Any image may have written /perennial/out; a link there could make `reporter`, w
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
 from collections.abc import Iterator
@@ -78,5 +79,5 @@ def names(folder: Path, most: int) -> list[str]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        found = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-    return found[:most]
+        there = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        return heapq.nsmallest(most, there)  # a trainer may have written millions

@@ -10,12 +10,82 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
+from perennial_runtime import prepare_split
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION, PrepareSpec
 from perennial_runtime.leakage import Sample
+from perennial_runtime.prepare_gather import Groups
+from perennial_runtime.prepare_order import HELD, LEFT, TRAINED, Ordered
+from perennial_runtime.prepare_split import Rule
 from perennial_runtime.spill import write_parquet
+from perennial_runtime.split import Split
+from perennial_runtime.split_keys import GROUP
+
+FEWEST = 0.5
+"""Of its share of data.minimumRows that a side must have, where keys decide: a thousand rows by chance come nowhere near."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What came out of the split, in rows without repeats."""
+
+    trained: int
+    held_out: int
+    left_out: int
+    """Made ones on the holdout's side."""
+    made: int
+    groups: Groups
+
+    @classmethod
+    def of(cls, ordered: Ordered, rule: Rule, groups: Groups) -> Shares:
+        """Counted, a part at a time."""
+        counts = np.zeros(3, dtype=np.int64)
+        for sides in ordered.sides(rule):
+            counts += np.bincount(sides, minlength=3)
+        return cls(int(counts[TRAINED]), int(counts[HELD]), int(counts[LEFT]), int(np.count_nonzero(ordered.made)), groups)
+
+    @property
+    def told(self) -> dict[str, int]:
+        """For the log: what there is of it."""
+        given = {"groups": self.groups.all, "held_out_groups": self.groups.held_out}
+        made = {"synthetic": self.made, "left_out": self.left_out}
+        return {**(given if self.groups.all else {}), **(made if self.made else {})}
+
+
+def check_shares(shares: Shares, spec: PrepareSpec, rule: Rule) -> None:
+    """Raises Refused where a side is empty or, by key, far smaller than was asked for."""
+    how, groups = prepare_split.words(rule, spec), shares.groups
+    if isinstance(rule, Split):
+        fix = "the data needs rows at more different times"
+    elif rule.by == GROUP:
+        if groups.all == 1:
+            raise Refused(
+                "OneGroup",
+                f"column {rule.column!r} (role group) has one value in all {shares.trained + shares.held_out} rows: a group is "
+                "never parted, so nothing can be held out; name a finer group, or use holdout.by: hash",
+            )
+        fix = f"the {groups.all} groups are all on one side; name a finer group, or add data"
+    else:
+        fix = "add data, or give the role id to a column with more values"
+    if 0 in (shares.trained, shares.held_out):
+        reason, side = ("HoldoutEmpty", "holdout") if shares.held_out == 0 else ("TrainingEmpty", "training")
+        raise Refused(reason, f"the split by {how} leaves no {side} rows: {fix}")
+    if isinstance(rule, Split):
+        return
+    wanted = {"holdout": spec.holdout_fraction, "training": 1 - spec.holdout_fraction}
+    for side, rows in (("holdout", shares.held_out), ("training", shares.trained)):
+        fewest = FEWEST * spec.minimum_rows * wanted[side]
+        if rows < fewest:
+            among = f" ({groups.held_out} of {groups.all} groups are held out)" if groups.all else ""
+            raise Refused(
+                "SideTooSmall",
+                f"the split by {how} leaves {rows} {side} rows{among}, and data.minimumRows {spec.minimum_rows} with "
+                f"holdout.fraction {spec.holdout_fraction:g} asks for {math.ceil(fewest)} at least: a few values of the column "
+                "are most of the rows; name a finer one, add data, or lower minimumRows",
+            )
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ SHORTEST = 6
 """A known value that is shorter would stand in many an innocent word."""
 MOST_LINES = 200
 """Of a known value with several lines, so many are looked for by themselves: a private key has fewer."""
-HARMLESS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ALLOW_HTTP", "AZURE_ENDPOINT", "CA_CERT")
+HARMLESS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ALLOW_HTTP", "AZURE_ENDPOINT", "CA_CERT", "public.pem")
 """Keys of our Secrets that hold no secret."""
 
 _NAMES = "passwords?|passwd|pwd|passphrase|secrets?|tokens?|credentials?|(?:api|access|secret|account|private)[_-]?key|signature"

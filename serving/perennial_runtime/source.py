@@ -37,13 +37,18 @@ class Source:
 
     def files(self) -> list[SourceFile]:
         """The data files in the order of their keys. Refused when there is none."""
-        found = self._place.files()
-        named = sorted((file for file in found if counts(file.key)), key=lambda file: file.key)
+        named: list[SourceFile] = []
+        others = 0
+        for file in self._place.files():
+            if not counts(file.key):
+                others += 1
+            elif len(named) < MOST_FILES:
+                named.append(file)
+            else:
+                raise Refused("TooManyFiles", f"data source {self._uri} holds more than {MOST_FILES} files: join them")
         if not named:
-            raise self._nothing(len(found))
-        if len(named) > MOST_FILES:
-            raise Refused("TooManyFiles", f"data source {self._uri} holds {len(named)} files: join them to at most {MOST_FILES}")
-        return named
+            raise self._nothing(others)
+        return sorted(named, key=lambda file: file.key)
 
     def opened(self, file: SourceFile, room: Path) -> AbstractContextManager[Path]:
         """The file as a local one; what has to be fetched is put into the folder `room`, which is the caller's to empty."""
@@ -51,7 +56,7 @@ class Source:
 
     def check_unchanged(self, before: Sequence[SourceFile]) -> None:
         """Raises Unavailable when a file that was read is another one now, or gone: half of what was read may be of each."""
-        now = {file.key: file.stamp for file in self._place.files()}
+        now = {file.key: file.stamp for file in self._place.files() if counts(file.key)}
         changed = [file for file in before if now.get(file.key) != file.stamp]
         if changed:
             what = "was changed" if changed[0].key in now else "is gone"
@@ -61,7 +66,7 @@ class Source:
                 f"data source {self._uri}: {changed[0].name}{more} {what} while it was read, so the rows may be of two states; "
                 "it is read again. Write new data under new names, and replace files when nothing reads them",
             )
-        added = sum(1 for key in now if counts(key)) - len(before)
+        added = len(now) - len(before)
         if added > 0:
             say("files came while the source was read; they are for the next version", files=added)
 

@@ -49,12 +49,14 @@ class Bucketful:
         head, self._single = single(uri)
         self._bucket = _opened(head, secret_path)
 
-    def files(self) -> list[SourceFile]:
+    def files(self) -> Iterator[SourceFile]:
         """All of them, as the bucket lists them."""
         with mapped(self._uri, DATA_SOURCE):
             if self._single:
-                return [_described(obstore.head(self._bucket, self._single), self._single)]
-            return [_described(item, str(item["path"])) for page in obstore.list(self._bucket) for item in page]
+                yield _described(obstore.head(self._bucket, self._single), self._single)
+                return
+            for page in obstore.list(self._bucket):
+                yield from (_described(item, str(item["path"])) for item in page)
 
     @contextmanager
     def opened(self, file: SourceFile, room: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +34,8 @@ class SourceFile:
 class Place(Protocol):
     """Where files lie."""
 
-    def files(self) -> list[SourceFile]:
-        """All of them, as they are now, data or not."""
+    def files(self) -> Iterable[SourceFile]:
+        """All of them, as they are now, data or not, one after the other: there may be millions."""
         ...
 
     def opened(self, file: SourceFile, room: Path) -> AbstractContextManager[Path]:

@@ -8,6 +8,7 @@ meantime gains nothing. Links to folders are not followed.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,18 +28,19 @@ class Folder:
         self._folder = Path(folder)
         self._claim = Path(SOURCE_PATH) if self._folder.is_relative_to(SOURCE_PATH) else self._folder
 
-    def files(self) -> list[SourceFile]:
+    def files(self) -> Iterator[SourceFile]:
         """Every file below the folder."""
-        if not self._folder.is_dir():
-            raise Refused("ObjectNotFound", f"{DATA_SOURCE} {self._uri}: there is no such folder: correct data.source")
         try:
-            paths = [self._folder / self._single] if self._single else list(self._all())
-            return [self._described(path) for path in paths]
+            if not self._folder.is_dir():
+                raise Refused("ObjectNotFound", f"{DATA_SOURCE} {self._uri}: there is no such folder: correct data.source")
+            yield from map(self._described, [self._folder / self._single] if self._single else self._all())
         except FileNotFoundError as error:
             name = Path(str(error.filename)).name
             raise Refused("ObjectNotFound", f"{DATA_SOURCE} {self._uri}: {name} is not there: upload it or correct it") from None
         except PermissionError as error:
             raise self._unreadable(Path(str(error.filename)).name) from None
+        except OSError as error:
+            raise self._away(Path(str(error.filename)).name, error) from None
 
     @contextmanager
     def opened(self, file: SourceFile, room: Path) -> Iterator[Path]:
@@ -48,8 +50,16 @@ class Folder:
         except PermissionError:
             raise self._unreadable(file.name) from None
         except OSError as error:
-            raise Unavailable("StoreUnavailable", f"{DATA_SOURCE} {self._uri}: {file.name}: {error.strerror}") from None
+            if (self._folder / file.key).is_symlink():
+                fix = "put the file itself there, or remove the link"
+                raise Refused(
+                    "LinkBroken", f"{DATA_SOURCE} {self._uri}: {file.name} is a link that leads nowhere: {fix}"
+                ) from None
+            raise self._away(file.name, error) from None
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # reading a pipe would wait for whoever may write to it
+                fix = "put a file there, or name the folder with a / at its end"
+                raise Refused("FileWrongType", f"{DATA_SOURCE} {self._uri}: {file.name} is no regular file: {fix}")
             path = Path(f"/proc/self/fd/{descriptor}")
             if not path.resolve().is_relative_to(self._claim.resolve()):
                 fix = "put the file itself there"
@@ -70,6 +80,9 @@ class Folder:
         key = str(path.relative_to(self._folder))
         time = str(facts.st_mtime_ns)  # no inode in the mark: some file systems give others to each pod that mounts them
         return SourceFile(key, key, facts.st_size, f"{facts.st_size}-{time}-{facts.st_ino}", time, partition(key))
+
+    def _away(self, name: str, error: OSError) -> Unavailable:
+        return Unavailable("StoreUnavailable", f"{DATA_SOURCE} {self._uri}: {name}: {error.strerror}")
 
     def _unreadable(self, name: str) -> Refused:
         fix = "let the group 65532 or everybody read it"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ MOST_REDIRECTS = 5
 TIMEOUT = 60.0
 """Seconds for a connection, and for each read."""
 PORT = 443
+_LENGTH = re.compile("[0-9]{1,18}")
+_PLAIN_PATH = re.compile("[!-~]*")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -39,6 +42,11 @@ class WebObject:
 
     def __init__(self, uri: str, secret_path: Path | None) -> None:
         self._uri = uri
+        url = _read_url(uri)
+        if url is None:
+            fix = "correct the port, and write other signs than ASCII's as %C3%A4"
+            raise Refused("UriNotSupported", f"{DATA_SOURCE} {uri!r} is no URL that a server can be asked for: {fix}")
+        self._url = url
         keys = read_keys(secret_path, KEYS, (), DATA_SOURCE)
         self._context = ssl.create_default_context()
         if "CA_CERT" in keys:
@@ -69,9 +77,9 @@ class WebObject:
         yield target
 
     def _described(self, answer: http.client.HTTPResponse) -> SourceFile:
-        name = urlsplit(self._uri).path.rpartition("/")[2]
+        name = self._url.path.rpartition("/")[2]
         length = answer.headers.get("Content-Length", "")
-        size = int(length) if length.isdigit() else 0
+        size = int(length) if _LENGTH.fullmatch(length) else 0
         self._check_size(size)
         tag, time = (answer.headers.get(header, "") for header in ("ETag", "Last-Modified"))
         return SourceFile(name, name, size, f"{length}-{tag}-{time}", tag or time)
@@ -85,7 +93,7 @@ class WebObject:
     @contextmanager
     def _answer(self, method: str) -> Iterator[http.client.HTTPResponse]:
         """The answer of the server that has the object, with a good status."""
-        first = url = urlsplit(self._uri)
+        first = url = self._url
         inside = True
         for _ in range(MOST_REDIRECTS + 1):
             address = _reached(url, self._uri, may_be_inside=inside)
@@ -120,8 +128,8 @@ class WebObject:
             ) from None
 
     def _next(self, url: SplitResult, location: str) -> SplitResult:
-        found = urlsplit(urljoin(url.geturl(), location))
-        if found.scheme != "https" or not found.hostname:
+        found = _read_url(location, beside=url)
+        if found is None or found.scheme != "https" or not found.hostname:
             fix = "name an object that is there over https"
             raise Refused("RedirectRefused", f"{DATA_SOURCE} {self._uri} leads to no https address: {fix}")
         return found
@@ -150,6 +158,15 @@ class _Connection(http.client.HTTPSConnection):
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), TIMEOUT)
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def _read_url(text: str, beside: SplitResult | None = None) -> SplitResult | None:
+    """A URL, or a place beside one; None where it is none that can be asked for: odd brackets, ports or signs."""
+    try:
+        url = urlsplit(urljoin(beside.geturl(), text) if beside else text)
+        return url if url.port != 0 and _PLAIN_PATH.fullmatch(f"{url.path}{url.query}") else None
+    except ValueError:
+        return None
 
 
 def _reached(url: SplitResult, uri: str, *, may_be_inside: bool) -> Address:

@@ -32,11 +32,6 @@ class Split:
             out |= (times >= first) & (times <= last)
         return out
 
-    def held_out_of(self, ordered: Times) -> int:
-        """How many of these times, which ascend, are holdout."""
-        places = [(np.searchsorted(ordered, first), np.searchsorted(ordered, last, side="right")) for first, last in self.windows]
-        return sum(int(end - start) for start, end in places)
-
     def extended(self, times: Times, fraction: float) -> Split:
         """The split that also decides the rows newer than the horizon."""
         return self.extended_by(np.sort(times), fraction)

@@ -11,7 +11,8 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,15 +32,42 @@ MOST_UNPACKED_BYTES = 4 * 1024**3
 _MAGIC = b"PAR1"
 
 
-def read(path: Path, name: str, room: Path, only: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which columns of a file are read."""
+
+    only: Collection[str] | None = None
+    """No others; those that the file lacks are left out. None: all."""
+    never: Collection[str] = ()
+    """Not these, whatever else is asked for; refused where the file lacks one."""
+
+    def of(self, found: Sequence[str], name: str) -> list[str] | None:
+        """What to read of a file with these columns; None: everything."""
+        for column in self.never:
+            if column not in found:  # what was found is not told: of a file without a header line it would be values
+                fix = "correct data.columns or the file"
+                raise Refused("ColumnMissing", f"{name} has no column {column!r} (role sensitive): {fix}")
+        if self.only is None and not self.never:
+            return None
+        wanted = [column for column in found if (self.only is None or column in self.only) and column not in self.never]
+        if self.never and not wanted:
+            fix = "correct data.columns or the file"
+            raise Refused("ColumnMissing", f"{name} has no column of data.columns but those with the role sensitive: {fix}")
+        return wanted
+
+
+EVERYTHING = Wanted()
+
+
+def read(path: Path, name: str, room: Path, wanted: Wanted = EVERYTHING) -> Iterator[pl.DataFrame]:
     """Batches of at most BATCH_ROWS rows or BLOCK_BYTES; every column of a CSV file is text. Refused when there is no row.
 
-    What is gzipped is unpacked in the folder `room`. `only`: no other columns are read; those that the file lacks are left out.
+    What is gzipped is unpacked in the folder `room`.
     """
     if path.stat().st_size == 0:
         raise Refused("FileEmpty", f"{name} is empty (0 bytes): remove it or upload it again")
     is_parquet = name.endswith(".parquet")
-    batches = _parquet(path, name, only) if is_parquet else _csv(_plain(path, name, room), name, only)
+    batches = _parquet(path, name, wanted) if is_parquet else _csv(_plain(path, name, room), name, wanted)
     rows = 0
     for batch in batches:
         rows += batch.height
@@ -49,7 +77,7 @@ def read(path: Path, name: str, room: Path, only: Collection[str] | None = None)
         raise Refused("FileEmpty", f"{name} holds column names but no row: remove it or upload it again")
 
 
-def _parquet(path: Path, name: str, only: Collection[str] | None) -> Iterator[pl.DataFrame]:
+def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
     with path.open("rb") as stream:
         head = stream.read(4)
         stream.seek(-min(4, path.stat().st_size), io.SEEK_END)
@@ -61,9 +89,9 @@ def _parquet(path: Path, name: str, only: Collection[str] | None) -> Iterator[pl
     try:
         # read through a small buffer: a file may be one row group, which would otherwise be in memory as a whole
         with pyarrow.parquet.ParquetFile(path, buffer_size=PAGE_BYTES, pre_buffer=False) as file:
-            columns = None if only is None else [column for column in file.schema_arrow.names if column in only]
+            columns = wanted.of(file.schema_arrow.names, name)
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-                yield _frame(batch)
+                yield _frame(batch).drop(wanted.never, strict=False)  # a name with a dot may bring along what lies in another
     except (pa.ArrowException, OSError) as error:
         raise Refused(
             "FileBroken", f"{name} can't be read as Parquet ({type(error).__name__}): write it again with another writer"
@@ -97,7 +125,7 @@ def _unpack(packed: gzip.GzipFile, plain: BinaryIO, name: str) -> None:
         plain.write(block)
 
 
-def _csv(path: Path, name: str, only: Collection[str] | None) -> Iterator[pl.DataFrame]:
+def _csv(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
     ends_in_newline = _check_text(path, name)
     header = _header(path, name)
     short: list[tuple[int | None, int, int]] = []
@@ -112,7 +140,7 @@ def _csv(path: Path, name: str, only: Collection[str] | None) -> Iterator[pl.Dat
             read_options=pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=wrong_width),
             convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=[] if only is None else [column for column in header if column in only],
+                include_columns=wanted.of(header, name) or [],
                 column_types={column: pa.string() for column in header},
                 null_values=[""],
                 strings_can_be_null=True,

@@ -17,6 +17,7 @@ from benchmarks import (
     bench_data,
     bench_detection,
     bench_healthy,
+    bench_overhead,
     bench_reconcile,
     bench_return,
     bench_scale,
@@ -39,9 +40,10 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "return": bench_return.run,
     "watch": bench_watch.run,
     "cli": bench_cli.run,
+    "overhead": bench_overhead.run,
 }
 WITHOUT_CLUSTER = ("simulation", "data")
-REPEATED = frozenset({"detection", "healthy", "return", "watch"})
+REPEATED = frozenset({"detection", "healthy", "return", "watch", "overhead"})
 """Those that can be tried with fewer runs."""
 DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def road(stand: Stand, title: str) -> Iterator[tuple[Place, LocalOperator, Watch
 class Backtested:
     """What `kubectl perennial backtest` finds in a recording."""
 
+    version: str
     outcome: str
     difference: str
     """Why the replay is not what was recorded; empty: it is, to the last bit."""
@@ -84,6 +86,19 @@ def tell_backtests(report: Report, found: Sequence[Backtested]) -> None:
         print(f"  NOT reproduced: {words}")
     report.add("that would end otherwise at another falseRollbackRate", sum(len(one.rates) > 1 for one in found), "")
     report.add("that would end otherwise at another minimumRequests", sum(len(one.requests) > 1 for one in found), "")
+    lines = ["| recording | its end | by falseRollbackRate | by minimumRequests |", "| --- | --- | --- | --- |"]
+    lines += [f"| {one.version} | {one.outcome} | {ends(one.rates)} | {ends(one.requests)} |" for one in found]
+    report.tables.append("\n".join(lines))
+
+
+def ends(spans: Sequence[Span]) -> str:
+    """Where a recorded rollout would have come to which end: `undecided to 0.0003; rolled back from 0.000301`."""
+    changes = [(one, other) for one, other in pairwise(spans) if one.outcome != other.outcome]
+    if not changes:
+        return f"{spans[0].outcome} at all"
+    return "; ".join(
+        [*(f"{one.outcome} to {one.last:g}" for one, _ in changes), f"{spans[-1].outcome} from {changes[-1][1].first:g}"]
+    )
 
 
 class Lane:
@@ -164,9 +179,8 @@ class Lane:
         tape = read_tape(data)
         policy = tape.header.terms.rollout
         replayed = replay(tape)
-        return Backtested(
-            replayed.outcome, reproduced(tape, replayed), backtest.by_rate(tape, policy), backtest.by_requests(tape, policy)
-        )
+        rates, requests = backtest.by_rate(tape, policy), backtest.by_requests(tape, policy)
+        return Backtested(self.version, replayed.outcome, reproduced(tape, replayed), rates, requests)
 
     @contextmanager
     def client(self, **shares: float) -> Iterator[Callable[[], list[Manifest]]]:

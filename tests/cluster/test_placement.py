@@ -12,6 +12,8 @@ from cluster_support import synthetic
 from cluster_support.place import Place
 from demo import view
 
+pytestmark = pytest.mark.alone
+
 ROWS = 1500
 PLAIN, FAST = "plain", "fast"
 NOBODYS = "example.com/tensor-unit"

@@ -19,6 +19,7 @@ from cluster.errors import ClusterError
 from cluster.progress import Progress, Quiet
 
 NAMESPACE = "t-provisioner"
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Bad input on the real cluster, R1 to R20: everything wrong is applied at once, then each test looks at how its own was told.
+"""Bad input on the real cluster, R1 to R21: everything wrong is applied at once, then each test looks at how its own was told.
 
 `shop` is a good model beside them: it is what has to go on serving while a new version of it turns out bad (R13, R15) and while
 clients send it nonsense (R18, R19). `steady`, in a namespace of its own, goes through one bad wish after the other under clients.
@@ -386,8 +386,10 @@ def test_data_that_cannot_teach_is_refused_by_its_column_or_its_count(wrong: Wro
     refused_as_it_should(wrong, case)
 
 
-@pytest.mark.parametrize("case", cases(6, 7, 9))
-def test_a_trainer_that_fails_eats_memory_or_writes_nothing_is_told_with_where_to_look(wrong: Wrong, case: Case) -> None:
+@pytest.mark.parametrize("case", cases(6, 7, 9, 21))
+def test_a_trainer_that_fails_eats_memory_fills_the_disk_or_writes_nothing_is_told_with_where_to_look(
+    wrong: Wrong, case: Case
+) -> None:
     refused_as_it_should(wrong, case)
 
 

@@ -16,6 +16,8 @@ from demo import view
 from demo.kubectl import Kubectl
 from demo.stage import State
 
+pytestmark = pytest.mark.alone
+
 ROLLBACK = "perennial.dev/rollback-to"
 FIRST_STEP = {V2: 80, V3: 20}
 """Shares of the traffic in the first step of v3's canary."""

@@ -150,6 +150,16 @@ TRAINER_CASES = (
         spec=trainer(*model("evil.example", "Steal", "onnx.save(m, out + 'model.onnx')")),
     ),
     Case(
+        21, "fills", "Failed", ("OutOfStorage", "pod fills-v1-train-1", "64Mi"),
+        fix="write less, or raise spec.training.resources.limits.ephemeral-storage",
+        spec=trainer(
+            "with open('/perennial/out/scratch', 'wb') as file:",
+            "    [file.write(b'x' * 1024**2) for _ in range(256)]",
+            *HANGS,
+            resources={**SMALL, "limits": {"ephemeral-storage": "64Mi"}},
+        ),
+    ),
+    Case(
         12, "parity", "Rejected", ("ParityOff", "0.1", "parity.parquet"),
         fix="correct it, or raise spec.evaluation.parity.maxAbsDifference",
         spec=trainer(

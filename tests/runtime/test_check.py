@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from perennial_runtime import check, check_ground, check_outputs, fetch
 from perennial_runtime.check_ground import Ground
 from perennial_runtime.check_wish import Finding, WrongWish
 from perennial_runtime.contract import USER, TrainSpec
+from perennial_runtime.store import Store
 from runtime.check_world import COLUMNS, ROOT, levels, trained, wish
 from runtime.evaluate_world import model, truth
 from runtime.test_onnx_check import failing_for
@@ -163,7 +165,20 @@ def test_inputs_are_those_of_a_train_job(tmp_path: Path) -> None:
     assert all(rows[name].null_count() for name in ("hour", "carrier"))
     schema = {"features": [{"name": "hour", "kind": "numeric"}, {"name": "carrier", "kind": "categorical"}], "label": "late"}
     spec = TrainSpec("v", "u", 1, "s", "t", "s", 3, hyperparameters={"trees": 5.0})
-    assert params == fetch.params(spec, json.dumps({**schema, "time": "at"}).encode())
+    store = Store((tmp_path / "store").as_uri())
+    given = replace(spec, schema=store.put_bytes(json.dumps({**schema, "time": "at"}).encode()), train=store.put_bytes(b"rows"))
+    fetch.fetch(given, store, tmp_path / "rows", tmp_path / "params.json", tmp_path / "none")
+    assert params == json.loads((tmp_path / "params.json").read_text())
+
+
+def test_inputs_may_have_no_time_and_a_group(tmp_path: Path) -> None:
+    columns = ("hour:feature", "late:label", "household:group")
+    with check_ground.ground(wish(tmp_path, "--rows", "400", columns=columns), None) as ground:
+        frame = pl.read_parquet(ground.train)
+        params = json.loads(ground.params.read_text())
+    assert frame.columns == ["hour", "late", "household"]
+    assert frame["household"].n_unique() == check_ground.GROUPS
+    assert (params["time"], params["group"]) == (None, "household")
 
 
 def test_rows_can_be_the_users_own_as_prepare_types_them(tmp_path: Path) -> None:
@@ -233,6 +248,8 @@ def test_command_finds_what_the_train_container_has(root: Path) -> None:
         (("sh", "-c", "exit 3"), "ended with exit code 3"),
         (("sh", "-c", "exit 64"), "ended with 64, which says that the input is wrong"),
         (("sh", "-c", "kill -9 $$"), "was killed by SIGKILL"),
+        (("sh", "-c", "kill -11 $$"), "was ended by signal 11 (Segmentation fault)"),
+        (("sh", "-c", "kill -40 $$"), "was ended by signal 40"),
         (("/nowhere/trainer",), "there is no /nowhere/trainer"),
         (("/etc/passwd",), "/etc/passwd may not be run by user"),
     ],
@@ -277,11 +294,15 @@ def test_whole_of_it_ends_with_0_where_all_is_right(kept: Path, root: Path, capf
     ("arguments", "words"),
     [
         ((), "no command is given"),
-        (("--column", "a:feature", "--", "true"), "describe one label, one time and at least one feature"),
+        (("--column", "a:feature", "--", "true"), "describe one label, at least one feature, and at most one time"),
         (("--column", "a:fetaure", "--", "true"), "is no NAME:ROLE"),
         (("--column", "a:feature:date", "--", "true"), "is no NAME:ROLE"),
         (("--user", "0", *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "root is never run"),
+        (("--user", str(2**31), *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "from 1 to 2147483647"),
         (("--hyperparameter", "trees=many", "--", "true"), "is no NAME=NUMBER"),
+        (("--hyperparameter", "trees=nan", "--", "true"), "is no NAME=NUMBER"),
+        (("--hyperparameter", "=5", "--", "true"), "is no NAME=NUMBER"),
+        (("--timeout", "nan", *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "numbers above 0"),
         (("--rows", "many"), "invalid int value"),
         (("--only", "outputs"), "is not there"),
         (("--data", "/nowhere", *(word for one in COLUMNS for word in ("--column", one)), "--", "true"), "cannot be read"),

@@ -125,3 +125,19 @@ def test_operator_sets_and_nodes_are_compared() -> None:
     found = difference(model(), other)
     assert found[0] == "operator sets: ai.onnx 17, ai.onnx.ml 3, now ai.onnx 18, ai.onnx.ml 3"
     assert "8 nodes, now 7" in " ".join(found) or "7 nodes, now 6" in " ".join(found)
+
+
+def test_tensors_that_lie_in_other_files_are_not_looked_for(again: Again) -> None:
+    outside = model(slope=0.3)
+    tensor = outside.graph.initializer.add(name="more", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+    found = again.writes(outside).result()
+    assert "can't be compared tensor by tensor (ValidationError)" in found.message
+    assert "its scores can't be compared: OnnxExternalData" in found.message
+
+
+def test_tensor_of_a_type_that_there_is_not_is_told_and_breaks_nothing(again: Again) -> None:
+    odd = model(slope=0.3)
+    odd.graph.initializer.add(name="more", data_type=999, dims=[1], raw_data=b"1234")
+    assert "can't be compared tensor by tensor (KeyError)" in again.writes(odd).result().message

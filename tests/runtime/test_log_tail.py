@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from perennial_runtime import log_tail
+from perennial_runtime import contract, log_tail
 from perennial_runtime.answers import TERMINATION_VARIABLE, say
 from perennial_runtime.contract import LOG_NAME, STEP_VARIABLE, Command, PrepareSpec, TrainSpec, encode, log_path
 from perennial_runtime.log_tail import BYTES, LINES, RAW_BYTES, Copy, Recorded, end_of, keep, record
@@ -55,6 +55,20 @@ def test_what_a_step_says_is_kept_redacted_and_still_written(tmp_path: Path, cap
     text = kept(tmp_path, "logs/u1/prepare-3-prepare.log")
     assert '"source":"s3://***@flights/"' in text
     assert "hunter2" in capsys.readouterr().err
+
+
+def test_values_of_every_secret_that_a_step_may_have_are_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = {value for name, value in vars(contract).items() if name.endswith("_SECRET_PATH")}
+    assert mounted == set(log_tail.SECRETS)
+    folders = [tmp_path / str(number) for number in range(len(mounted))]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "AWS_SECRET_ACCESS_KEY").write_text(f"hunter-{folder.name}\n")
+    monkeypatch.setattr(log_tail, "SECRETS", tuple(map(str, folders)))
+    recorded = record(Command.PREPARE)
+    say("odd", words=" ".join(f"hunter-{folder.name}" for folder in folders))
+    keep(Command.PREPARE, recorded, encode(prepare_spec(tmp_path)))
+    assert '"words":"*** *** *** ***"' in kept(tmp_path, "logs/u1/prepare-1-prepare.log")
 
 
 def test_the_reporter_keeps_the_trainers_file_beside_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from perennial_runtime import source as sources
+from perennial_runtime import source_folder
 from perennial_runtime.answers import Refused, Unavailable
 from perennial_runtime.contract import Column
 from perennial_runtime.source import Source
@@ -105,9 +110,50 @@ def test_a_link_that_leads_out_is_refused_and_one_that_stays_is_followed(world: 
 def test_a_folder_or_file_that_is_not_there_is_refused(world: World) -> None:
     for source in (f"file://{world.root}/none/", f"file://{world.source}/none.csv"):
         assert world.refusal(source=source).reason == "ObjectNotFound"
-    (world.source / "a.parquet").symlink_to("nowhere.parquet")
-    with pytest.raises(Unavailable):
-        world.prepare()
+
+
+@pytest.mark.parametrize("where", ["nowhere.parquet", "a.parquet"], ids=["to nothing", "to itself"])
+def test_a_link_that_leads_nowhere_is_refused_with_the_fix(world: World, where: str) -> None:
+    (world.source / "a.parquet").symlink_to(where)
+    refused = world.refusal()
+    assert (refused.reason, "a.parquet is a link" in refused.message) == ("LinkBroken", True)
+    assert "put the file itself there" in refused.message
+
+
+def test_a_pipe_or_folder_with_a_files_name_is_refused_and_not_waited_for(world: World) -> None:
+    os.mkfifo(world.source / "a.parquet")
+    refused = world.refusal()
+    assert (refused.reason, "a.parquet is no regular file" in refused.message) == ("FileWrongType", True)
+    (world.source / "b.csv").mkdir()
+    assert world.refusal(source=f"file://{world.source}/b.csv").reason == "FileWrongType"
+
+
+def test_a_file_that_is_gone_when_it_is_its_turn_is_tried_again(world: World) -> None:
+    path = world.source / "a.csv"
+    path.write_text("delay\n1\n")
+    source = Source(f"file://{world.source}/", world.root / "none")
+    [file] = source.files()
+    path.unlink()
+    with pytest.raises(Unavailable, match=r"a\.csv"), source.opened(file, world.root):
+        pass
+
+
+def test_a_claim_that_fails_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(folder: Path, onerror: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+        onerror(OSError(errno.ESTALE, "Stale file handle", str(folder)))
+        yield "", [], []
+
+    monkeypatch.setattr(source_folder.os, "walk", fails)
+    with pytest.raises(Unavailable, match="Stale file handle"):
+        Source(f"file://{world.source}/", world.root / "none").files()
+
+
+def test_more_files_than_are_taken_are_refused_before_all_are_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_FILES", 2)
+    for name in ("a.csv", "b.csv", "notes.txt", "c.csv"):
+        (world.source / name).write_text("delay\n1\n")
+    refused = world.refusal()
+    assert (refused.reason, "more than 2 files" in refused.message) == ("TooManyFiles", True)
 
 
 @pytest.mark.parametrize("change", ["written over", "removed"])

@@ -105,8 +105,11 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
         ("https://169.254.169.254/latest/meta-data", "AddressRefused"),
         ("https://[::ffff:169.254.169.254]/latest", "AddressRefused"),
         (CSV, "RedirectRefused"),
+        ("https://127.0.0.1:99999/a.csv", "RedirectRefused"),
+        ("https://[bad/a.csv", "RedirectRefused"),
+        ("/\xe9.csv", "RedirectRefused"),
     ],
-    ids=["no TLS", "link-local", "link-local as IPv6", "a circle"],
+    ids=["no TLS", "link-local", "link-local as IPv6", "a circle", "no port", "half an address", "no ASCII"],
 )
 def test_a_redirect_leads_nowhere_that_it_should_not(web: Web, secret: Path, tmp_path: Path, location: str, reason: str) -> None:
     web.pages[CSV] = Page(status=301, headers={"Location": location})
@@ -163,6 +166,21 @@ def test_a_key_that_cannot_be_right_is_refused_and_not_quoted(
     assert refused.reason == "SecretKeyWrong"
     assert name in refused.message
     assert text not in refused.message
+
+
+@pytest.mark.parametrize("port", ["99999", "0"])
+def test_a_url_that_cannot_be_asked_for_is_refused_with_the_fix(tmp_path: Path, port: str) -> None:
+    for url in (f"https://files.example:{port}/a.csv", "https://files.example/\u00e4.csv"):
+        refused = refusal(url, tmp_path / "none", tmp_path)
+        assert refused.reason == "UriNotSupported"
+        assert "correct the port, and write other signs than ASCII's as %C3%A4" in refused.message
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "many"])
+def test_a_length_that_is_none_is_not_believed(web: Web, secret: Path, length: str) -> None:
+    web.pages[CSV] = Page(headers={"Content-Length": length})
+    [file] = Source(web.url(CSV), secret).files()
+    assert file.size == 0
 
 
 def test_an_object_that_changes_while_it_is_read_is_noticed(web: Web, secret: Path, tmp_path: Path) -> None:

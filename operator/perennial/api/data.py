@@ -47,16 +47,36 @@ class DataColumn(SpecModel):
         ),
     ]
     """As it stands in the data."""
-    role: Literal["feature", "label", "id", "time", "slice", "weight"]
+    role: Literal["feature", "label", "id", "time", "slice", "group", "synthetic", "sensitive", "weight"]
     """feature: input of the model; label: what it predicts (0/1 or bool; of a regression a number); time: when the row became
     known, for the split; id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer;
-    weight: no input, how much the row counts in training and in the gates, 0 or more."""
+    group: rows of one value are held out together, for holdout.by: group; synthetic: true where the row was made, which is never
+    held out; sensitive: it is there and may not be used, so it is never read; weight: no input, how much the row counts in
+    training and in the gates, 0 or more."""
     allow_leakage: Annotated[str, Field(min_length=1, max_length=256, examples=["known at the counter"])] | None = None
     """Why this column may tell the label, or the rows, by itself: it is left out of the search for leakage."""
 
 
 class Holdout(SpecModel):
-    """The part of the data that the trainer never sees: the newest `fraction` of the rows, by the time column."""
+    """The part of the data that the trainer never sees. A row keeps its side in all versions."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.by == oldSelf.by",
+                "data.holdout.by can't be changed, for rows would change sides: make a new ModelDeployment for another split",
+                "'data.holdout.by was %s and is %s: rows that were trained on would be held out; set it back, or make a new "
+                "ModelDeployment'.format([oldSelf.by, self.by])",
+            ),
+            cel(
+                "self.by == 'time' || self.by != oldSelf.by || self.fraction == oldSelf.fraction",
+                "data.holdout.fraction can't be changed with by: hash or group, for rows would change sides: make a new "
+                "ModelDeployment for another split",
+                "'data.holdout.fraction was %s and is %s: by %s, rows that were trained on would be held out; set it back, or "
+                "make a new ModelDeployment'.format([oldSelf.fraction, self.fraction, self.by])",
+            ),
+        )
+    )
 
     fraction: Annotated[
         float,
@@ -72,9 +92,10 @@ class Holdout(SpecModel):
             ),
         ),
     ] = 0.2
-    """Share of the rows."""
-    by: Literal["time"] = "time"
-    """How rows are chosen: by the column with role time."""
+    """Share of the rows; by hash or group in expectation, and fixed with the first version."""
+    by: Literal["time", "hash", "group"] = "time"
+    """How rows are chosen: the newest, by the column with role time; by a hash of the column with role id, or of the whole
+    row where there is none; or whole groups, by a hash of the column with role group."""
 
 
 class Data(SpecModel):
@@ -104,12 +125,30 @@ class Data(SpecModel):
                 "'data.columns has %d columns with role: time; give that role to exactly one, because holdout.by is time'"
                 ".format([self.columns.filter(c, c.role == 'time').size()])",
             ),
+            cel(
+                "self.holdout.by == 'time' || self.columns.filter(c, c.role == 'time').size() <= 1",
+                "data.columns must name at most one column with role: time",
+                "'data.columns has %d columns with role: time; give that role to one at most'"
+                ".format([self.columns.filter(c, c.role == 'time').size()])",
+            ),
+            cel(
+                "self.columns.filter(c, c.role == 'group').size() == (self.holdout.by == 'group' ? 1 : 0)",
+                "data.columns must name exactly one column with role: group where holdout.by is group, and none elsewhere",
+                "'data.columns has %d columns with role: group, and holdout.by is %s: by group needs exactly one, and "
+                "nothing else may have any'.format([self.columns.filter(c, c.role == 'group').size(), self.holdout.by])",
+            ),
+            cel(
+                "self.columns.filter(c, c.role == 'synthetic').size() <= 1",
+                "data.columns must name at most one column with role: synthetic",
+                "'data.columns has %d columns with role: synthetic; give that role to one at most'"
+                ".format([self.columns.filter(c, c.role == 'synthetic').size()])",
+            ),
         )
     )
 
     source: Source
     columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256, json_schema_extra=LIST_BY_NAME)]
-    """Every column that is used; one label, one time, at least one feature."""
+    """Every column that is used, and those that may not be; one label, at least one feature, and what holdout.by needs."""
     task: Task | None = None
     """What the label is, where training.image trains or spec.model is there already: classification, when not given, a label of
     two classes; regression, a number. A recipe is told by training.recipe.task."""
@@ -117,6 +156,6 @@ class Data(SpecModel):
     """Rows that are there more than once."""
     holdout: Holdout = Holdout()
     minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
-    """Fewer rows after duplicates are removed: refused, because nothing honest can be said."""
+    """Fewer rows after duplicates are removed, synthetic ones not counted: refused, because nothing honest can be said."""
     provenance: Provenance | None = None
     """Where the data comes from and who may use it; copied to every version."""

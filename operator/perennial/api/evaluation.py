@@ -27,7 +27,12 @@ SLICES_ARE_COLUMNS = cel(
     "evaluation.slices must name columns of data.columns with role feature or slice: add the column with role: slice, or correct "
     "its name",
 )
-"""A rule of the whole spec."""
+AGE_NEEDS_TIME = cel(
+    "!has(self.evaluation) || !has(self.evaluation.gates) || !self.evaluation.gates.exists(g, g.metric == 'data_age_hours') || "
+    "self.data.columns.exists(c, c.role == 'time')",
+    "a gate on data_age_hours needs a column of data.columns with role: time: give that role, or drop the gate",
+)
+"""Rules of the whole spec."""
 
 
 class Gate(SpecModel):

@@ -132,6 +132,8 @@ class PollProblem(StatusModel):
     """Why, in a word."""
     message: Text = ""
     """Why, in its own words."""
+    source: Digest = ""
+    """Digest of the source and the Secret's name that it was looked at with; others are looked at without delay."""
 
 
 class DataStatus(StatusModel):

@@ -25,7 +25,7 @@ from perennial.api.base import (
     rules,
 )
 from perennial.api.data import Data
-from perennial.api.evaluation import SLICES_ARE_COLUMNS, Evaluation
+from perennial.api.evaluation import AGE_NEEDS_TIME, SLICES_ARE_COLUMNS, Evaluation
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import MOST_ENTRIES, Ledger, LedgerEntry
 from perennial.api.lineage import MOST_REPORTS, Lineage, Reproducing, Reproduction
@@ -40,6 +40,7 @@ from perennial.api.triggers import Limits, Triggers, TriggersStatus
 from perennial.api.version import (
     GateVerdict,
     RuntimePin,
+    SplitFound,
     StepRecord,
     StorePin,
     TrainProgress,
@@ -58,6 +59,7 @@ class ModelDeploymentSpec(SpecModel):
             STEPS_REACHED,
             HOLD_BACK_REACHED,
             SLICES_ARE_COLUMNS,
+            AGE_NEEDS_TIME,
             ONE_MAKER,
             NOTHING_RETRAINS,
             TOLD_ONCE,
@@ -249,6 +251,9 @@ class ModelVersionStatus(StatusModel):
     rows: int | None = None
     holdout_rows: int | None = None
     cutoff: Timestamp | None = None
+    """Of a holdout by time: where its newest window begins."""
+    split: SplitFound | None = None
+    """What came of a holdout that is not by time, or of synthetic rows."""
     score: Annotated[str, Field(max_length=128)] = ""
     """The first gate's metric with its interval, for the printed column."""
     deployed_at: Timestamp | None = None

@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perennial.api.base import Digest, Name, SpecModel, StatusModel, Text, Timestamp
+from perennial.api.training import MOST_WORKERS
+
+MOST_DISRUPTED = 6 * MOST_WORKERS
+"""Pods of an attempt that were evicted or preempted: what is too many of the most workers (`perennial.core.accelerator`)."""
 
 
 class Trigger(SpecModel):
@@ -65,7 +69,7 @@ class StepRecord(StatusModel):
     message: Annotated[str, Field(max_length=2048)] = ""
     result: Annotated[str, Field(max_length=2048)] = ""
     """The step's answer, JSON of the contract."""
-    disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = []
+    disrupted_pods: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MOST_DISRUPTED)] = []
     """UIDs of its pods that were evicted or preempted; those are deleted, so they are noted when they are seen."""
     forgiven: bool = False
     """It is no failed attempt (any more): a person asked for another try since, or it was not the trainer that failed."""
@@ -85,6 +89,24 @@ class TrainProgress(StatusModel):
     """Its newest loss when that was written."""
     ends_at: Timestamp | None = None
     """When it will have ended if it goes on as it did until then."""
+
+
+class SplitFound(StatusModel):
+    """What came of the split: `data.holdout.fraction` holds in expectation where rows are held out by hash or group."""
+
+    by: Annotated[str, Field(max_length=16)]
+    """time | hash | group"""
+    column: Annotated[str, Field(max_length=63)] = ""
+    """Whose values decide; empty: whole rows do, or the time."""
+    share: float
+    """Held out of the rows that are not synthetic."""
+    groups: int = 0
+    """By group: how many there are."""
+    held_out_groups: int = 0
+    synthetic_rows: int = 0
+    """Rows that were made, without repeats."""
+    left_out_rows: int = 0
+    """Of those, the ones on the holdout's side: neither trained on nor judged by."""
 
 
 class SliceVerdict(StatusModel):

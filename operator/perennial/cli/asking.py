@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -267,3 +268,15 @@ def fail(code: Exit, words: str) -> NoReturn:
     """Ends the program with words on standard error."""
     click.echo(f"Error: {words}", err=True)
     raise SystemExit(int(code))
+
+
+def hand_over(body: bytes, output: Path | None, what: str) -> None:
+    """Writes a document to a file, or prints it where none is named."""
+    if output is None:
+        click.echo(body.decode(errors="replace"), nl=not body.endswith(b"\n"))
+        return
+    try:
+        output.write_bytes(body)
+    except OSError as error:
+        fail(Exit.NO_ANSWER, f"{output} can't be written: {error.strerror}")
+    click.echo(f"{what} is in {output}", err=True)

@@ -37,14 +37,7 @@ def card(name: str, number: int | None, where: Where, html: bool, output: Path |
     found = asking.model(place, name)
     version = asking.number_or_newest(found, found.status.stable if number is None else number)
     text = _fetched(place, found, version, "html" if html else "markdown")
-    if output is None:
-        click.echo(text, nl=not text.endswith("\n"))
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        asking.fail(Exit.NO_ANSWER, f"{output} can't be written: {error.strerror}")
-    click.echo(f"{name}: the model card of v{version.number} is in {output}", err=True)
+    asking.hand_over(text.encode(), output, f"{name}: the model card of v{version.number}")
 
 
 def _fetched(place: KubeconfigCluster, found: Model, version: Version, form: str) -> str:

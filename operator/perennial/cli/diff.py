@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 INPUTS = ("data", "training", "model", "evaluation", "signing", "runtime", "store", "parent")
 LINEAGE = ("data", "split", "image", "environment", "revision")
 """What the steps found of the inputs; the model's digest is in its identity."""
-RESULTS = ("state", "score", "rows", "holdoutRows", "cutoff", "identity", "bento")
+RESULTS = ("state", "score", "rows", "holdoutRows", "cutoff", "split", "identity", "bento")
 
 
 @click.command()

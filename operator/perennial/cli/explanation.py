@@ -84,13 +84,16 @@ def _step(record: StepRecord) -> str:
 
 
 def _data(version: Version) -> list[str]:
+    from perennial.core import lineage  # noqa: PLC0415 - with the operator's decisions, and --help needs none
+
     status = version.status
     if status.rows is None:
         return []
     lines = [
         f"{source_words(version.spec.data.source)}: {status.rows:,} rows to train on, {status.holdout_rows or 0:,} in the holdout"
     ]
-    return [*lines, *([f"the holdout begins at {status.cutoff}"] if status.cutoff else [])]
+    begins = [f"the holdout begins at {status.cutoff}"] if status.cutoff else []
+    return [*lines, *begins, *lineage.split_words(version.spec, status)]
 
 
 def judged(gate: GateVerdict) -> Iterator[str]:

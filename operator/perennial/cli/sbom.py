@@ -37,14 +37,7 @@ def sbom(name: str, number: int | None, where: Where, output: Path | None) -> No
     found = asking.model(place, name)
     version = asking.number_or_newest(found, found.status.stable if number is None else number)
     body = _fetched(place, found, version)
-    if output is None:
-        click.echo(body.decode(errors="replace"))
-        return
-    try:
-        output.write_bytes(body)
-    except OSError as error:
-        asking.fail(Exit.NO_ANSWER, f"{output} can't be written: {error.strerror}")
-    click.echo(f"{name}: the SBOM of v{version.number} is in {output}", err=True)
+    asking.hand_over(body, output, f"{name}: the SBOM of v{version.number}")
 
 
 def _fetched(place: KubeconfigCluster, found: Model, version: Version) -> bytes:

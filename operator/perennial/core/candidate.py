@@ -30,7 +30,7 @@ from perennial.core import (
 from perennial.core.actions import DeleteJob, WriteVersionStatus
 from perennial.core.draft import FINAL, IN_TRAINING, Draft
 from perennial.core.inputs import since, stamp
-from perennial.core.jobs import METRIC_STEP, REPRODUCE_STEP
+from perennial.core.jobs import METRIC_STEP, REPRODUCE_STEP, has_succeeded
 from perennial.core.observed import Version
 from perennial.core.returns import start as start_return
 from perennial_runtime.contract import Champion
@@ -78,7 +78,7 @@ def stop_jobs(draft: Draft) -> None:
     """Running Jobs of a superseded version are deleted; Jobs that ended keep their evidence."""
     for job in draft.observed.jobs:
         version = draft.versions.get(job.version)
-        ended = job.complete or job.failed or job.step in (METRIC_STEP, REPRODUCE_STEP)  # for others to delete
+        ended = has_succeeded(job) or job.failed or job.step in (METRIC_STEP, REPRODUCE_STEP)  # for others to delete
         if version and version.status.state == "Superseded" and not ended:
             draft.before.append(DeleteJob(job.name, job.uid))
 

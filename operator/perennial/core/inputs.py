@@ -36,6 +36,11 @@ def store_uri(base: str, namespace: str, uid: str) -> str:
     return f"{base.rstrip('/')}/{namespace}/{uid}"
 
 
+def store_owner(uri: str) -> str:
+    """The UID in `store_uri`."""
+    return uri.rpartition("/")[2]
+
+
 def source_address(source: Source) -> str:
     """Where the steps of a version find the data: the URI, or the place at which the claim is mounted."""
     return source.uri or f"file://{SOURCE_PATH}/{source.pvc.path if source.pvc else ''}"

@@ -32,6 +32,8 @@ CANNOT_START_SECONDS = 180.0
 DISRUPTIONS = 5
 """Evictions and preemptions that cost no attempt."""
 
+EVICTED = "Evicted"
+"""The kubelet's reason of a pod that it ended for memory or disk."""
 _NEVER_RAN = ("StartError", "ContainerCannotRun")
 """Reasons of a container's end that is none: its command could not be run, and the message is the container runtime's."""
 _SPEAKS = {
@@ -62,8 +64,8 @@ _ORDER = {
     REPRODUCE_STEP: (Container.FETCH, Container.TRAIN, Container.COMPARE),
 }
 _START_FIX = {
-    "ImageCannotBePulled": "correct {field}.image or {field}.imagePullSecrets",
-    "ImageNameInvalid": "correct {field}.image",
+    "ImageCannotBePulled": "correct {image} or {field}.imagePullSecrets",
+    "ImageNameInvalid": "correct {image}",
     "ContainerCannotBeCreated": "correct what it names in {field} or in this namespace",
 }
 QUOTA_FIX = "raise the quota or lower the requests"
@@ -101,10 +103,11 @@ def read(job: Job, timeout: str, now: datetime, disruptions: Collection[str] = (
     checks = (
         news_to_come(job, jobpods.first(job) if job.complete else pod),
         _complete(job),
-        _too_often_disrupted(job, disruptions),
+        _too_often_disrupted(job, pod, disruptions),
         _suspended(job),
         killed_for_memory(job, pod) if job.failed else None,
         out_of_time(job, pod, timeout),
+        out_of_storage(job, pod),
         _ended_badly(job, pod),
         failed_otherwise(job),
         cannot_start(job, pod, now),
@@ -132,8 +135,17 @@ def exit_of(container: ContainerState) -> tuple[int | None, str]:
     return code, container.message or container.last_message
 
 
+def has_succeeded(job: Job) -> bool:
+    """Its pod ends first, with the answer in it, and the Job says so a second later, which nothing has to wait for.
+
+    Of several workers only the Job knows how many there are to be.
+    """
+    pod = jobpods.newest(job)
+    return job.complete or (pod is not None and pod.index is None and pod.phase == "Succeeded" and not pod.deleting)
+
+
 def _complete(job: Job) -> Reading | None:
-    if not job.complete:
+    if job.failed or not has_succeeded(job):
         return None
     killed = next((killed for pod in jobpods.workers(job) if (killed := killed_for_memory(job, pod))), None)
     if killed:
@@ -145,10 +157,10 @@ def _complete(job: Job) -> Reading | None:
         answer = decode_answer(container.message)
     except ContractError as error:
         return Reading("failed", "AnswerUnreadable", f"container {container.name} of Job {job.name} left no answer: {error}")
-    return _from_answer(job, answer)
+    return _from_answer(answer)
 
 
-def _from_answer(job: Job, answer: Answer) -> Reading:
+def _from_answer(answer: Answer) -> Reading:
     match answer:
         case Refusal(reason, message):
             return Reading("refused", reason, message)
@@ -174,11 +186,23 @@ def out_of_time(job: Job, pod: JobPod | None, timeout: str) -> Reading | None:
     return Reading("failed", "TimedOut", words)
 
 
-def _too_often_disrupted(job: Job, disruptions: Collection[str]) -> Reading | None:
+def out_of_storage(job: Job, pod: JobPod | None) -> Reading | None:
+    """The kubelet ended the pod for what it wrote itself. It gives no DisruptionTarget then, as it does when the node is short of
+    something, so a Job ends by it; and the containers' exit code 137 says nothing."""
+    if pod is None or pod.disrupted or pod.reason != EVICTED:
+        return None
+    words = f"pod {pod.name} of Job {job.name} was ended for what it wrote to the node's disk: {' '.join(pod.message.split())}"
+    return Reading("failed", "OutOfStorage", f"{words}; write less, or raise {_field(job)}.resources.limits.ephemeral-storage")
+
+
+def _too_often_disrupted(job: Job, pod: JobPod | None, disruptions: Collection[str]) -> Reading | None:
     if len(disruptions) <= DISRUPTIONS:
         return None
-    words = f"pods of Job {job.name} were evicted or preempted {len(disruptions)} times"
-    return Reading("failed", "DisruptedTooOften", f"{words}; give it a higher spec.training.priorityClassName", stop=True)
+    words = "; ".join([f"pods of Job {job.name} were evicted or preempted {len(disruptions)} times", *_pod_words(pod)])
+    fix = "give it a higher spec.training.priorityClassName"
+    if pod is not None and pod.reason == EVICTED:  # not preempted: the node had too little memory or disk left
+        fix = f"request in {_field(job)}.resources what it takes (memory, ephemeral-storage), and limit it to that"
+    return Reading("failed", "DisruptedTooOften", f"{words}; {fix}", stop=True)
 
 
 def _suspended(job: Job) -> Reading | None:
@@ -265,7 +289,7 @@ def cannot_start(job: Job, pod: JobPod | None, now: datetime) -> Reading | None:
         if reason is None:
             continue
         words = f"container {container.name} of pod {pod.name}: {container.reason}: {container.message}"
-        fix = _START_FIX[reason].format(field=_field(job))
+        fix = _START_FIX[reason].format(field=_field(job), image=_image_field(job, container))
         waited = (now - (pod.running_since or pod.scheduled_at or pod.created_at)).total_seconds()
         if waited < CANNOT_START_SECONDS and reason != "ImageNameInvalid":
             return Reading("running", reason, f"{words}; {fix}")
@@ -294,6 +318,13 @@ def why_undone(refused: str, trouble: Trouble | None, held: Reading | None) -> t
 def _field(job: Job) -> str:
     """Where the spec says what this Job runs."""
     return "metrics[].job" if job.step == METRIC_STEP else "spec.training"
+
+
+def _image_field(job: Job, container: ContainerState) -> str:
+    """Where the image of a container is named."""
+    if container.name in _SPEAKS.values() or container.name == Container.FETCH:
+        return "the chart's value images, with which the next version is made,"
+    return f"{_field(job)}.image"
 
 
 def ours(job: Job, pod: JobPod | None) -> Iterator[ContainerState]:

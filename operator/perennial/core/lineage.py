@@ -14,6 +14,7 @@ from perennial.api.lineage import Lineage
 from perennial.api.model import ExistingModel
 from perennial.api.task import task_of
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
+from perennial.api.version import SplitFound
 from perennial.core.inputs import source_words
 from perennial.core.jobpods import newest
 from perennial.core.observed import Job
@@ -49,24 +50,20 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Owner of the data", (said and said.owner) or NOT_TOLD
     yield "Licence", (said and said.licence) or NOT_TOLD
     yield "Collected by", (said and said.collected_by) or NOT_TOLD
-    if weight := next((column.name for column in spec.data.columns if column.role == "weight"), ""):
-        yield "Rows count by", weight
     yield "About the data", (said and said.description) or NOT_TOLD
     yield "Source", source_words(spec.data.source).partition("?")[0]  # what follows may be a signature
     yield "Digest of the rows", found.data or NOT_TOLD
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)
     yield "Continues the split of", spec.parent.name if spec.parent else "none: it is the first"
-    if (task := task_of(spec.data, training)) != "classification":
-        yield "Task", task
+    yield from ((what, value) for what, value in _learnt(spec) if value)
+    for line in split_words(spec, status):
+        yield "Split", line
     if spec.model is not None:
         yield from _brought(spec.model)
     elif training.recipe is not None:
         given = ", ".join(f"{name}={value:g}" for name, value in training.recipe.hyperparameters.items())
         yield "Recipe", f"{training.recipe.algorithm} ({given or 'defaults'})"
-        if (wish := training.recipe.class_weights) is not None:
-            named = ", ".join(f"{name}: {value:g}" for name, value in sorted((wish.weights or {}).items()))
-            yield "Class weights", named or "balanced"
     else:
         yield "Training image", training.image or NOT_TOLD
         yield "Command", " ".join(training.command) or "the image's own"
@@ -75,6 +72,52 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Seed", str(training.seed)
     yield "Digest of model.onnx", found.model or NOT_TOLD
     yield "Inputs", spec.inputs_digest
+
+
+def _learnt(spec: ModelVersionSpec) -> Iterator[tuple[str, str]]:
+    """What is told only where it is not the usual: empty where it is."""
+    task, recipe = task_of(spec.data, spec.training), spec.training.recipe
+    yield "Task", task if task != "classification" else ""
+    yield "Rows count by", next((column.name for column in spec.data.columns if column.role == "weight"), "")
+    if recipe is not None and recipe.class_weights is not None:
+        given = sorted((recipe.class_weights.weights or {}).items())
+        yield "Class weights", ", ".join(f"{name}: {value:g}" for name, value in given) or "balanced"
+
+
+def split(spec: ModelVersionSpec, answer: PrepareResult) -> SplitFound | None:
+    """What came of the split; None where the cut-off says it all."""
+    by = spec.data.holdout.by
+    if by == "time" and not answer.synthetic:
+        return None
+    real = answer.train_rows - (answer.synthetic - answer.left_out) + answer.holdout_rows
+    return SplitFound(
+        by=by,
+        column=answer.key,
+        share=round(answer.holdout_rows / max(1, real), 6),
+        groups=answer.groups,
+        held_out_groups=answer.held_out_groups,
+        synthetic_rows=answer.synthetic,
+        left_out_rows=answer.left_out,
+    )
+
+
+def split_words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[str]:
+    """The same for people, and which columns may not be used."""
+    found = status.split
+    if found is not None and found.by != "time":
+        share = f"{found.share:.1%} of the rows, {spec.data.holdout.fraction:.1%} were asked for"
+        column = f"column {found.column}" if found.column else "whole rows"
+        groups = f"{found.held_out_groups:,} of {found.groups:,} groups, " if found.groups else ""
+        yield f"held out by {'group' if found.groups else 'a hash'} of {column}: {groups}{share}"
+    if found is not None and found.synthetic_rows:
+        trained = found.synthetic_rows - found.left_out_rows
+        yield (
+            f"{found.synthetic_rows:,} rows are synthetic: {trained:,} are trained on, {found.left_out_rows:,} on the holdout's "
+            "side are left out, none is judged by"
+        )
+    sensitive = [column.name for column in spec.data.columns if column.role == "sensitive"]
+    if sensitive:
+        yield f"sensitive, never read: {', '.join(sensitive)}"
 
 
 def _brought(model: ExistingModel) -> Iterator[tuple[str, str]]:

@@ -5,10 +5,13 @@
 
 The operator reads no Secret of a source. Whichever of create, write and delete is the last before a kill, the Job that is there,
 its UID in the status, or its fixed name tells the next pass where it stands. A look that fails says nothing about the data: it is
-told and tried again, later each time. Used by `perennial.core.plan`, and by `perennial.core.triggers` for what is new.
+told and tried again, later each time, until the spec names another source or Secret, or prepare has read it. Used by
+`perennial.core.plan`, and by `perennial.core.triggers` for what is new.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from perennial.api.base import seconds
 from perennial.api.triggers import DataStatus, PollProblem, TriggersStatus
@@ -49,16 +52,12 @@ def begin(draft: Draft) -> None:
     wish, data = draft.observed.spec.triggers.new_data, _data(draft)
     if wish is None or data is None or draft.observed.poll_jobs or draft.observed.spec.paused:
         return
-    pause = seconds(wish.interval)
-    if data.problem is not None:
-        pause = max(pause, min(LONGEST_RETRY_SECONDS, pause * 2.0 ** min(data.problem.tries, 12)))
+    pause = _pause(draft, data, seconds(wish.interval))
     waited = since(draft.observed.now, data.polled_at) if data.polled_at else pause
     if 0.0 <= waited < pause:
         draft.wake(pause - waited)
         return
-    observed = draft.observed
-    secret = source_secret(observed.spec.data.source, observed.defaults.store.secret_name)
-    draft.after.append(CreatePollJob(data.polls + 1, _looked_at(draft), secret, observed.defaults.serving_image))
+    draft.after.append(CreatePollJob(data.polls + 1, _looked_at(draft), _secret(draft), draft.observed.defaults.serving_image))
 
 
 def new_listing(draft: Draft) -> str:
@@ -125,14 +124,31 @@ def _failed(draft: Draft, data: DataStatus, reading: Reading) -> None:
     if before is None:
         draft.tell("Warning", "DataNotPolled", f"{reading.reason}: {reading.message}")
     known = before or PollProblem(since=stamp(draft.observed.now), tries=0, reason=reading.reason[:128])
-    update = {"tries": known.tries + 1, "reason": reading.reason[:128], "message": reading.message[:1024]}
+    tries = known.tries if known.source in ("", _source(draft)) else 0
+    said = {"reason": reading.reason[:128], "message": reading.message[:1024]}
+    update = {"tries": tries + 1, **said, "source": _source(draft)}
     _set(draft, data.model_copy(update={"problem": known.model_copy(update=update)}))
 
 
+def _pause(draft: Draft, data: DataStatus, interval: float) -> float:
+    """Seconds between two looks: longer after those that failed, but not where what kept them from it seems to be over."""
+    problem = data.problem
+    if problem is None:
+        return interval
+    if problem.source and problem.source != _source(draft):
+        return 0.0
+    steps = (step for version in draft.versions.values() for step in version.status.steps if step.step == "prepare")
+    if any(step.state == "Succeeded" and (step.finished_at or "") > (data.polled_at or "") for step in steps):
+        return interval  # prepare has read it meanwhile
+    return max(interval, min(LONGEST_RETRY_SECONDS, interval * 2.0 ** min(problem.tries, 12)))
+
+
 def _known(draft: Draft, data: DataStatus) -> set[str]:
-    """Listings that are not new: what a version was begun with, and what prepare read last."""
+    """Listings that are not new: what a version was begun with, and what prepare read last, or found to be the same rows: the
+    copies of a web server may give the same file another ETag each."""
     answers = [answer for number in sorted(draft.versions) if (answer := prepared_of(draft.versions[number].status))]
-    return {listing for listing in (data.taken, answers[-1].listing if answers else "") if listing}
+    read = {answer.listing for answer in answers if answer.data == answers[-1].data}
+    return {listing for listing in (data.taken, *read) if listing}
 
 
 def _tell(draft: Draft, held: Reading | None) -> None:
@@ -158,3 +174,12 @@ def _set(draft: Draft, data: DataStatus) -> None:
 def _looked_at(draft: Draft) -> PollSpec:
     source = draft.observed.spec.data.source
     return PollSpec(draft.observed.meta.name, source_address(source), source.pvc.claim_name if source.pvc else "")
+
+
+def _secret(draft: Draft) -> str | None:
+    return source_secret(draft.observed.spec.data.source, draft.observed.defaults.store.secret_name)
+
+
+def _source(draft: Draft) -> str:
+    """Digest of what is looked at, and with which Secret."""
+    return hashlib.sha256(f"{_looked_at(draft).digest} {_secret(draft)}".encode()).hexdigest()

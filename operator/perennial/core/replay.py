@@ -247,7 +247,7 @@ class _Stage:
         state, departure, left_at, stopped = self._first(), None, None, ""
         terms = self._tape.header.terms
         for index, one in enumerate(self._tape.passes):
-            state = self._promoted(one, state)
+            state = self._promoted(index, one, state)
             place, terms = recording.place_of(state), one.terms
             if departure is None and place != one.place:
                 departure = Departure(index, one.at, one.place, place)
@@ -281,11 +281,11 @@ class _Stage:
     def _observed_first(self) -> Observed:
         return self._observed(self._tape.began, Seen(0), self._tape.header.terms, self._tape.header.start)
 
-    def _promoted(self, one: Pass, state: RolloutStatus) -> RolloutStatus:
+    def _promoted(self, index: int, one: Pass, state: RolloutStatus) -> RolloutStatus:
         """What a person did is done again, where the policy has a watch; else the rest of the recording is not its own."""
         if not one.promoted or state.phase == "Watch" or state.breach:  # promoted after a breach: without a watch
             return state
-        observed = self._observed(one.at, one.seen, one.terms, state)
+        observed = self._observed(one.at, one.seen, one.terms, state, index=index)  # crashes that were known are not news again
         watch = observed.spec.rollout.watch
         if watch is None:
             return state

@@ -223,6 +223,7 @@ def read(job: Job, timeout: str, now: datetime) -> Reading:
         jobs.killed_for_memory(job, pod) if jobs.has_ended(job) else None,
         _passed(job),
         jobs.out_of_time(job, pod, timeout),
+        jobs.out_of_storage(job, pod),
         _ended(job),
         jobs.failed_otherwise(job),
         jobs.cannot_start(job, pod, now),

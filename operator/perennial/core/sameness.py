@@ -1,7 +1,7 @@
 """The same inputs are not trained on twice: a version that began by itself ends after prepare when nothing is new.
 
-The same: data, training and evaluation of the spec, the rows that prepare found, and the image that trains. A person's retrain
-and a changed spec train anyway. Used by `perennial.core.training`.
+The same: data, training and evaluation of the spec, the rows that prepare found, and the image that trains, by its name: what a
+tag points to now only the registry knows. A person's retrain and a changed spec train anyway. Used by `perennial.core.training`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import get_args
 
 from perennial.api.triggers import AutomaticReason
 from perennial.core.answers import prepared_of
+from perennial.core.lineage import BY_DIGEST
 from perennial.core.observed import Version
 
 SAME = "SameInputs"
@@ -40,9 +41,11 @@ def ended_as_same(version: Version) -> bool:
 
 def words(twin: Version) -> str:
     """What a version says that ended for that."""
+    image = twin.spec.training.image
+    moved = f" (if the tag of {image} was moved: name it by its digest)" if image and BY_DIGEST not in image else ""
     return (
         f"{SAME}: the data, the spec and the training image are those of v{twin.number}, which was judged already "
-        f"({twin.status.state}): nothing is trained; perennial.dev/retrain=<why> trains anyway"
+        f"({twin.status.state}): nothing is trained; perennial.dev/retrain=<why> trains anyway{moved}"
     )
 
 

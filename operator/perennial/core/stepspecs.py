@@ -15,7 +15,7 @@ from perennial.api.task import task_of
 from perennial.api.training import Recipe
 from perennial.core import gates, lineage, smoke
 from perennial.core.answers import answer_of
-from perennial.core.inputs import source_address
+from perennial.core.inputs import source_address, store_owner
 from perennial.core.observed import Version
 from perennial_runtime.contract import (
     BALANCED,
@@ -55,6 +55,8 @@ def prepare(version: Version, attempt: int) -> PrepareSpec:
         model=ModelSource(model.uri, model.sha256) if model else None,
         duplicates_by=data.duplicates.by,
         task=task_of(data, version.spec.training),
+        holdout_by=data.holdout.by,
+        salt="" if data.holdout.by == "time" else store_owner(version.spec.store.uri),
     )
 
 

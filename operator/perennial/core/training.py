@@ -117,7 +117,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
     job = _find(observed, version, record)
     if job is None:
         return Progress(version.status, (_job(version, record, champion),), LOOK_SECONDS)
-    disruptions = _disruptions(record, job)
+    disruptions = _disruptions(version, record, job)
     counted = accelerator.disruptions(version, record, disruptions)
     reading = jobs.read(job, _timeout(version, record.step), observed.now, counted)
     if reading.state == "running":
@@ -133,7 +133,7 @@ def _follow(observed: Observed, version: Version, record: StepRecord, champion: 
         }
     )
     ended = _without_fault(version, ended)
-    found = {**_facts(reading.answer), **_trained_on(version, ended), **lineage.noted(version.status, job, reading.answer)}
+    found = {**_facts(version, reading.answer), **_trained_on(ended), **lineage.noted(version.status, job, reading.answer)}
     update = {"steps": _with(version.status, ended), "progress": None, **found}
     after = _advance(observed, replace(version, status=version.status.model_copy(update=update)), champion)
     stop = (DeleteJob(job.name, job.uid),) if reading.stop else ()
@@ -177,7 +177,7 @@ def _without_fault(version: Version, ended: StepRecord) -> StepRecord:
     return ended.model_copy(update={"reason": accelerator.DISRUPTED, "message": words[:2048], "forgiven": True})
 
 
-def _trained_on(version: Version, record: StepRecord) -> dict[str, str]:
+def _trained_on(record: StepRecord) -> dict[str, str]:
     return {"device": record.device} if record.step == "train" and record.state == "Succeeded" else {}
 
 
@@ -193,10 +193,11 @@ def _secret(version: Version, reading: jobs.Reading) -> str:
     return f"; it is the Secret {found or version.spec.store.secret_name}"
 
 
-def _disruptions(record: StepRecord, job: Job) -> list[str]:
-    """Who was disrupted so far: a preempted or drained pod is deleted soon after it was told so."""
+def _disruptions(version: Version, record: StepRecord, job: Job) -> list[str]:
+    """Who was disrupted so far: a preempted or drained pod is deleted soon after it was told so. As many as it takes to be too
+    many, for as many as there are workers count as one."""
     seen = [pod.uid for pod in job.pods if pod.disrupted and pod.uid not in record.disrupted_pods]
-    return [*record.disrupted_pods, *seen][:16]
+    return [*record.disrupted_pods, *seen][: max(16, (jobs.DISRUPTIONS + 1) * version.spec.training.workers)]
 
 
 def _again(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
@@ -260,10 +261,11 @@ def _score(result: EvaluateResult) -> str:
     return f"{first.metric} {first.estimate:{layout}} (from {first.lower:{layout}} to {first.upper:{layout}})"
 
 
-def _facts(answer: Answer | None) -> dict[str, Any]:
+def _facts(version: Version, answer: Answer | None) -> dict[str, Any]:
     match answer:
         case PrepareResult():
-            return {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows, "cutoff": answer.cutoff}
+            rows = {"rows": answer.train_rows, "holdout_rows": answer.holdout_rows}
+            return {**rows, "cutoff": answer.cutoff or None, "split": lineage.split(version.spec, answer)}
         case EvaluateResult():
             digests = {"bento": answer.bento, "card": answer.card, "measurements": answer.evidence}
             return {"identity": answer.identity, **digests}

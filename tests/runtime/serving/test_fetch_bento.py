@@ -12,7 +12,7 @@ import pytest
 
 from perennial_runtime import signature
 from perennial_runtime.answers import Refused
-from perennial_runtime.archive import pack
+from perennial_runtime.archive import MOST_PACKED, pack
 from perennial_runtime.contract import PRIVATE_KEY, ServeSpec
 from perennial_runtime.fetch_bento import fetch
 from perennial_runtime.store import Store, blob_path, signature_path
@@ -112,6 +112,15 @@ def test_a_hostile_archive_is_refused(tmp_path: Path) -> None:
         stored.fetch()
     assert refused.value.reason == "BentoBroken"
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_blob_larger_than_any_bento_is_refused_before_it_fills_the_node(stored: Stored) -> None:
+    with stored.blob.open("r+b") as blob:
+        blob.truncate(MOST_PACKED + 1)
+    with pytest.raises(Refused) as caught:
+        stored.fetch()
+    assert (caught.value.reason, str(MOST_PACKED) in caught.value.message) == ("BlobTooLarge", True)
+    assert list(stored.target.iterdir()) == []
 
 
 def test_a_bento_without_a_model_is_refused(tmp_path: Path) -> None:

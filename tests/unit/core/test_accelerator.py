@@ -175,6 +175,20 @@ def test_drain_of_a_node_with_all_workers_is_one_disruption() -> None:
     assert (record.state, len(record.disrupted_pods)) == ("Running", 8)
 
 
+def test_workers_that_are_evicted_one_by_one_while_the_others_wait_for_them_are_given_up() -> None:
+    world = World(wish=spec(training={"image": "r/trainer", "workers": 8, "retries": 0}))
+    world.answer = lambda step, number, action: Job("", "u", 1, step, action.attempt, world.now) if step == "train" else None
+    world.until(lambda w: "delays-v1-train-1" in w.jobs)
+    evicted = 0
+    while world.versions[1].status.state == "Training" and evicted < 100:
+        gone = JobPod(f"pod-{evicted}", f"u-{evicted}", "Failed", world.now, disrupted=True, index=evicted % 8)
+        world.jobs["delays-v1-train-1"] = replace(world.jobs["delays-v1-train-1"], pods=(gone,))
+        world.live(1)
+        evicted += 1
+    assert (evicted, world.versions[1].status.state) == (5 * 8 + 1, "Failed")
+    assert "DisruptedTooOften" in world.versions[1].status.message
+
+
 def test_person_who_retries_after_too_many_evictions_is_given_all_of_them_anew() -> None:
     world = of_workers(8).until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert "DisruptedTooOften" in world.versions[1].status.message

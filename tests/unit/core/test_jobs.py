@@ -40,13 +40,38 @@ class Case:
 
 UPLOADED = ended("reporter", 0, "Completed", encode_answer(TrainResult("m", "p", 9)))
 PENDING = JobPod("pod-x", "pu", "Pending", START)
+DONE = JobPod("pod-x", "pu", "Succeeded", START)
 NOT_ADMITTED = replace(PENDING, phase="Failed", reason="UnexpectedAdmissionError", message="no healthy devices present")
+FILLED = replace(
+    PENDING,
+    phase="Failed",
+    reason="Evicted",
+    message="Pod ephemeral local storage usage exceeds the total limit of containers 64Mi. ",
+)
 GOING = JobPod("pod-x", "pu", "Running", START, deleting=True)
 SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
 NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
 PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
 CASES = [
     Case("completed", job("prepare", ended("prepare", 0, "Completed", PREPARED), complete=True), "succeeded", "Completed"),
+    Case(
+        "the pod has succeeded, and the Job does not say so yet",
+        job("prepare", ended("prepare", 0, "Completed", PREPARED), pod=DONE),
+        "succeeded",
+        "Completed",
+    ),
+    Case(
+        "the pod has succeeded, and a child of it was killed",
+        job("train", ended("train", 0, "OOMKilled", memory_limit="1Gi"), UPLOADED, pod=DONE),
+        "failed",
+        "OutOfMemory",
+    ),
+    Case(
+        "the pod has succeeded, and somebody deletes it before the Job says so",
+        job("prepare", ended("prepare", 0, "Completed", PREPARED), pod=replace(DONE, deleting=True)),
+        "running",
+        "Running",
+    ),
     Case("still running", job("train"), "running", "Running"),
     Case(
         "the Job's end is seen before its pod's",
@@ -106,6 +131,19 @@ CASES = [
         "BackoffLimitExceeded",
         "pod pod-x: UnexpectedAdmissionError: no healthy devices present",
     ),
+    Case(
+        "R21 ended by the kubelet for what it wrote",
+        job("train", ended("train", 137), ended("reporter", 137), pod=FILLED, failed=True),
+        "failed",
+        "OutOfStorage",
+        "exceeds the total limit of containers 64Mi.; write less, or raise spec.training.resources.limits.ephemeral-storage",
+    ),
+    Case(
+        "evicted because the node was short of something, which is no fault of the Job's",
+        job("train", ended("train", 137), pod=replace(FILLED, disrupted=True)),
+        "running",
+        "Running",
+    ),
     Case("R9 writes nothing", job("train", ended("reporter", 0, "Completed", NOTHING), complete=True), "failed", "OutputMissing"),
     Case(
         "R14 image that cannot be pulled, at first",
@@ -121,6 +159,20 @@ CASES = [
         "ImageCannotBePulled",
         "not found (for 200 s)",
         200.0,
+    ),
+    Case(
+        "R14 image of the user's that cannot be pulled is named where the user can correct it",
+        job("train", waiting("train", "ImagePullBackOff", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "; correct spec.training.image or spec.training.imagePullSecrets",
+    ),
+    Case(
+        "R14 image of ours that cannot be pulled, which the spec does not name",
+        job("train", waiting("reporter", "ImagePullBackOff", "not found"), pod=PENDING),
+        "running",
+        "ImageCannotBePulled",
+        "; correct the chart's value images, with which the next version is made, or spec.training.imagePullSecrets",
     ),
     Case(
         "R14 image that cannot be pulled, on a pod that has long waited for a node",
@@ -226,6 +278,16 @@ def test_six_disruptions_are_too_many() -> None:
     assert reading.stop
 
 
+def test_too_many_evictions_are_told_in_the_kubelets_words_with_what_helps_against_them() -> None:
+    words = "The node was low on resource: ephemeral-storage. Container train was using 20Gi"
+    short = replace(FILLED, disrupted=True, message=words)
+    reading = jobs.read(job("train", pod=short), "1h", START, [f"u{number}" for number in range(6)])
+    assert (reading.state, reading.reason) == ("failed", "DisruptedTooOften")
+    assert words in reading.message
+    assert "request in spec.training.resources what it takes (memory, ephemeral-storage)" in reading.message
+    assert "priorityClassName" not in reading.message
+
+
 def test_every_attempt_of_every_step_is_told_its_number_by_which_its_log_is_kept() -> None:
     told: list[tuple[str, int]] = []
 
@@ -255,6 +317,10 @@ def read(found: Job) -> jobs.Reading:
 def test_workers_succeed_with_what_the_first_ones_reporter_answers() -> None:
     others = [worker(index, "Succeeded", ended("reporter", 0, "Completed")) for index in (2, 1)]
     assert read(workers(*others, worker(0, "Succeeded", UPLOADED), complete=True)).answer == TrainResult("m", "p", 9)
+
+
+def test_one_of_several_workers_that_has_succeeded_is_no_end_before_the_job_says_so() -> None:
+    assert read(workers(worker(0, "Succeeded", UPLOADED))).state == "running"
 
 
 def test_worker_that_failed_first_says_why_and_not_those_that_followed_it() -> None:

@@ -10,6 +10,7 @@ from perennial.core import actions
 from perennial.core.observed import ContainerState, Job, JobPod
 from perennial.core.plan import plan
 from perennial_runtime.contract import Fault, PollResult, Refusal, encode_answer
+from unit.core.test_pause_and_retry import request
 from unit.core.test_triggers import condition, night, reasons, rejecting, settled, told
 from unit.core.world import World, served, spec
 
@@ -107,6 +108,22 @@ def test_files_that_hold_the_same_rows_end_as_same_inputs() -> None:
     assert not [name for name in world.created if name.startswith("delays-v2-train")]
 
 
+def test_listings_that_take_turns_over_the_same_rows_begin_one_version() -> None:
+    world = model()
+    for listing in ("l2", "l1", "l2", "l1", "l2"):
+        world.listing = listing
+        world.sleep(120)
+        settled(world)
+    assert max(world.versions) == 2
+    world.listing, world.rows = "l3", "d2"
+    world.sleep(120)
+    settled(world)
+    world.listing, world.rows = "l1", "d1"
+    world.sleep(120)
+    settled(world)
+    assert max(world.versions) == 4, "old rows are other rows than the newest version's"
+
+
 def test_first_look_begins_nothing() -> None:
     world = served(World(wish=spec(), listing=""))
     world.listing = "l9"
@@ -153,6 +170,37 @@ def test_source_that_cannot_be_looked_at_is_told_once_and_asked_later_each_time(
     world.sleep(3700)
     assert condition(world, "DataPolled") == ("", "", "")
     assert reasons(world) == ["Created", "NewData"]
+
+
+def away_for_an_hour() -> World:
+    world = model()
+    world.poll_says = AWAY
+    world.sleep(3600)
+    assert condition(world, "DataPolled")[0] == "False"
+    return world
+
+
+@pytest.mark.parametrize("source", [{"secretRef": {"name": "mended"}}, {"uri": "s3://flights/2014/"}], ids=["Secret", "URI"])
+def test_another_source_or_secret_is_looked_at_at_once(source: dict[str, object]) -> None:
+    world = away_for_an_hour()
+    before = len(looks(world))
+    data = world.wish.data.model_dump(by_alias=True, exclude_none=True)
+    world.wish = spec(data={**data, "source": {**data["source"], **source}}, triggers=NEW_DATA)
+    world.live(3)
+    assert len(looks(world)) == before + 1
+    assert world.status.triggers is not None
+    assert world.status.triggers.data is not None
+    assert world.status.triggers.data.problem is not None
+    assert world.status.triggers.data.problem.tries == 1, "what failed before was another one"
+
+
+def test_source_that_prepare_has_read_meanwhile_is_looked_at_as_often_as_before() -> None:
+    world = away_for_an_hour()
+    world.poll_says = None
+    request(world, "retrain", "the bucket is back")
+    settled(world)
+    world.sleep(60)
+    assert condition(world, "DataPolled") == ("", "", "")
 
 
 def test_answer_of_another_source_is_not_believed() -> None:

@@ -115,6 +115,18 @@ def test_whatever_happened_a_replay_comes_to_the_same_end_in_the_same_pass_on_th
     crashes: float,
     killed: int | None,
 ) -> None:
+    a_rollout_with(seed, policy, happenings, bad, crashes, killed)
+
+
+def test_a_crash_in_a_shadow_that_a_person_ends_is_counted_once_in_the_replay_too() -> None:
+    policy = {"steps": STEPS, "minimumRequests": 1, "metrics": [ERRORS], "shadow": {"hold": "6s"}, "watch": {"for": "15s"}}
+    a_rollout_with(0, {**policy, "falseRollbackRate": 0.001, "deadline": "12s"}, [(12, "promote")], 0.02, 0.05, None)
+
+
+def a_rollout_with(  # noqa: PLR0917 - as the property has them
+    seed: int, policy: dict[str, Any], happenings: list[tuple[int, str]], bad: float, crashes: float, killed: int | None
+) -> None:
+    """Rolled out, and each of its recordings replayed."""
     world = rolling_out(seed, policy, share_bad=bad, crashes=crashes)
     world.measure = lambda action, now: came_to(0 if world.chance.random() < 0.7 else 1, "as it is")
     for second in range(90):

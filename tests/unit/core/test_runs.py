@@ -412,6 +412,7 @@ def test_that_every_metric_answered_is_told_without_a_gap() -> None:
             "exit code 3, which is no measurement (0 is good, 1 with words is bad)",
         ),
         (came_to(137, reason="DeadlineExceeded"), "failed", "TimedOut", "ran longer than 5m"),
+        (came_to(137, reason="Evicted"), "failed", "OutOfStorage", "metrics[].job.resources.limits.ephemeral-storage"),
         (came_to(137, disrupted=True), "failed", "JobFailed", "the Job failed"),
         (replace(came_to(1, "worker died"), failed=False), "refused", "", "worker died"),
         (replace(came_to(0), complete=False), "running", "", ""),

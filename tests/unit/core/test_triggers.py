@@ -195,6 +195,21 @@ def test_same_rows_are_not_trained_on_again_and_the_model_is_up_to_date() -> Non
     assert world.status.summary == "Serving"
 
 
+@pytest.mark.parametrize(
+    ("image", "end"),
+    [
+        ("r/trainer:nightly", "trains anyway (if the tag of r/trainer:nightly was moved: name it by its digest)"),
+        (f"r/trainer@sha256:{'a' * 64}", "trains anyway"),
+    ],
+    ids=["tag", "digest"],
+)
+def test_image_of_the_same_name_is_the_same_and_what_a_moved_tag_needs_is_told(image: str, end: str) -> None:
+    world = World(wish=spec(triggers=NIGHTLY, training={"image": image}), rows="same")
+    settled(night(served(world), 1))
+    assert world.versions[2].status.state == "Superseded"
+    assert world.versions[2].status.message.endswith(end)
+
+
 def test_it_is_up_to_date_where_the_same_model_was_made_of_them_before() -> None:
     world = World(wish=spec(triggers=NIGHTLY), rows="same")
     served(world)

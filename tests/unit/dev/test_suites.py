@@ -109,16 +109,15 @@ def test_suites_that_need_no_cluster_come_first() -> None:
 
 def test_in_ci_the_cycle_of_the_cluster_is_required_and_comes_last() -> None:
     required, left_out = later(frozenset(), ci=True)
-    assert [suite.name for suite in required] == ["cluster", "faults", "provisioner"]
-    assert [one.name for one in left_out] == ["training"]
+    assert [suite.name for suite in required] == ["training", "cluster", "alone", "faults", "provisioner"]
+    assert left_out == []
 
 
 def test_elsewhere_the_cluster_that_is_up_stays_and_the_table_says_why() -> None:
     required, left_out = later(frozenset({"charts"}), ci=False)
-    assert [suite.name for suite in required] == ["charts", "cluster", "faults"]
+    assert [suite.name for suite in required] == ["charts", "training", "cluster", "alone", "faults"]
     lines = table([Outcome("unit", passed=3), *left_out]).splitlines()
-    assert lines[2].split(maxsplit=5)[5] == "left out: it takes half an hour; make training runs it"
-    assert lines[3].split(maxsplit=5)[5] == "left out: it removes the cluster that is up; make cluster-cycle runs it"
+    assert lines[2].split(maxsplit=5)[5] == "left out: it removes the cluster that is up; make cluster-cycle runs it"
     assert lines[-1] == "3 passed, 0 failed"
 
 
@@ -130,4 +129,13 @@ def test_suites_without_a_cluster_run_in_one_go_and_share_whole_files(tmp_path: 
 
 def test_suites_on_the_cluster_run_alone_and_in_one_process(tmp_path: Path) -> None:
     assert together([CYCLE, CYCLE]) == [[CYCLE], [CYCLE]]
-    assert not [word for word in pytest_words([CYCLE], tmp_path) if word.startswith(("--num", "--dist"))]
+    assert not [word for word in pytest_words([CYCLE], tmp_path) if word.startswith(("--num", "--dist", "-m="))]
+
+
+def test_suites_that_wait_share_the_processes_and_what_takes_the_ground_away_comes_after_them(tmp_path: Path) -> None:
+    one, other, alone = (suite for suite in suites.SUITES if suite.where in {"tests/training", "tests/cluster"})
+    assert together([one, other, alone, CYCLE]) == [[one, other], [alone], [CYCLE]]
+    words = pytest_words([one, other], tmp_path)
+    assert {"tests/training", "tests/cluster", "-m=not alone", "--numprocesses=2", "--dist=loadfile"} <= set(words)
+    assert "-m=alone" in pytest_words([alone], tmp_path)
+    assert not [word for word in pytest_words([alone], tmp_path) if word.startswith("--num")]
