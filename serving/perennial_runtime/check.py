@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:ROLE[:KIND]",
-        help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight; KIND of a feature: number (default), text",
+        help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight; KIND of a feature: number, text",
     )
     add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
@@ -167,9 +167,8 @@ def _check_columns(columns: Sequence[Described]) -> None:
     counts = {role: sum(column.role == role for column in columns) for role in ROLES}
     if not counts["feature"] or counts["label"] != 1 or max(counts["time"], counts["group"], counts["weight"]) > 1:
         found = ", ".join(f"{count} {role}" for role, count in counts.items())
-        raise WrongWish(
-            f"--column describes {found}: describe one label, a feature or more, and at most one time, group and weight"
-        )
+        wanted = "describe one label, at least one feature, and at most one time, group and weight"
+        raise WrongWish(f"--column describes {found}: {wanted}")
     if len({column.name for column in columns}) != len(columns):
         raise WrongWish("--column describes a column twice")
 

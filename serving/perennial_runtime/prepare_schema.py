@@ -3,8 +3,8 @@
     {"label": name, "time": name, "id": [...], "features": [{"name", "kind": "numeric", "nullable", "min", "max", "example"} |
                                                             {"name", "kind": "categorical", "nullable", "categories", "example"}]}
 
-and, where a column has that role, "group": name, "synthetic": name and "weight": name. A regression has "task": "regression" beside
-them; without that it is a classification. Told from the training rows alone (nothing of the holdout gets out), in the order of
+and, where a column has that role, "group", "synthetic" and "weight": name. A regression has "task": "regression" beside them;
+without that it is a classification. Told from the training rows alone (nothing of the holdout gets out), in the order of
 data.columns, a column at a time. Written by `prepare`.
 """
 

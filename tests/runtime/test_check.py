@@ -379,5 +379,5 @@ def test_weight_is_made_up_and_named_for_the_trainer(tmp_path: Path) -> None:
     with check_ground.ground(wanted, "inputs") as ground:
         assert json.loads(ground.params.read_text())["weight"] == "pays"
         assert (pl.read_parquet(ground.train)["pays"] > 0).all()
-    with pytest.raises(WrongWish, match="one weight at most"):
+    with pytest.raises(WrongWish, match="at most one time, group and weight"):
         wish(tmp_path, columns=(*COLUMNS, "a:weight", "b:weight"))
