@@ -113,6 +113,9 @@ SCORED = [
 AT_MOST = {"metric": "cost", "maximum": 3.5}
 PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
+TASK = "spec.training.recipe.task"
+CLASS_WEIGHTS = "spec.training.recipe.classWeights"
+PLAIN_COLUMNS = deployment()["spec"]["data"]["columns"]
 ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
 SMOKE = "a smoke run is never served: remove serving.route, approval and pin, or remove smoke"
@@ -462,14 +465,14 @@ CASES = (
     ),
     Case(
         "a minimum of what should be small",
-        "of calibration_error, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+        "of calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
         {GATES: [{"metric": "calibration_error", "minimum": 0.1}]},
         ("gate calibration_error", "less is better", "give maximum"),
         accepted={GATES: [{"metric": "calibration_error", "maximum": 0.1}]},
     ),
     Case(
         "a maximum of what should be large",
-        "of roc_auc, average_precision and accuracy more is better: give minimum",
+        "of roc_auc, average_precision, accuracy and r2 more is better: give minimum",
         {GATES: [{"metric": "accuracy", "maximum": 0.9}]},
         ("gate accuracy", "more is better", "give minimum"),
         accepted={GATES: [{"metric": name, "maximum": 20} for name in ("model_bytes", "latency_p99_ms", "data_age_hours")]},
@@ -480,6 +483,96 @@ CASES = (
         {GATES: [{"metric": "data_age_hours", "notWorseThanServingBy": 1}]},
         ("gate data_age_hours", "not compared with the serving version", "give maximum"),
         accepted={GATES: [{"metric": "calibration_error", "notWorseThanServingBy": 0.01}]},
+    ),
+    Case(
+        "a margin of more than all of a share",
+        "notWorseThanServingBy is at most 1, but of rmse and mae, which are in the label's unit: e.g. 0.01",
+        {GATES: [{"metric": "roc_auc", "notWorseThanServingBy": 1.5}]},
+        ("gate roc_auc: notWorseThanServingBy is at most 1",),
+        accepted={TASK: "regression", GATES: [{"metric": "rmse", "notWorseThanServingBy": 1.5}]},
+    ),
+    Case(
+        "a slice by the spread of its own labels",
+        "r2 is not judged by slice: it measures against the spread of the label within each slice; judge it as a whole",
+        {
+            TASK: "regression",
+            GATES: [{"metric": "r2", "minimumPerSlice": 0.5}],
+            "spec.evaluation.slices": [{"column": "dep_hour"}],
+        },
+        ("r2 is not judged by slice", "judge it as a whole"),
+        accepted={TASK: "regression", GATES: [{"metric": "r2", "minimum": 0.5}]},
+    ),
+    Case(
+        "a metric of classes for a regression",
+        "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
+        "accuracy and calibration_error",
+        {TASK: "regression", GATES: [{"metric": "calibration_error", "maximum": 0.1}]},
+        ("the task is regression, and a gate has a metric of classes", "take rmse, mae or r2"),
+        accepted={TASK: "regression", GATES: [{"metric": "mae", "maximum": 20}, {"metric": "model_bytes", "maximum": 1e6}]},
+    ),
+    Case(
+        "a metric of numbers for a classification",
+        "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
+        "accuracy and calibration_error",
+        {"spec.training": {"image": "r/x"}, GATES: [{"metric": "rmse", "maximum": 20}]},
+        ("the task is classification, and a gate has a metric of numbers", "make it a regression"),
+        accepted={"spec.training": {"image": "r/x"}, "spec.data.task": "regression", GATES: [{"metric": "rmse", "maximum": 20}]},
+    ),
+    Case(
+        "a task that is told twice",
+        "data.task is for training.image and model: a recipe is told by training.recipe.task; remove data.task",
+        {"spec.data.task": "classification"},
+        ("data.task is for training.image and model", "remove data.task"),
+        accepted={"spec.data.task": "regression", "spec.training": REMOVED, "spec.model": MODEL},
+    ),
+    Case(
+        "a regression by a classifier",
+        "logistic-regression predicts one of two classes: for a regression take algorithm: gradient-boosting",
+        {TASK: "regression", "spec.training.recipe.algorithm": "logistic-regression"},
+        ("logistic-regression predicts one of two classes", "algorithm: gradient-boosting"),
+        accepted={TASK: "regression", "spec.training.recipe.algorithm": "gradient-boosting"},
+    ),
+    Case(
+        "a distance of predictions without bounds",
+        "a predictionShift compares scores, which lie from 0 to 1: predictions of a regression have no such bounds; remove it",
+        {TASK: "regression", METRICS: [ERRORS, {"name": "shift", "predictionShift": {}}]},
+        ("predictions of a regression have no such bounds", "remove it"),
+        accepted={METRICS: [ERRORS, {"name": "shift", "predictionShift": {}}]},
+    ),
+    Case(
+        "a feature with the name of a regression's output",
+        "a feature of a regression can't be named prediction, which is the model's output: rename the column in the data",
+        {TASK: "regression", f"{COLUMNS}.0.name": "prediction"},
+        ("can't be named prediction", "rename the column"),
+        accepted={f"{COLUMNS}.0.name": "prediction"},
+    ),
+    Case(
+        "rows that count by two columns",
+        "data.columns can name one column with role: weight, by which rows count",
+        {COLUMNS: [*PLAIN_COLUMNS, {"name": "a", "role": "weight"}, {"name": "b", "role": "weight"}]},
+        ("data.columns has 2 columns with role: weight", "to one at most"),
+        accepted={COLUMNS: [*PLAIN_COLUMNS, {"name": "a", "role": "weight"}]},
+    ),
+    Case(
+        "classes that are weighted in two ways",
+        "recipe.classWeights needs either balanced: {} or weights, e.g. {'0': 1, '1': 5}",
+        {CLASS_WEIGHTS: {"balanced": {}, "weights": {"0": 1, "1": 5}}},
+        ("recipe.classWeights needs either balanced: {} or weights",),
+        accepted={CLASS_WEIGHTS: {"balanced": {}}},
+    ),
+    Case(
+        "a weight of a class that is none",
+        "recipe.classWeights.weights needs a number for each of the classes '0' and '1', and for no other",
+        {CLASS_WEIGHTS: {"weights": {"late": 5, "1": 1}}},
+        ("a number for each of the classes '0' and '1'",),
+        accepted={CLASS_WEIGHTS: {"weights": {"0": 1, "1": 5}}},
+    ),
+    Case(
+        "classes of a regression",
+        "recipe.classWeights is for classes, and a regression has none: remove it",
+        {TASK: "regression", CLASS_WEIGHTS: {"balanced": {}}},
+        ("a regression has none", "remove it"),
+        accepted={CLASS_WEIGHTS: {"balanced": {}}},
     ),
     Case(
         "slices that no gate judges",
@@ -844,6 +937,8 @@ BOUNDS = (
     ("a model of no digest", {"spec.training": REMOVED, "spec.model": {"uri": MODEL["uri"]}}, "digest"),
     ("a signature by no key", {"spec.signing": {}}, "spec.signing.secretRef"),
     ("a split by something that is not known", {"spec.data.holdout.by": "luck"}, "spec.data.holdout.by"),
+    ("a class of no weight", {CLASS_WEIGHTS: {"weights": {"0": 0, "1": 1}}}, CLASS_WEIGHTS),
+    ("a task that is none", {TASK: "ranking"}, "spec.training.recipe.task"),
     ("a role that is none", {f"{COLUMNS}.0.role": "whatever"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),
     ("the same metric twice", {METRICS: [{"name": "a", "errors": {}}, {"name": "a", "errors": {}}]}, "Duplicate value"),

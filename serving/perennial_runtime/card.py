@@ -16,8 +16,8 @@ import jinja2
 import numpy as np
 
 from perennial_runtime import card_plots
-from perennial_runtime.card_numbers import Curves, Drift, curves, drift
-from perennial_runtime.contract import GateMeasurement
+from perennial_runtime.card_numbers import Curves, Drift, Residual, curves, drift, residuals
+from perennial_runtime.contract import REGRESSION, GateMeasurement
 from perennial_runtime.evaluate_gates import Blind
 
 MOST_FEATURES = 20
@@ -48,7 +48,8 @@ Made when {{ card.version }} was evaluated. Its verdict, and what live requests 
 {{ card.features | length }} features: {{ card.features | join(", ") | plain }}.
 
 ## Gates
-Each with the one-sided 95 % bounds of its estimate.
+Each with the one-sided 95 % bounds of its estimate.\
+{% if card.weighted %} Rows count by their weights here, and all the same below.{% endif %}
 
 | metric | gate | limit | estimate | lower | upper |
 |---|---|---|---|---|---|
@@ -58,6 +59,20 @@ Each with the one-sided 95 % bounds of its estimate.
 {% if card.parity is not none %}model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.{% else %}\
 Parity was not judged: no trainer told its scores.{% endif %}
 
+{% if card.task == "regression" %}\
+## Residuals
+{% if card.residuals %}
+Rows of about the same prediction, and how far their labels are over it: the mean with its one-sided 95 % bounds, and the standard
+deviation.
+
+| mean prediction | mean residual | lower | upper | standard deviation | rows |
+|---|---|---|---|---|---|
+{% for bin in card.residuals %}| {{ bin.prediction | figure }} | {{ bin.mean.value | figure }} \
+| {{ bin.mean.lower | figure }} | {{ bin.mean.upper | figure }} | {{ bin.spread | figure }} | {{ bin.rows }} |
+{% endfor %}{% else %}
+Not shown: there are too few rows.
+{% endif %}\
+{% else %}\
 ## Calibration
 {% if card.curves %}
 Rows of about the same score, and how many of them are of class 1, with the one-sided 95 % bounds.
@@ -68,6 +83,7 @@ Rows of about the same score, and how many of them are of class 1, with the one-
 | {{ bin.observed.lower | figure }} | {{ bin.observed.upper | figure }} | {{ bin.rows }} |
 {% endfor %}{% else %}
 Not shown: a class has too few rows.
+{% endif %}\
 {% endif %}
 ## Training data beside the parent's
 {% if card.drift %}
@@ -103,7 +119,8 @@ svg text { font-family: system-ui, sans-serif; }
 {%- if card.dropped_rows %} ({{ card.dropped_rows }} more were left out: a version was trained on them){% endif %}.
 {% endif %}{{ card.features | length }} features: {{ card.features | join(", ") }}.</p>
 <h2>Gates</h2>
-<p>Each with the one-sided 95 % bounds of its estimate.</p>
+<p>Each with the one-sided 95 % bounds of its estimate.
+{%- if card.weighted %} Rows count by their weights here, and all the same below.{% endif %}</p>
 <table><tr><th>metric</th><th>gate</th><th>limit</th><th>estimate</th><th>lower</th><th>upper</th></tr>
 {% for gate in card.gates %}<tr><td>{{ gate.metric }}</td><td>{{ gate | rule }}</td><td>{{ gate.limit | figure }}</td>
 <td>{{ gate.estimate | figure }}</td><td>{{ gate.lower | figure }}</td><td>{{ gate.upper | figure }}</td></tr>
@@ -112,7 +129,7 @@ svg text { font-family: system-ui, sans-serif; }
 {%- else %}Parity was not judged: no trainer told its scores.{% endif %}</p>
 <h2>On the holdout</h2>
 {% for caption, picture in pictures %}<figure><figcaption>{{ caption }}</figcaption>{{ picture | safe }}</figure>
-{% else %}<p>Not shown: a class has too few rows.</p>{% endfor %}
+{% else %}<p>Not shown: {% if card.task == "regression" %}there are{% else %}a class has{% endif %} too few rows.</p>{% endfor %}
 <h2>Training data beside the parent's</h2>
 {% if card.drift %}<p>Distance from 0 to 1: of numbers Kolmogorov-Smirnov's, of categories the total variation.</p>
 <figure>{{ moved | safe }}</figure>
@@ -138,6 +155,11 @@ class Card:
     """None: it was there already, and nobody told what trained it."""
     gates: Sequence[GateMeasurement]
     curves: Curves | None
+    """Of a classification."""
+    residuals: Sequence[Residual]
+    """Of a regression."""
+    task: str
+    weighted: bool
     drift: Sequence[Drift]
     no_drift: str
     """Why there is none."""
@@ -165,7 +187,8 @@ class Measured:
 
 def card_of(version: str, record: Sequence[tuple[str, str]], found: Measured) -> Card:
     """The card in numbers."""
-    judged = found.blind.judged
+    judged, task = found.blind.judged, found.blind.task
+    labels, scores = found.blind.labels[judged], np.asarray(found.blind.scores[judged], dtype=np.float64)
     return Card(
         version=version,
         record=record,
@@ -175,7 +198,10 @@ def card_of(version: str, record: Sequence[tuple[str, str]], found: Measured) ->
         dropped_rows=int((~judged).sum()),
         parity=found.parity,
         gates=found.gates,
-        curves=curves(found.blind.labels[judged], np.asarray(found.blind.scores[judged], dtype=np.float64)),
+        curves=None if task == REGRESSION else curves(labels, scores),
+        residuals=residuals(labels, scores) if task == REGRESSION else (),
+        task=task,
+        weighted=found.blind.weights is not None,
         drift=drift(found.before, found.profile) if found.before else (),
         no_drift="No feature is in both." if found.before else "There is no parent, or it was not evaluated: nothing to compare.",
     )
@@ -198,6 +224,8 @@ def _html(card: Card) -> str:
         ("Calibration", card_plots.calibration(card.curves)),
         ("Scores", card_plots.scores(card.curves)),
     ] if card.curves else []  # fmt: skip
+    if card.residuals:
+        pictures = [("Residuals", card_plots.residuals(card.residuals))]
     moved = card_plots.drift(card.drift) if card.drift else ""
     page = _environment(escapes=True).from_string(HTML)
     return page.render(card=card, most=MOST_FEATURES, pictures=pictures, moved=moved)

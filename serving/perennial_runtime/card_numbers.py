@@ -1,4 +1,4 @@
-"""What a model card shows in numbers: curves on the blind holdout, calibration, and how far the training data moved.
+"""What a model card shows in numbers: curves on the blind holdout, calibration, residuals, and how far the training data moved.
 
 `perennial_runtime.card` puts them into words and tables, `card_plots` into pictures. No value of a row comes out of here: scores,
 shares and distances only.
@@ -6,6 +6,7 @@ shares and distances only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime.metrics_offline import Estimate, judgeable, share
+from perennial_runtime.metrics_offline import Estimate, judgeable, share, student
 
 BINS = 10
+FEWEST_PER_BIN = 5
 HISTOGRAM = 20
 MOST_POINTS = 150
 Point = tuple[float, float]
@@ -43,6 +45,17 @@ class Curves:
     calibration: list[Bin]
     scores: tuple[list[Point], list[Point]]
     """Of class 0 and of class 1: (score, share of the class's rows)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Rows of about the same prediction: its mean, and how far the labels are over it on average, with the bounds of that mean.
+    `spread` is the standard deviation of the residuals."""
+
+    prediction: float
+    mean: Estimate
+    spread: float
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,23 @@ def curves(labels: Labels, scores: Floats) -> Curves | None:
     )
 
 
+def residuals(labels: Floats, predictions: Floats) -> list[Residual]:
+    """Label minus prediction, in bins of the same number of rows by prediction; empty where a bin would have too few rows to say
+    anything. Bounds are Student's."""
+    if len(labels) < FEWEST_PER_BIN:
+        return []
+    places = _places(predictions, min(BINS, len(labels) // FEWEST_PER_BIN))
+    found = []
+    for place in np.unique(places):
+        gaps = (labels - predictions)[places == place]
+        if len(gaps) >= FEWEST_PER_BIN:
+            middle, spread = float(gaps.mean()), float(gaps.std(ddof=1))
+            half = student(len(gaps) - 1) * spread / math.sqrt(len(gaps))
+            mean = Estimate(middle, middle - half, middle + half)
+            found.append(Residual(float(predictions[places == place].mean()), mean, spread, len(gaps)))
+    return found
+
+
 def drift(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Drift]:
     """Each feature that both profiles have with the same kind, the one that moved most first."""
     found = []
@@ -98,12 +128,16 @@ def _cumulative(labels: Labels, scores: Floats) -> tuple[Floats, Floats]:
 
 def _calibration(labels: Labels, scores: Floats) -> list[Bin]:
     """Bins of the same number of rows, by score; rows of one score stay together."""
-    bounds = np.unique(np.quantile(scores, np.linspace(0, 1, BINS + 1)[1:-1], method="higher"))
-    places = np.searchsorted(bounds, scores, side="right")
+    places = _places(scores, BINS)
     return [
         Bin(float(scores[places == place].mean()), share(labels[places == place]), int((places == place).sum()))
         for place in np.unique(places)
     ]
+
+
+def _places(scores: Floats, bins: int) -> NDArray[np.intp]:
+    bounds = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
+    return np.searchsorted(bounds, scores, side="right")
 
 
 def _numbers_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

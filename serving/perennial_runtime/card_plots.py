@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import leather
 
-from perennial_runtime.card_numbers import Curves, Drift
+from perennial_runtime.card_numbers import Curves, Drift, Residual
 
 WIDTH, HEIGHT = 460, 360
 OURS, CHANCE, OTHER = "#0b6e4f", "#b0b0b0", "#b5179e"
@@ -45,6 +45,24 @@ def scores(found: Curves) -> str:
     chart = _chart("Score", "Share of the class", highest=max(0.1, min(1.0, highest * 1.1)))
     for points, name, colour in zip(found.scores, ("class 0", "class 1"), (OTHER, OURS), strict=True):
         chart.add_line(points, name=name, stroke_color=colour)
+    return _svg(chart)
+
+
+def residuals(found: Sequence[Residual]) -> str:
+    """How far labels are over the prediction, by prediction, beside the line of predictions that are right on average."""
+    across = [one.prediction for one in found]
+    highest = max(max(abs(one.mean.lower), abs(one.mean.upper), one.spread) for one in found) or 1.0
+    left, right = (min(across), max(across)) if max(across) > min(across) else (across[0] - 1.0, across[0] + 1.0)
+    chart = leather.Chart()
+    chart.add_x_scale(left, right)
+    chart.add_y_scale(-highest, highest)
+    chart.add_x_axis(name="Mean prediction")
+    chart.add_y_axis(name="Label minus prediction")
+    chart.add_line([(left, 0), (right, 0)], name="as it should be", stroke_color=CHANCE, width=1)
+    chart.add_line([(one.prediction, one.mean.value) for one in found], name="mean", stroke_color=OURS)
+    for bound in ("lower", "upper"):
+        points = [(one.prediction, getattr(one.mean, bound)) for one in found]
+        chart.add_line(points, name=f"{bound} bound", stroke_color=OTHER, width=1)
     return _svg(chart)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from perennial_runtime.check_wish import KINDS, ROLES, Described, Finding, Wish, WrongWish
-from perennial_runtime.contract import EXIT_REFUSED, USER
+from perennial_runtime.contract import CLASSIFICATION, EXIT_REFUSED, REGRESSION, USER
 
 MODULE: Final = "python -m perennial_runtime.check"
 DESCRIPTION: Final = """\
@@ -105,8 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:ROLE[:KIND]",
-        help="column of spec.data.columns; ROLE: feature, label, time, id, group; KIND of a feature: number (default) or text",
+        help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight; KIND of a feature: number, text",
     )
+    add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
     add("--rows", type=int, default=1000, help="made-up rows (default 1000)")
     add("--hyperparameter", action="append", default=[], metavar="NAME=NUMBER", help="for params.json")
@@ -150,6 +151,7 @@ def _wish(given: argparse.Namespace) -> Wish:
         max_difference=given.max_difference,
         root=given.root.resolve(),
         keep=given.keep or given.only is not None,
+        task=given.task,
     )
 
 
@@ -163,9 +165,10 @@ def _column(text: str) -> Described:
 
 def _check_columns(columns: Sequence[Described]) -> None:
     counts = {role: sum(column.role == role for column in columns) for role in ROLES}
-    if not counts["feature"] or counts["label"] != 1 or max(counts["time"], counts["group"]) > 1:
+    if not counts["feature"] or counts["label"] != 1 or max(counts["time"], counts["group"], counts["weight"]) > 1:
         found = ", ".join(f"{count} {role}" for role, count in counts.items())
-        raise WrongWish(f"--column describes {found}: describe one label, at least one feature, and at most one time and group")
+        wanted = "describe one label, at least one feature, and at most one time, group and weight"
+        raise WrongWish(f"--column describes {found}: {wanted}")
     if len({column.name for column in columns}) != len(columns):
         raise WrongWish("--column describes a column twice")
 

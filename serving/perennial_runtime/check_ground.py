@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial_runtime.check_wish import CATEGORICAL, NUMERIC, Finding, Wish, WrongWish
-from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_ROWS
+from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_ROWS, REGRESSION
 
 WORDS = ("basic", "plus", "family", "basic ünd more")
 MISSING = 0.05
@@ -138,11 +138,12 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
 def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
     """As `perennial_runtime.fetch` writes it."""
     return {
-        "task": "classification",
+        "task": wish.task,
         "features": [{"name": one.name, "kind": kinds.get(one.name, one.kind)} for one in wish.named("feature")],
         "label": wish.named("label")[0].name,
         "time": wish.one("time"),
         **({"group": group} if (group := wish.one("group")) else {}),
+        **({"weight": weight} if (weight := wish.one("weight")) else {}),
         "seed": wish.seed,
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
@@ -165,14 +166,22 @@ def _made_up(wish: Wish, pl: Any) -> Any:
         shown = [None if row == 0 or chance.random() < MISSING else value for row, value in enumerate(values)]
         columns[one.name] = pl.Series(one.name, shown, dtype=pl.Float64 if numeric else pl.String)
     label, moment = wish.named("label")[0].name, wish.one("time")
-    labels = [int(chance.random() < 1 / (1 + math.exp(-value))) for value in score]
-    columns[label] = pl.Series(label, [*labels[:-2], 0, 1][: wish.rows], dtype=pl.Int64)
+    columns[label] = pl.Series(label, _labels(wish.task, score, chance)[: wish.rows])
     frame = pl.DataFrame(columns)
     if moment is not None:
         begin = pl.datetime(2024, 1, 1, time_zone="UTC", time_unit="us")
         frame = frame.with_columns((begin + pl.duration(minutes=pl.int_range(pl.len()))).alias(moment))
     frame = frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
-    return frame.with_columns([pl.Series(one.name, [f"g{row % GROUPS}" for row in rows]) for one in wish.named("group")])
+    frame = frame.with_columns([pl.Series(one.name, [f"g{row % GROUPS}" for row in rows]) for one in wish.named("group")])
+    return frame.with_columns([pl.Series(one.name, [chance.uniform(0.5, 2.0) for _ in rows]) for one in wish.named("weight")])
+
+
+def _labels(task: str, score: list[float], chance: random.Random) -> list[int] | list[float]:
+    """By the law of the score; of both classes at least one."""
+    if task == REGRESSION:
+        return [10 * value + chance.gauss(0, 1) for value in score]
+    drawn = [int(chance.random() < 1 / (1 + math.exp(-value))) for value in score]
+    return [*drawn[:-2], 0, 1]
 
 
 def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
@@ -192,13 +201,17 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     casts = [pl.col(name).cast(types[kind]) for name, kind in kinds.items()]
     label, moment = wish.named("label")[0].name, wish.one("time")
     kept = [pl.col(one.name).cast(pl.String) for role in ("id", "group") for one in wish.named(role)]
+    kept += [pl.col(one.name).cast(pl.Float64) for one in wish.named("weight")]
     times = [pl.col(moment)] if moment is not None else []
     try:
-        typed = frame.select(*casts, pl.col(label).cast(pl.Int64), *times, *kept)
+        of_label = pl.col(label).cast(pl.Float64 if wish.task == REGRESSION else pl.Int64)
+        typed = frame.select(*casts, of_label, *times, *kept)
         typed = typed if moment is None else typed.sort(moment)
     except pl.exceptions.PolarsError as error:
         raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
-    if not set(typed[label].unique().to_list()) <= {0, 1}:
+    if wish.task == REGRESSION and not typed[label].is_finite().fill_null(value=False).all():
+        raise WrongWish(f"--data {wish.data}: column {label!r} is no finite number in every row")
+    if wish.task != REGRESSION and not set(typed[label].unique().to_list()) <= {0, 1}:
         raise WrongWish(f"--data {wish.data}: column {label!r} holds more than 0 and 1")
     return typed, kinds
 

@@ -27,6 +27,8 @@ from perennial_runtime.contract import (
     PARITY_NAME,
     PARITY_ROWS,
     PROGRESS_NAME,
+    REGRESSION,
+    output_of,
 )
 from perennial_runtime.outputs import OutputError, names, opened, tail
 
@@ -89,6 +91,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
     from perennial_runtime.evaluate_child import ModelRefused  # noqa: PLC0415
     from perennial_runtime.evaluate_rows import read_table  # noqa: PLC0415
     from perennial_runtime.parity_check import difference  # noqa: PLC0415
+    from perennial_runtime.scoring import task_of  # noqa: PLC0415
 
     schema = json.loads(ground.params.read_text(encoding="utf-8"))
     limits = sandbox.SandboxLimits.of_this_pod()
@@ -103,12 +106,13 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
             found = sandbox.score_in_sandbox(tolerant, tables, room, limits)
             if any(map(math.isnan, found["parity"])):  # NaN: once more, to be told why
                 sandbox.score_in_sandbox(replace(tolerant, tolerant=False), tables, room, limits)
-            words = f"loads, takes the {len(schema['features'])} features, scores {rows.height} rows in [0, 1]"
+            task = task_of(schema)
+            words = f"loads, takes the {len(schema['features'])} features, {_did(task)[0].format(rows.height)}"
             yield Finding("ok", MODEL_NAME, words)
-            yield from _answers(found)
-            expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits)
-            worst = difference(expected, found["parity"], wish.max_difference)
-            yield Finding("ok", PARITY_NAME, f"model.onnx scores as the trainer did, to {worst:.2g}")
+            yield from _answers(found, _did(task)[2])
+            expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits, output_of(task))
+            worst = difference(expected, found["parity"], wish.max_difference, task)
+            yield Finding("ok", PARITY_NAME, f"model.onnx {_did(task)[1]} as the trainer did, to {worst:.2g}")
         except ModelRefused as refused:
             of_parity = refused.reason.startswith("Parity")
             yield Finding("wrong", PARITY_NAME if of_parity else MODEL_NAME, f"{refused.reason}: {refused.message}")
@@ -128,12 +132,19 @@ def _strange(schema: dict[str, Any]) -> dict[str, Any]:
     return {"missing": [row(float("nan"), "")], "unseen": [row(0.0, UNSEEN)]}
 
 
-def _answers(found: Mapping[str, Any]) -> Iterator[Finding]:
+def _did(task: str) -> tuple[str, str, str]:
+    """What a model for this task does: with so many rows, in a word, and what it gives."""
+    if task == REGRESSION:
+        return "predicts finite numbers for {} rows", "predicts", "finite number"
+    return "scores {} rows in [0, 1]", "scores", "probability"
+
+
+def _answers(found: Mapping[str, Any], what: str) -> Iterator[Finding]:
     """Serving sends a request's values as they are: what happens to them is part of the graph."""
     wrong = [case for name, case in STRANGE.items() if any(map(math.isnan, found[name]))]
     for case in wrong:
         todo = "make what happens to them part of the graph, e.g. by an encoder with a value for the unknown"
-        yield Finding("wrong", MODEL_NAME, f"it gives no probability for a row {case}: live requests would fail", todo)
+        yield Finding("wrong", MODEL_NAME, f"it gives no {what} for a row {case}: live requests would fail", todo)
     if not wrong:
         yield Finding("ok", MODEL_NAME, "answers rows with missing values and with unseen texts")
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from perennial_runtime.contract import CLASSIFICATION
+
 NUMERIC, CATEGORICAL = "numeric", "categorical"
-ROLES: Final = ("feature", "label", "time", "id", "group")
+ROLES: Final = ("feature", "label", "time", "id", "group", "weight")
 KINDS: Final = {"number": NUMERIC, "text": CATEGORICAL}
 
 
@@ -35,6 +37,7 @@ class Wish:
     max_difference: float
     root: Path
     keep: bool
+    task: str = CLASSIFICATION
 
     def named(self, role: str) -> list[Described]:
         return [column for column in self.columns if column.role == role]

@@ -1,10 +1,11 @@
 """Declared columns -> typed columns: each batch as it is read, then, when all files were seen, what a feature is.
 
     feature   number (integers, floats, decimals, booleans -> Float64, NaN is missing) or text (missing where empty)
-    label     Int64 of 0 and 1
+    label     Int64 of 0 and 1; of a regression Float64
     time      Datetime in UTC, microseconds (a time without a zone is UTC)
     id        text
     slice     text
+    weight    Float64, 0 or more
     group     text
     synthetic Boolean; true: the row was made
     sensitive not here: such a column is never read
@@ -17,14 +18,14 @@ Neighbours: `tabular` reads, `spill` keeps the rows, `prepare` writes what comes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import Column
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION, Column
 
 HASH = "__row_hash"
 NUMERIC, CATEGORICAL = "numeric", "categorical"
@@ -73,12 +74,58 @@ class _Texts:
 
 
 @dataclass(slots=True)
+class _Counted:
+    """Cells of a column that must hold a finite number in every row, and do not."""
+
+    role: str
+    rows: int = 0
+    missing: int = 0
+    infinite: int = 0
+    text: int = 0
+    negative: int = 0
+    first: tuple[int, int] | None = None
+    """File and row of the first of them."""
+
+    def add(self, known: pl.Series, numbers: pl.Series, file: int, first_row: int) -> None:
+        missing = known.is_null() | numbers.is_nan().fill_null(value=False)
+        infinite = numbers.is_infinite().fill_null(value=False)
+        wrong = numbers.is_null() | missing | infinite
+        if self.role == "weight":
+            negative = (numbers < 0).fill_null(value=False) & ~infinite
+            self.negative += int(negative.sum())
+            wrong |= negative
+        self.rows += len(numbers)
+        self.missing += int(missing.sum())
+        self.infinite += int(infinite.sum())
+        self.text += int((numbers.is_null() & ~missing).sum())
+        if self.first is None and wrong.any():
+            self.first = file, first_row + int(wrong.arg_true()[0])
+
+    @property
+    def wanted(self) -> str:
+        return "finite number of 0 or more" if self.role == "weight" else "finite number"
+
+    def refuse(self, name: str, where: Callable[[tuple[int, int] | None], str]) -> None:
+        """Raises Refused where there is any."""
+        if self.first is None:
+            return
+        found = {"missing or NaN": self.missing, "infinite": self.infinite, "no number": self.text, "under 0": self.negative}
+        counts = ", ".join(f"{count} {what}" for what, count in found.items() if count)
+        raise Refused(
+            "WeightWrong" if self.role == "weight" else "NotANumber",
+            f"column {name!r} (role {self.role}) is no {self.wanted} in {sum(found.values())} of {self.rows} rows ({counts}), "
+            f"first in {where(self.first)}: correct these rows, or leave them out of the data",
+        )
+
+
+@dataclass(slots=True)
 class Collector:
     """Types the declared columns batch by batch, and remembers what only all batches together tell."""
 
     columns: Sequence[Column]
     whole_rows: bool = True
     """All columns of a file count, not the declared ones alone."""
+    task: str = CLASSIFICATION
     names: list[str] = field(default_factory=list)
     """File names by number."""
     kinds: dict[str, str] = field(default_factory=dict)
@@ -92,6 +139,8 @@ class Collector:
     _values: dict[str, int] = field(default_factory=dict)
     """Cells of a Parquet feature that are not missing."""
     _infinite: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _no_numbers: dict[str, _Counted] = field(default_factory=dict)
+    """Of a column that must hold a number in every row: those that hold none."""
 
     def start(self, name: str, is_text: bool, from_path: Collection[str] = ()) -> None:
         """The batches that follow come from this file; `is_text` for CSV, `from_path` are columns that its path gives."""
@@ -110,6 +159,8 @@ class Collector:
 
     def finish(self) -> None:
         """Decides what the features are. Refused when a column is two things, or holds what no feature may."""
+        for name, counted in self._no_numbers.items():
+            counted.refuse(name, self._where)
         for column in self.columns:
             if column.role == "feature":
                 self.kinds[column.name] = self._decided(column.name)
@@ -139,6 +190,10 @@ class Collector:
     def _typed(self, column: Column, cells: pl.Series, first_row: int) -> pl.Series:
         where = f"{self.names[-1]}, column {column.name!r}"
         match column.role:
+            case "label" if self.task == REGRESSION:
+                return self._number(column, cells, where, first_row)
+            case "weight":
+                return self._number(column, cells, where, first_row)
             case "label":
                 return _label(cells, where, first_row)
             case "time":
@@ -149,6 +204,17 @@ class Collector:
                 return _flag(cells, where, first_row)
             case _:
                 return self._feature(column.name, cells, where, first_row)
+
+    def _number(self, column: Column, cells: pl.Series, where: str, first_row: int) -> pl.Series:
+        """A column that must hold a finite number in every row; those that hold none are counted and refused at the end."""
+        kind = cells.dtype
+        if not (kind.is_numeric() or kind in (pl.Boolean, pl.String, pl.Null)):
+            raise Refused("NotANumber", f"{where} is of type {kind}: the {column.role} is a number in every row")
+        known = cells.set(cells.is_in(_NO_NUMBER) | (cells == ""), None) if kind == pl.String else cells
+        numbers = known.cast(pl.Float64, strict=False).alias(column.name)
+        counted = self._no_numbers.setdefault(column.name, _Counted(column.role))
+        counted.add(known, numbers, len(self.names) - 1, first_row)
+        return numbers
 
     def _feature(self, name: str, cells: pl.Series, where: str, first_row: int) -> pl.Series:
         if cells.dtype == pl.Null:

@@ -24,17 +24,19 @@ from perennial_runtime.contract import (
     MODEL_NAME,
     OUT_PATH,
     PARITY_ROWS,
+    REGRESSION,
     TRAIN_FILE,
     WORK_PATH,
     CompareSpec,
     ReproduceResult,
+    output_of,
 )
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_rows import read_table
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, difference_in_sandbox, score_in_sandbox
 from perennial_runtime.outputs import OutputError, opened
 from perennial_runtime.reporter import read_environment
-from perennial_runtime.scoring import read_schema
+from perennial_runtime.scoring import read_schema, task_of
 from perennial_runtime.store import Store
 
 SANDBOX_SECONDS = 40
@@ -99,7 +101,10 @@ def _told(digest: str, words: str) -> ReproduceResult:
 def _scores(spec: CompareSpec, store: Store, train_file: Path, pair: Pair) -> str:
     """How far the scores of the parity sample are apart."""
     schema_file = store.get_file(spec.schema, pair.room / "schema.json")
-    tables = {"parity": [read_table(pl.read_parquet(train_file, n_rows=PARITY_ROWS), read_schema(schema_file))]}
+    schema = read_schema(schema_file)
+    task = task_of(schema)
+    word = output_of(task)
+    tables = {"parity": [read_table(pl.read_parquet(train_file, n_rows=PARITY_ROWS), schema)]}
     subjects = (Subject(pair.before, schema_file, None), Subject(pair.now, schema_file, spec.allowed_domains))
     try:
         before, now = (score_in_sandbox(one, tables, pair.room, pair.limits)["parity"] for one in subjects)
@@ -107,9 +112,11 @@ def _scores(spec: CompareSpec, store: Store, train_file: Path, pair: Pair) -> st
         return f"its scores can't be compared: {refused.reason}: {refused.message[:200]}"
     apart = np.abs(before - now)
     if not apart.any():
-        return f"all {len(apart)} rows of the parity sample have the same score"
+        return f"all {len(apart)} rows of the parity sample have the same {word}"
+    other = f"{int((apart > 0).sum())} of {len(apart)} rows of the parity sample have another {word}, by up to {apart.max():.3g}"
+    if task == REGRESSION:
+        return other
     labels = int(((before >= THRESHOLD) != (now >= THRESHOLD)).sum())
-    other = f"{int((apart > 0).sum())} of {len(apart)} rows of the parity sample have another score, by up to {apart.max():.3g}"
     return f"{other}, and {labels} another label"
 
 

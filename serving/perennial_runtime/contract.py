@@ -104,8 +104,14 @@ ENVIRONMENT_NAME = "environment.txt"
 LOG_NAME = "train.log"
 """What the trainer wrote, by itself: its end is kept in the store."""
 
+CLASSIFICATION, REGRESSION = "classification", "regression"
+"""What is predicted (`task`): a label of two classes, or a number."""
+BALANCED = "balanced"
+"""Stands for the classes in `TrainSpec.class_weights`."""
 SCORE_OUTPUT = "score"
 """Name of the ONNX output that holds the probability of the positive class, shape [N] or [N, 1]."""
+PREDICTION_OUTPUT = "prediction"
+"""Of a regression: the predicted number, shape [N] or [N, 1]."""
 PARITY_ROWS = 512
 """The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
 
@@ -134,6 +140,11 @@ SLICE_LEVEL = 0.05
 """False discovery rate of slices that are said to be under their minimum."""
 MOST_SLICES = 20
 """Values of a column that are looked at as slices: those with the most holdout rows."""
+
+
+def output_of(task: str) -> str:
+    """Name of the ONNX output of a model for this task, and of parity.parquet's column."""
+    return PREDICTION_OUTPUT if task == REGRESSION else SCORE_OUTPUT
 
 
 class Step(StrEnum):
@@ -189,7 +200,7 @@ class Mounted(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the data and what it is for: feature, label, id, time, slice, group, synthetic or sensitive."""
+    """One column of the data and what it is for: feature, label, id, time, slice, group, synthetic, sensitive or weight."""
 
     name: str
     role: str
@@ -226,6 +237,7 @@ class PrepareSpec:
     """Given: nothing will be trained, this model will be judged."""
     duplicates_by: str = "source"
     """Which columns tell rows apart: source, all in the files; columns, the declared ones, and no others are read."""
+    task: str = CLASSIFICATION
     holdout_by: str = "time"
     """How rows are held out: time, hash or group."""
     salt: str = ""
@@ -246,7 +258,7 @@ class PrepareResult:
     holdout_rows: int
     duplicates: int
     positive_rate: float
-    """Share of the positive class in the training rows."""
+    """Share of the positive class in the training rows; 0 of a regression."""
     cutoff: str
     """Time (RFC 3339) from which the newest rows are held out; empty: they are not held out by time."""
     listing: str = ""
@@ -275,9 +287,11 @@ class TrainSpec:
     train: str
     schema: str
     seed: int
-    task: str = "classification"
+    task: str = CLASSIFICATION
     algorithm: str | None = None
     hyperparameters: dict[str, float] = field(default_factory=dict)
+    class_weights: dict[str, float] = field(default_factory=dict)
+    """Of a recipe: by class; {BALANCED: 1} for the reverse of their shares."""
     scratch: bool = False
     """Nothing of it is kept in the store: it is only compared."""
 

@@ -31,6 +31,7 @@ from perennial_runtime.contract import (
     EvaluateResult,
     EvaluateSpec,
     Step,
+    output_of,
 )
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_champion import champion_scores, fetch_champion
@@ -39,7 +40,7 @@ from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
 from perennial_runtime.evaluate_gates import Beside, Blind, measure
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
-from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, seen_rows
+from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, read_weights, seen_rows
 from perennial_runtime.evaluate_rows import tables as batches
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
@@ -49,6 +50,7 @@ from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.sampling import stride, thinned
+from perennial_runtime.scoring import task_of
 from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
@@ -94,13 +96,14 @@ def _evaluate(
 ) -> EvaluateResult:
     inputs = fetch_inputs(spec, store, room)
     sample = min(PARITY_ROWS, inputs.train_rows)
-    parity = parity_in_sandbox(inputs.parity, sample, room, limits) if inputs.parity else None
+    task = task_of(inputs.schema)
+    parity = parity_in_sandbox(inputs.parity, sample, room, limits, output_of(task)) if inputs.parity else None
     first = head(inputs.train, sample, inputs.schema)
     tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
     say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
-    distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference)
+    distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference, task)
     say("model checked and scored", parity=distance)
     blind = blind_of(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
     identity, archive, profile = _package(spec, inputs, first, scores, room)
@@ -161,7 +164,14 @@ def blind_of(
         seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
-    return Blind(labels=read_labels(inputs.holdout, inputs.schema), scores=scores, champion=champion, seen=seen)
+    return Blind(
+        labels=read_labels(inputs.holdout, inputs.schema),
+        scores=scores,
+        champion=champion,
+        seen=seen,
+        weights=read_weights(inputs.holdout, inputs.schema),
+        task=task_of(inputs.schema),
+    )
 
 
 def _package(
@@ -216,7 +226,7 @@ def _slices(spec: EvaluateSpec, inputs: Inputs, blind: Blind) -> tuple[dict[int,
         return {}, {}
     judged = blind.judged
     parted = part(lambda name: read_column(inputs.holdout, name).filter(pl.Series(judged)), spec.slices)
-    return measure_slices(gates, parted, blind.labels[judged], blind.scores[judged], spec.seed)
+    return measure_slices(gates, parted, blind.sample.of(judged), spec.seed)
 
 
 def _own(spec: EvaluateSpec, blind: Blind, room: Path, limits: SandboxLimits, values: Path) -> dict[str, Own]:

@@ -18,7 +18,7 @@ from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs
 from perennial_runtime.evaluate_rows import KindDiffers, columns_of, in_kinds_of, tables
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
-from perennial_runtime.scoring import read_schema
+from perennial_runtime.scoring import read_schema, task_of
 from perennial_runtime.store import Store
 
 
@@ -46,6 +46,9 @@ def fetch_champion(champion: Champion, store: Store, room: Path, keys: signature
 def champion_scores(champion: Champion, source: Path, inputs: Inputs, room: Path, limits: SandboxLimits) -> NDArray[np.float64]:
     """Its scores of the holdout; NaN where it can't answer. Raises Refused."""
     schema = read_schema(source / bento.SCHEMA_FILE)
+    before, now = task_of(schema), task_of(inputs.schema)
+    if before != now:
+        raise _not_comparable(f"{champion.version} was made for a {before}, and this is a {now}: make a new ModelDeployment,")
     present = columns_of(inputs.holdout)
     absent = [feature["name"] for feature in schema["features"] if feature["name"] not in present]
     if absent or schema["label"] != inputs.schema["label"]:

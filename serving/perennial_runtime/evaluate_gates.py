@@ -1,9 +1,9 @@
 """Measures the gates: labels and scores in, GateMeasurements out, every one of them whether it will pass or not.
 
-Called by `perennial_runtime.evaluate`; the verdicts are `perennial.core.gates`'. Rows that either version was trained on are
-left out of everything; a gate that compares with the serving version is not measured when nothing serves. Neighbours:
-`evaluate_slices` for the parts of the holdout, `evaluate_facts` for what is no metric of the scores, `evaluate_values` for
-metrics of the user's own.
+Called by `perennial_runtime.evaluate`, with the metrics of `measures`; the verdicts are `perennial.core.gates`'. Rows that either
+version was trained on are left out of everything; a gate that compares with the serving version is not measured when nothing
+serves. Neighbours: `evaluate_slices` for the parts of the holdout, `evaluate_facts` for what is no metric of the scores,
+`evaluate_values` for metrics of the user's own.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import GateMeasurement, GateSpec
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION, GateMeasurement, GateSpec
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_facts import Fact
 from perennial_runtime.evaluate_slices import SliceGate
 from perennial_runtime.evaluate_values import Own, measured
-from perennial_runtime.metrics_offline import Estimate, alone, difference, judgeable, needed_rows, needed_rows_below
+from perennial_runtime.measures import Sample, alone, difference
+from perennial_runtime.metrics_offline import Estimate, needed_rows, needed_rows_below
 
 MAXIMUM = "maximum"
 PER_SLICE = "minimumPerSlice"
+IN_THE_LABELS_UNIT = ("rmse", "mae")
 DECIMALS = 6
 
 
@@ -31,11 +34,19 @@ DECIMALS = 6
 class Blind:
     """The blind holdout, row by row. `champion` is None when nothing serves; NaN where the champion can't answer."""
 
-    labels: NDArray[np.bool_]
+    labels: NDArray[Any]
+    """Classes, or the numbers of a regression."""
     scores: NDArray[np.float64]
     champion: NDArray[np.float64] | None
     seen: NDArray[np.bool_]
     """Rows that either version was trained on."""
+    weights: NDArray[np.float64] | None = None
+    task: str = CLASSIFICATION
+
+    @property
+    def sample(self) -> Sample:
+        """All rows, with the challenger's scores."""
+        return Sample(self.labels, self.scores, self.weights, self.task)
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -76,29 +87,36 @@ def _measured(place: int, gate: GateSpec, blind: Blind, seed: int, beside: Besid
         return _own(gate, blind, beside.own[gate.metric])
     if gate.not_worse_than_serving_by is None:
         rows = enough(blind, blind.judged)
-        return _measurement(gate, alone(gate.metric, blind.labels[rows], blind.scores[rows], seed), int(rows.sum()))
+        return _measurement(gate, alone(gate.metric, blind.sample.of(rows), seed), int(rows.sum()))
     if blind.champion is None:
         return None
     rows = enough(blind, blind.compared)
-    found = difference(gate.metric, blind.labels[rows], blind.scores[rows], blind.champion[rows], seed)
+    found = difference(gate.metric, blind.sample.of(rows), blind.champion[rows], seed)
     return _measurement(gate, found, int(rows.sum()))
 
 
 def _own(gate: GateSpec, blind: Blind, own: Own) -> GateMeasurement | None:
-    rows = enough(blind, blind.judged if gate.not_worse_than_serving_by is None else blind.compared)
+    rows = blind.judged if gate.not_worse_than_serving_by is None else blind.compared
+    enough(blind, rows)
     found = measured(gate, own, blind.compared[blind.judged])
     return None if found is None else _measurement(gate, found, int(rows.sum()))
 
 
 def enough(blind: Blind, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The rows, if they can be judged. Raises ModelRefused."""
-    labels = blind.labels[rows]
-    if judgeable(labels):
-        return rows
+    """Those of the rows that have a weight at all, if they can be judged. Raises ModelRefused."""
+    counted = rows if blind.weights is None else rows & (blind.weights > 0)
+    labels = blind.labels[counted]
+    if blind.sample.of(counted).judgeable:
+        return counted
+    of_class, needed = (
+        ("", "at least 2 of different labels")
+        if blind.task == REGRESSION
+        else (f" ({int(labels.sum())} of class 1)", "at least 2 of each class")
+    )
     raise ModelRefused(
         "HoldoutTooSmall",
-        f"{len(labels)} holdout rows ({int(labels.sum())} of class 1) are left after dropping {int((~rows).sum())} that "
-        "a version was trained on or that the serving version can't score: at least 2 of each class are needed; add newer data",
+        f"{len(labels)} holdout rows{of_class} are left after dropping {int((~rows).sum())} that "
+        f"a version was trained on or that the serving version can't score: {needed} are needed; add newer data",
     )
 
 
@@ -118,13 +136,20 @@ def _measurement(gate: GateSpec, found: Estimate, rows: int) -> GateMeasurement:
 def shortened(gate: GateMeasurement, rows: int, decimals: int = DECIMALS) -> GateMeasurement:
     """Fewer decimals, for the termination message. Bounds are rounded outwards: a gate may turn undecided, never decided."""
     if gate.lower == gate.estimate == gate.upper:  # exact, and exact it stays
-        value = round(gate.estimate, DECIMALS)
+        value = round(gate.estimate, DECIMALS + _larger_by(gate))
         return replace(gate, estimate=value, lower=value, upper=value, needed_rows=0)
-    scale = 10**decimals
+    decimals += _larger_by(gate)
+    scale = 10.0**decimals
     lower = math.floor(gate.lower * scale) / scale
     upper = math.ceil(gate.upper * scale) / scale
     short = Estimate(round(gate.estimate, decimals), lower, upper)
     return replace(gate, estimate=short.value, lower=lower, upper=upper, needed_rows=_needed(gate, short, rows))
+
+
+def _larger_by(gate: GateMeasurement) -> int:
+    """How many decimals more a number in a unit of the user's needs: 0 for errors of about one, fewer for larger ones."""
+    largest = max(abs(gate.lower), abs(gate.upper))
+    return -math.floor(math.log10(largest)) if gate.metric in IN_THE_LABELS_UNIT and largest > 0 else 0
 
 
 def _needed(gate: GateMeasurement, short: Estimate, rows: int) -> int:

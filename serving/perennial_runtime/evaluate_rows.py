@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from perennial_runtime.columns import numbers_in
+from perennial_runtime.contract import REGRESSION
 from perennial_runtime.evaluate_columns import Table
-from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema
+from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema, task_of
 
 HASH_COLUMN = "__row_hash"
 BATCH_ROWS = 131_072
@@ -79,10 +81,18 @@ def _codes(column: pl.Series) -> tuple[list[str], NDArray[np.int32]]:
     return values.to_list(), joined["code"].to_numpy()
 
 
-def read_labels(path: Path, schema: Schema) -> NDArray[np.bool_]:
-    """The label column as booleans."""
+def read_labels(path: Path, schema: Schema) -> NDArray[Any]:
+    """The label column as booleans; of a regression as numbers."""
+    if task_of(schema) == REGRESSION:
+        return read_column(path, schema["label"]).cast(pl.Float64).to_numpy()
     labels: NDArray[np.bool_] = read_column(path, schema["label"]).cast(pl.Int8).to_numpy() == 1
     return labels
+
+
+def read_weights(path: Path, schema: Schema) -> NDArray[np.float64] | None:
+    """How much each row counts; None where all count the same."""
+    name = schema.get("weight")
+    return None if name is None else read_column(path, str(name)).cast(pl.Float64).to_numpy()
 
 
 def read_hashes(path: Path) -> Hashes:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import MODEL_BYTES_LIMIT
+from perennial_runtime.contract import MODEL_BYTES_LIMIT, SCORE_OUTPUT
 from perennial_runtime.evaluate_child import ANSWER_FILE, WORDS_FILE, ModelRefused
 from perennial_runtime.evaluate_columns import Table, write_table
 from perennial_runtime.parity_check import SCORES_FILE, broken
@@ -100,17 +100,19 @@ def _written(parts: Iterable[Table], folder: Path) -> list[str]:
     return folders
 
 
-def parity_in_sandbox(path: Path, rows: int, scratch: Path, limits: SandboxLimits) -> NDArray[np.float64]:
-    """The trainer's own scores of the first `rows` rows of train.parquet, in order. Raises ModelRefused."""
+def parity_in_sandbox(
+    path: Path, rows: int, scratch: Path, limits: SandboxLimits, column: str = SCORE_OUTPUT
+) -> NDArray[np.float64]:
+    """The trainer's own scores of the first `rows` rows of train.parquet, in order: `column` of the file. Raises ModelRefused."""
     short = replace(limits, cpu_seconds=PARITY_SECONDS, wall_seconds=PARITY_SECONDS)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
         room = Path(folder)
         try:
-            done = _child("parity_check", {"parity": str(path), "rows": rows}, room, short)
+            done = _child("parity_check", {"parity": str(path), "rows": rows, "column": column}, room, short)
         except subprocess.TimeoutExpired:
-            raise broken(f"it was not read within {PARITY_SECONDS} s") from None
+            raise broken(f"it was not read within {PARITY_SECONDS} s", column) from None
         if not _answered(done, room):
-            raise broken(f"the process that reads it {_how(done.returncode)}")
+            raise broken(f"the process that reads it {_how(done.returncode)}", column)
         scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
         return scores
 

@@ -9,7 +9,7 @@ that of "the metric of this slice is at least the minimum", one-sided against "i
 |---|---|
 | accuracy | exact binomial: P(X <= right rows), X of all rows at the rate of the minimum |
 | roc_auc | Student's t: (logit AUC - logit minimum) / error, error and freedom of `metrics_offline` |
-| average_precision | normal law: the same on the logit scale, the error from the bootstrap's bounds |
+| average_precision, and all of them with row weights | normal law: the same on the logit scale, the error from the bootstrap's |
 
 They are adjusted over all judged slices of all gates and columns by Benjamini, Hochberg: JRSS B 57 (1995) 289: of the slices
 that are said to be under their minimum (adjusted p <= SLICE_LEVEL) at most that share is wrong on average, also where slices
@@ -29,15 +29,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from perennial_runtime.contract import MOST_SLICES, SLICE_LEVEL, GateSpec, SliceFound, SlicesFound, SliceSpec
-from perennial_runtime.metrics_offline import THRESHOLD, Estimate, Z, alone, judgeable
+from perennial_runtime.measures import Sample, alone
+from perennial_runtime.metrics_offline import THRESHOLD, Estimate, Z
 
 NAME_LENGTH = 48
 TOLD = 3
 """Slices that a gate tells by name, at most."""
 MISSING = "(missing)"
-
-Labels = NDArray[np.bool_]
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +100,15 @@ def _name(column: str, value: Any) -> str:
 
 
 def measure_slices(
-    gates: Mapping[int, GateSpec], parted: Parted, labels: Labels, scores: Scores, seed: int
+    gates: Mapping[int, GateSpec], parted: Parted, sample: Sample, seed: int
 ) -> tuple[dict[int, SliceGate], dict[str, Any]]:
     """What each gate with `minimumPerSlice` (by its place) found, and all of it as a document. Rows are those of `part`."""
-    judged = [one for place, gate in gates.items() for one in _judged(place, gate, parted, labels, scores, seed=seed)]
+    judged = [one for place, gate in gates.items() for one in _judged(place, gate, parted, sample, seed)]
     adjusted = adjust([one.p for one in judged])
     results = {
         place: _gate([(one, p) for one, p in zip(judged, adjusted, strict=True) if one.gate == place], parted) for place in gates
     }
-    return results, _document(gates, judged, adjusted, parted, labels)
+    return results, _document(gates, judged, adjusted, parted, sample)
 
 
 def adjust(values: Sequence[float]) -> list[float]:
@@ -120,37 +118,41 @@ def adjust(values: Sequence[float]) -> list[float]:
     return [float(p) for p in false_discovery_control(np.array(values), method="bh")] if values else []
 
 
-def _judged(place: int, gate: GateSpec, parted: Parted, labels: Labels, scores: Scores, *, seed: int) -> Iterator[Judged]:
+def _judged(place: int, gate: GateSpec, parted: Parted, sample: Sample, seed: int) -> Iterator[Judged]:
     for one in parted.slices:
-        if _why_not(gate.metric, one, labels):
+        if _why_not(gate.metric, one, sample):
             continue
-        ours, theirs = labels[one.rows], scores[one.rows]
-        estimate = alone(gate.metric, ours, theirs, seed)
-        yield Judged(place, one, estimate, p_under(gate.metric, estimate, gate.limit, ours, theirs))
+        ours = sample.of(one.rows)
+        estimate = alone(gate.metric, ours, seed)
+        yield Judged(place, one, estimate, p_under(gate.metric, estimate, gate.limit, ours))
 
 
-def _why_not(metric: str, one: Slice, labels: Labels) -> str:
+def _why_not(metric: str, one: Slice, sample: Sample) -> str:
     """Why a slice is not judged; empty where it is."""
     if len(one.rows) < one.minimum_rows:
         return f"{len(one.rows)} rows, under {one.minimum_rows}"
-    if metric != "accuracy" and not judgeable(labels[one.rows]):
+    ours = sample.of(one.rows)
+    if ours.weights is not None and not ours.weights.any():
+        return f"{len(one.rows)} rows, all of weight 0"
+    if metric != "accuracy" and not ours.judgeable:
         return f"{len(one.rows)} rows, nearly all of one class"
     return ""
 
 
-def p_under(metric: str, estimate: Estimate, minimum: float, labels: Labels, scores: Scores) -> float:
+def p_under(metric: str, estimate: Estimate, minimum: float, sample: Sample) -> float:
     """Chance of so low a value, or a lower one, of a slice that is at its minimum."""
     from scipy.stats import binom, norm, t  # noqa: PLC0415 - see `adjust`
 
-    if metric == "accuracy":
-        right = int(((scores >= THRESHOLD) == labels).sum())
+    labels, counts_alike = sample.labels, sample.weights is None
+    if metric == "accuracy" and counts_alike:
+        right = int(((sample.scores >= THRESHOLD) == labels).sum())
         return float(binom.cdf(right, len(labels), minimum))
-    fewest = int(min(labels.sum(), (~labels).sum()))
+    fewest = int(min(labels.sum(), (~labels).sum())) if metric != "accuracy" else len(labels)
     bounds = (estimate.lower, estimate.value, estimate.upper)
     if not 0.0 < minimum < 1.0 or not all(0.0 < one < 1.0 for one in bounds) or estimate.upper == estimate.lower:
         return _without_error(estimate.value, minimum, fewest)
     lower, value, upper = (_logit(one) for one in bounds)
-    if metric == "roc_auc":
+    if metric == "roc_auc" and counts_alike:
         law = t(fewest - 1)
         return float(law.cdf((value - _logit(minimum)) / ((value - lower) / law.ppf(0.95))))
     return float(norm.cdf((value - _logit(minimum)) / ((upper - lower) / (2 * Z))))
@@ -190,7 +192,7 @@ def _up(value: float) -> float:
 
 
 def _document(
-    gates: Mapping[int, GateSpec], judged: Sequence[Judged], adjusted: Sequence[float], parted: Parted, labels: Labels
+    gates: Mapping[int, GateSpec], judged: Sequence[Judged], adjusted: Sequence[float], parted: Parted, sample: Sample
 ) -> dict[str, Any]:
     """Every slice of every gate, for the evidence in the store."""
     return {
@@ -199,7 +201,7 @@ def _document(
                 "gate": one.gate,
                 "slice": one.part.name,
                 "rows": len(one.part.rows),
-                "positives": int(labels[one.part.rows].sum()),
+                "positives": int(sample.labels[one.part.rows].sum()),
                 "estimate": one.estimate.value,
                 "lower": one.estimate.lower,
                 "upper": one.estimate.upper,
@@ -212,7 +214,7 @@ def _document(
             {"gate": place, "slice": one.name, "why": why}
             for place, gate in gates.items()
             for one in parted.slices
-            if (why := _why_not(gate.metric, one, labels))
+            if (why := _why_not(gate.metric, one, sample))
         ],
         "rest": {column: {"values": values, "rows": rows} for column, (values, rows) in parted.rest.items()},
     }

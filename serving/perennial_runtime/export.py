@@ -10,7 +10,8 @@ The recipes use it; a user's own training image does too (docs/file-contract.md)
     export.write_environment(Path("/perennial/out/environment.txt"))   # the packages that it ran with, for the record
 
 model.onnx has one input for each feature, named as its column, [N, 1]: float for a numeric feature (missing is NaN), string for
-a categorical one (missing is ""); and one output `score`, [N], the probability of class 1. What happens to missing and unseen
+a categorical one (missing is ""); and one output: `score`, [N], the probability of class 1, or, where params.json says that the
+task is regression, `prediction`, [N], the number. What happens to missing and unseen
 values is part of the graph. A model that is no scikit-learn pipeline writes the same inputs and output by other means, and
 `check` tells whether it did.
 """
@@ -34,10 +35,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.base import RegressorMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from perennial_runtime import environment
-from perennial_runtime.contract import SCORE_OUTPUT
+from perennial_runtime.contract import CLASSIFICATION, PREDICTION_OUTPUT, SCORE_OUTPUT, output_of
 from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
@@ -74,28 +76,30 @@ def columns(frame: pl.DataFrame, wanted: Sequence[Feature]) -> pl.DataFrame:
 
 
 def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None:
-    """Write a fitted classifier (a Pipeline whose first step takes the columns by name) to `path`, checked.
+    """Write a fitted classifier or regressor (a Pipeline whose first step takes the columns by name) to `path`, checked.
 
     The first step is usually a ColumnTransformer over the names of `wanted`; its steps may be those that skl2onnx converts,
     and `recipes.encoders`. Raises ExportError.
     """
     inputs = [(feature.name, _tensor(feature)) for feature in wanted]
     model = convert(pipeline, inputs)
-    keep_score(model)
+    regresses = isinstance(_last(pipeline), RegressorMixin)
+    (keep_prediction if regresses else keep_score)(model)
     path.write_bytes(_canonical(model))
-    check(path, wanted)
+    check(path, wanted, PREDICTION_OUTPUT if regresses else SCORE_OUTPUT)
 
 
 def convert(model: Any, inputs: Sequence[tuple[str, Any]]) -> onnx.ModelProto:
-    """A fitted classifier as ONNX with skl2onnx's own outputs (label, probabilities); `keep_score` makes them the contract's.
+    """A fitted classifier as ONNX with skl2onnx's own outputs (label, probabilities), or a regressor with its one output;
+    `keep_score` and `keep_prediction` make them the contract's.
 
     `inputs` are skl2onnx's (name, type) pairs. Raises ExportError.
     """
-    final = model.steps[-1][1] if hasattr(model, "steps") else model
-    if isinstance(final, HistGradientBoostingClassifier):
+    final = _last(model)
+    if isinstance(final, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         thresholds_to_float32(final)
     _register()
-    options = {id(final): {"zipmap": False}}
+    options = {} if isinstance(final, RegressorMixin) else {id(final): {"zipmap": False}}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # skl2onnx gives protobuf booleans for integers: its affair, not the user's
@@ -107,6 +111,11 @@ def convert(model: Any, inputs: Sequence[tuple[str, Any]]) -> onnx.ModelProto:
     return converted
 
 
+def _last(model: Any) -> Any:
+    """The step of a pipeline that predicts."""
+    return model.steps[-1][1] if hasattr(model, "steps") else model
+
+
 def _canonical(model: onnx.ModelProto) -> bytes:
     """The same bytes for the same model: skl2onnx lists operator sets in the order of a Python set, another in each process."""
     known = sorted(model.opset_import, key=lambda entry: entry.domain)
@@ -115,10 +124,11 @@ def _canonical(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def write_parity(scores: NDArray[Any], path: Path) -> None:
-    """parity.parquet: the trainer's own scores of the first rows of train.parquet, in their order."""
+def write_parity(scores: NDArray[Any], path: Path, task: str = CLASSIFICATION) -> None:
+    """parity.parquet: the trainer's own scores of the first rows of train.parquet, in their order; with the task regression its
+    predictions."""
     column = np.asarray(scores, dtype=np.float64).reshape(-1)
-    pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), "score": column}).write_parquet(path)
+    pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), output_of(task): column}).write_parquet(path)
 
 
 def write_environment(path: Path, revision: str | None = None) -> None:
@@ -127,7 +137,7 @@ def write_environment(path: Path, revision: str | None = None) -> None:
     environment.write(path, revision)
 
 
-def check(path: Path, wanted: Sequence[Feature]) -> None:
+def check(path: Path, wanted: Sequence[Feature], output: str = SCORE_OUTPUT) -> None:
     """Raise ExportError unless the model at `path` is valid ONNX with the inputs and the output of the contract."""
     try:
         onnx.checker.check_model(str(path))
@@ -143,8 +153,8 @@ def check(path: Path, wanted: Sequence[Feature]) -> None:
             )
     if found:
         raise ExportError(f"{path.name} has inputs that are no features: {', '.join(sorted(found))}")
-    if SCORE_OUTPUT not in [node.name for node in session.get_outputs()]:
-        raise ExportError(f"{path.name} has no output {SCORE_OUTPUT!r}")
+    if output not in [node.name for node in session.get_outputs()]:
+        raise ExportError(f"{path.name} has no output {output!r}")
 
 
 def _tensor(feature: Feature) -> Any:
@@ -161,7 +171,16 @@ def keep_score(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info(SCORE_OUTPUT, TensorProto.FLOAT, [None]))
 
 
-def thresholds_to_float32(model: HistGradientBoostingClassifier) -> None:
+def keep_prediction(model: onnx.ModelProto) -> None:
+    """Replace the one output [N, 1] by the contract's, [N]."""
+    (found,) = [output.name for output in model.graph.output]
+    model.graph.initializer.append(helper.make_tensor("prediction_shape", TensorProto.INT64, [1], [-1]))
+    model.graph.node.append(helper.make_node("Reshape", [found, "prediction_shape"], [PREDICTION_OUTPUT]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(PREDICTION_OUTPUT, TensorProto.FLOAT, [None]))
+
+
+def thresholds_to_float32(model: HistGradientBoostingClassifier | HistGradientBoostingRegressor) -> None:
     """Round every threshold down to a float32: for float32 inputs each comparison stays as it was, in the graph too.
 
     A threshold lies between two float32 values of the training data. Rounded to nearest, as the conversion does, it could meet

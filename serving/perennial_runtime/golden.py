@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial_runtime.contract import CLASSIFICATION, output_of
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
+from perennial_runtime.parity_check import nearest
 from perennial_runtime.predict import MAX_TEXT
-from perennial_runtime.scoring import NUMERIC, Schema
+from perennial_runtime.scoring import NUMERIC, Schema, task_of
 
 ROWS = 32
 MOST_TEXT = 32_768
@@ -25,14 +27,18 @@ TOLERANCE = 1e-4
 
 
 def golden_document(schema: Schema, table: Table, scores: NDArray[np.float64]) -> dict[str, Any]:
-    """golden.json: {tolerance, rows, scores}, at most ROWS rows that the serving schema accepts."""
+    """golden.json: {tolerance, rows, scores}, at most ROWS rows that the serving schema accepts; and what an answer is called,
+    where that is not score."""
     chosen = choose(schema, table)
     columns = {name: column[chosen] for name, column in table.columns().items()}
     rows = [
         {feature["name"]: _value(feature, columns[feature["name"]][place]) for feature in schema["features"]}
         for place in range(len(chosen))
     ]
-    return {"tolerance": TOLERANCE, "rows": rows, "scores": [float(score) for score in scores[chosen]]}
+    task, wanted = task_of(schema), scores[chosen]
+    of_numbers = {} if task == CLASSIFICATION else {"answer": output_of(task)}
+    tolerance = nearest(wanted, TOLERANCE, task)
+    return {"tolerance": tolerance, "rows": rows, "scores": [float(score) for score in wanted], **of_numbers}
 
 
 def choose(schema: Schema, table: Table, rows: int = ROWS) -> list[int]:

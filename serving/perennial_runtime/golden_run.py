@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from perennial_runtime.bento import GOLDEN_FILE
+from perennial_runtime.contract import SCORE_OUTPUT
 from perennial_runtime.management import GOLDEN_HEADER
 from perennial_runtime.service import PREDICT_PATH
 
@@ -39,13 +40,16 @@ class Golden:
     tolerance: float
     rows: Sequence[Mapping[str, Any]]
     scores: Sequence[float]
+    answer: str = SCORE_OUTPUT
+    """What of a prediction is compared."""
 
 
 def read_golden(directory: Path) -> Golden:
     """golden.json of a Bento's src. Raises GoldenMismatch when it is no set of requests."""
     try:
         document = json.loads((directory / GOLDEN_FILE).read_bytes())
-        golden = Golden(float(document["tolerance"]), document["rows"], [float(score) for score in document["scores"]])
+        scores = [float(score) for score in document["scores"]]
+        golden = Golden(float(document["tolerance"]), document["rows"], scores, str(document.get("answer", SCORE_OUTPUT)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GoldenMismatch(f"{GOLDEN_FILE} cannot be read: {type(error).__name__}: {error}") from error
     if not golden.rows or len(golden.rows) != len(golden.scores):
@@ -60,22 +64,22 @@ async def golden_run(port: int, token: str, golden: Golden, warm_seconds: float 
         base_url=f"http://127.0.0.1:{port}", headers={GOLDEN_HEADER: token}, trust_env=False, timeout=30
     ) as client:
         for index, (row, score) in enumerate(zip(golden.rows, golden.scores, strict=True)):
-            _compare(index, await _ask(client, [row]), [score], golden.tolerance)
-        _compare(0, await _ask(client, golden.rows), golden.scores, golden.tolerance)
+            _compare(index, await _ask(client, [row], golden.answer), [score], golden.tolerance)
+        _compare(0, await _ask(client, golden.rows, golden.answer), golden.scores, golden.tolerance)
         sent = len(golden.rows) + 1
         until = time.monotonic() + warm_seconds
         while sent < WARM_CALLS and time.monotonic() < until:
-            await _ask(client, [golden.rows[sent % len(golden.rows)]])
+            await _ask(client, [golden.rows[sent % len(golden.rows)]], golden.answer)
             sent += 1
             await asyncio.sleep(0)
     return sent
 
 
-async def _ask(client: httpx.AsyncClient, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+async def _ask(client: httpx.AsyncClient, rows: Sequence[Mapping[str, Any]], answer: str) -> list[float]:
     response = await client.post(PREDICT_PATH, json={"instances": list(rows)})
     if response.status_code != 200:
         raise GoldenMismatch(f"a golden request was answered {response.status_code}: {response.text[:300]}")
-    return [float(item["score"]) for item in response.json()["predictions"]]
+    return [float(item[answer]) for item in response.json()["predictions"]]
 
 
 def _compare(first: int, found: Sequence[float], wanted: Sequence[float], tolerance: float) -> None:

@@ -4,12 +4,15 @@
 |---|---|
 | TimeInFuture | rows whose time is more than a day ahead |
 | IdAsFeature | a feature that names rows: text that is another in every row, a counter, or the column of ids or groups again |
-| LabelLeaked | a feature that tells the label by itself: AUC of at least 0.995 on the training rows |
+| LabelLeaked | a feature that tells the label by itself: AUC of at least 0.995 on the training rows; of a number: correlation |
+| | of ranks of at least that |
 | TimeTellsLabel | the same of the time column |
 | RowsShared | holdout rows that a training row repeats in every feature and the label |
 
 How well a column tells the label: the larger of the AUC of its order and that of its rate of class 1. The rates are of each word,
-or of each hundredth of the numbers (missing is one, too), from every other row, and judged on the rows between.
+or of each hundredth of the numbers (missing is one, too), from every other row, and judged on the rows between. Where the label
+is a number, its ranks stand in its place: the larger of the correlation of ranks (Spearman's) with the column, and with the mean
+rank of its words or hundredths.
 
 A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
 number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look coarse by
@@ -20,7 +23,7 @@ Times are judged on all rows. A column for which a reason is given (`may_leak`) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -31,7 +34,7 @@ from numpy.typing import NDArray
 from perennial_runtime import split
 from perennial_runtime.answers import Refused
 from perennial_runtime.columns import NUMERIC, numbers_in
-from perennial_runtime.contract import Column
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION, Column
 from perennial_runtime.metrics_offline import rank_auc
 from perennial_runtime.sampling import stride
 
@@ -97,6 +100,7 @@ class Sides:
     holdout: pl.DataFrame
     columns: Sequence[Column]
     kinds: Mapping[str, str]
+    task: str = CLASSIFICATION
 
     def names(self, role: str) -> list[str]:
         """The columns of a role that are not allowed to leak."""
@@ -173,33 +177,67 @@ def _same(cells: pl.Series, ids: pl.Series) -> bool:
 
 
 def _refuse_label_copies(sides: Sides) -> None:
-    labels = sides.train[sides.label].to_numpy() == 1
-    if min(labels.sum(), (~labels).sum()) < FEWEST:
+    rows = sides.train.height
+    known = _teller(sides)
+    if known is None:
         return
-    found = {name: tells(sides.train[name], labels) for role in ("feature", "time") for name in sides.names(role)}
-    leaks = {name: auc for name, auc in found.items() if auc >= BOUND}
+    what, tell = known
+    found = {name: tell(sides.train[name]) for role in ("feature", "time") for name in sides.names(role)}
+    leaks = {name: value for name, value in found.items() if value >= BOUND}
     times = [name for name in sides.names("time") if name in leaks]
     if not leaks:
         return
-    what = _some([f"{name!r} (AUC {auc:.4f})" for name, auc in leaks.items()])
+    shown = _some([f"{name!r} ({what} {value:.4f})" for name, value in leaks.items()])
     raise Refused(
         "TimeTellsLabel" if len(times) == len(leaks) else "LabelLeaked",
-        f"{what} by itself tells {sides.label!r} in {len(labels)} training rows, the bound is {BOUND}: what is known only with "
+        f"{shown} by itself tells {sides.label!r} in {rows} training rows, the bound is {BOUND}: what is known only with "
         "the label is not there when a model is asked; leave it out of data.columns, or write allowLeakage with the reason",
     )
 
 
+def _teller(sides: Sides) -> tuple[str, Callable[[pl.Series], float]] | None:
+    """How well a column tells the label: what it is called, and the measure; None where rows are too few."""
+    cells = sides.train[sides.label]
+    if sides.task == REGRESSION:
+        ranks = cells.rank().to_numpy().astype(np.float64)
+        return ("correlation of ranks", lambda column: tells_number(column, ranks)) if len(ranks) >= FEWEST else None
+    labels = cells.to_numpy() == 1
+    if min(labels.sum(), (~labels).sum()) < FEWEST:
+        return None
+    return "AUC", lambda column: tells(column, labels)
+
+
 def tells(cells: pl.Series, labels: Labels) -> float:
     """How well a column by itself tells the label: an AUC, 0.5 for not at all."""
-    order = 0.5
-    parts = cells.cast(pl.String)
-    if cells.dtype != pl.String:
-        numbers = cells.cast(pl.Int64 if isinstance(cells.dtype, pl.Datetime) else pl.Float64).cast(pl.Float64)
-        known = numbers.is_not_null().to_numpy()
-        values = numbers.fill_null(0.0).to_numpy()
-        order = _auc(labels[known], values[known])
-        parts = pl.Series(np.where(known, _hundredths(values, known), -1.0)).cast(pl.String)
+    known, values, parts = _parted(cells)
+    order = _auc(labels[known], values[known])
     return max(order, 1 - order, _auc_of_rates(parts, labels))
+
+
+def tells_number(cells: pl.Series, ranks: Floats) -> float:
+    """How well a column by itself tells a number, of which the ranks are given: a correlation, 0 for not at all."""
+    known, values, parts = _parted(cells)
+    order = _correlation(pl.Series(values[known]).rank().to_numpy(), ranks[known])
+    even = np.arange(len(ranks)) % 2 == 0
+    learnt = [_correlation(_means(parts, ranks, half, doubt=0), ranks[~half]) for half in (even, ~even)]
+    return max(abs(order), sum(learnt) / 2)
+
+
+def _parted(cells: pl.Series) -> tuple[Labels, Floats, pl.Series]:
+    """Which cells are numbers, these, and all cells as words or as their hundredth (-1: missing)."""
+    if cells.dtype == pl.String:
+        return np.zeros(len(cells), dtype=np.bool_), np.zeros(len(cells)), cells
+    numbers = cells.cast(pl.Int64 if isinstance(cells.dtype, pl.Datetime) else pl.Float64).cast(pl.Float64)
+    known = numbers.is_not_null().to_numpy()
+    values = numbers.fill_null(0.0).to_numpy()
+    return known, values, pl.Series(np.where(known, _hundredths(values, known), -1.0)).cast(pl.String)
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    """Pearson's; 0 where one of them does not vary."""
+    if len(one) < FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _hundredths(values: Floats, known: Labels) -> Floats:
@@ -215,12 +253,18 @@ def _auc_of_rates(parts: pl.Series, labels: Labels) -> float:
 
 
 def _across(parts: pl.Series, labels: Labels, learnt: Labels) -> float:
+    return _auc(labels[~learnt], _means(parts, labels, learnt))
+
+
+def _means(parts: pl.Series, labels: Labels | Floats, learnt: Labels, doubt: int = 1) -> Floats:
+    """For each row that is not among the learnt ones, the mean label of the learnt ones of its part, and of so many rows more of
+    the average label: one row of a class is no rate."""
     base = float(labels[learnt].mean())
     frame = pl.DataFrame({_PART: parts, "hit": labels})
     counted = frame.filter(pl.Series(learnt)).group_by(_PART).agg(pl.col("hit").sum().alias("hits"), pl.len().alias("rows"))
-    rates = counted.with_columns(rate=(pl.col("hits") + base) / (pl.col("rows") + 1)).select(_PART, "rate")
+    rates = counted.with_columns(rate=(pl.col("hits") + doubt * base) / (pl.col("rows") + doubt)).select(_PART, "rate")
     asked = frame.filter(pl.Series(~learnt)).join(rates, on=_PART, how="left", maintain_order="left", nulls_equal=True)
-    return _auc(labels[~learnt], asked["rate"].fill_null(base).to_numpy())
+    return asked["rate"].fill_null(base).to_numpy()
 
 
 def _auc(labels: Labels, values: Floats) -> float:

@@ -1,6 +1,7 @@
 """Metrics of a classifier on a holdout, each with one-sided 95 % bounds, alone and as a paired difference of two classifiers.
 
-`perennial_runtime.evaluate` measures the gates with it; `perennial.core.gates` turns the measurements into verdicts. Labels are
+`perennial_runtime.measures` measures the gates with it (and with `metrics_regression` and `metrics_weighted`, its neighbours);
+`perennial.core.gates` turns the measurements into verdicts. Labels are
 0/1, scores are probabilities of class 1, both as arrays of the same length; both classes must be there.
 
 | metric | alone | challenger minus champion |
@@ -134,10 +135,10 @@ def _auc(labels: Labels, scores: Floats) -> Estimate:
     error = math.sqrt(of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives))
     fewest = min(len(of_positives), len(of_negatives))
     if error == 0.0 or auc in (0.0, 1.0):
-        return _without_variance(auc, fewest)
+        return without_variance(auc, fewest)
     if fewest < FEW_ROWS:
         error = max(error, _hanley_mcneil(auc, len(of_positives), len(of_negatives)))
-    center, spread = math.log(auc / (1 - auc)), _student(fewest - 1) * error / (auc * (1 - auc))
+    center, spread = math.log(auc / (1 - auc)), student(fewest - 1) * error / (auc * (1 - auc))
     return Estimate(auc, _expit(center - spread), _expit(center + spread))
 
 
@@ -148,14 +149,14 @@ def _hanley_mcneil(auc: float, positives: int, negatives: int) -> float:
     return math.sqrt(max(variance, 0.0) / (positives * negatives))
 
 
-def _student(freedom: int) -> float:
+def student(freedom: int) -> float:
     """One-sided 95 % quantile of Student's t, by its Cornish-Fisher expansion; Z when there are many rows."""
     first = (Z**3 + Z) / (4 * freedom)
     second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
     return Z + first + second
 
 
-def _without_variance(value: float, rows: int) -> Estimate:
+def without_variance(value: float, rows: int) -> Estimate:
     """Perfect on few rows is no certainty: the exact binomial bound for `rows` of `rows` (or none of them)."""
     doubt = 1.0 - LEVEL ** (1.0 / rows)
     return Estimate(value, max(0.0, value - doubt), min(1.0, value + doubt))
@@ -166,7 +167,7 @@ def _auc_difference(labels: Labels, challenger: Floats, champion: Floats) -> Est
     second, other_positives, other_negatives = _placements(labels, champion)
     gap_positives, gap_negatives = positives - other_positives, negatives - other_negatives
     error = math.sqrt(gap_positives.var(ddof=1) / len(gap_positives) + gap_negatives.var(ddof=1) / len(gap_negatives))
-    half = _student(min(len(gap_positives), len(gap_negatives)) - 1) * error
+    half = student(min(len(gap_positives), len(gap_negatives)) - 1) * error
     return Estimate(first - second, first - second - half, first - second + half)
 
 
@@ -207,7 +208,7 @@ def _accuracy_difference(labels: Labels, challenger: Floats, champion: Floats) -
 # ---- average precision -------------------------------------------------------------------------------------------------------
 
 
-class _Ranked:
+class Ranked:
     """A classifier's rows in the order of its scores, for average precision under many row weights at once."""
 
     def __init__(self, labels: Labels, scores: Floats) -> None:
@@ -222,13 +223,13 @@ class _Ranked:
         ordered = weights[:, self.order]
         everything = np.cumsum(ordered, axis=1)[:, self.ends]
         hits = np.cumsum(ordered * self.labels, axis=1)[:, self.ends]
-        precision = hits / np.maximum(everything, 1.0)  # counts: where nothing was drawn yet, nothing was hit
+        precision = hits / np.where(everything > 0, everything, 1.0)  # where nothing was drawn yet, nothing was hit
         gained = precision[:, 0] * hits[:, 0] + np.einsum("ij,ij->i", precision[:, 1:], np.diff(hits, axis=1))
-        value: Floats = gained / np.maximum(hits[:, -1], 1.0)
+        value: Floats = gained / np.where(hits[:, -1] > 0, hits[:, -1], 1.0)
         return value
 
 
-def _bootstrap(rows: int, seed: int, statistic: Callable[[Floats], Floats]) -> Floats:
+def bootstrap(rows: int, seed: int, statistic: Callable[[Floats], Floats]) -> Floats:
     """The statistic over resampled row weights: multinomial counts, in chunks of bounded memory."""
     replicates = int(min(REPLICATES, max(FEWEST_REPLICATES, CELLS // rows)))
     random = np.random.default_rng(seed)
@@ -244,22 +245,22 @@ def _bootstrap(rows: int, seed: int, statistic: Callable[[Floats], Floats]) -> F
 
 
 def _average_precision(labels: Labels, scores: Floats, seed: int) -> Estimate:
-    ranked = _Ranked(labels, scores)
+    ranked = Ranked(labels, scores)
     value = float(ranked.average_precision(np.ones((1, len(labels))))[0])
     if value == 1.0:
-        return _without_variance(value, int(labels.sum()))
-    lower, upper = np.quantile(_bootstrap(len(labels), seed, ranked.average_precision), [LEVEL, 1 - LEVEL])
+        return without_variance(value, int(labels.sum()))
+    lower, upper = np.quantile(bootstrap(len(labels), seed, ranked.average_precision), [LEVEL, 1 - LEVEL])
     return Estimate(value, min(value, float(lower)), max(value, float(upper)))
 
 
 def _average_precision_difference(labels: Labels, challenger: Floats, champion: Floats, seed: int) -> Estimate:
-    ours, theirs = _Ranked(labels, challenger), _Ranked(labels, champion)
+    ours, theirs = Ranked(labels, challenger), Ranked(labels, champion)
 
     def gap(weights: Floats) -> Floats:
         return ours.average_precision(weights) - theirs.average_precision(weights)
 
     value = float(gap(np.ones((1, len(labels))))[0])
-    lower, upper = np.quantile(_bootstrap(len(labels), seed, gap), [LEVEL, 1 - LEVEL])
+    lower, upper = np.quantile(bootstrap(len(labels), seed, gap), [LEVEL, 1 - LEVEL])
     return Estimate(value, min(value, float(lower)), max(value, float(upper)))
 
 
@@ -267,17 +268,17 @@ def _average_precision_difference(labels: Labels, challenger: Floats, champion: 
 
 
 def _calibration(labels: Labels, scores: Floats, seed: int) -> Estimate:
-    found = calibration.errors(labels, scores, seed, _bootstrap)
-    return _between(calibration.root(np.array([found.value])), calibration.root(found.centred))
+    found = calibration.errors(labels, scores, seed, bootstrap)
+    return between(calibration.root(np.array([found.value])), calibration.root(found.centred))
 
 
 def _calibration_difference(labels: Labels, challenger: Floats, champion: Floats, seed: int) -> Estimate:
-    ours, theirs = (calibration.errors(labels, scores, seed, _bootstrap) for scores in (challenger, champion))
+    ours, theirs = (calibration.errors(labels, scores, seed, bootstrap) for scores in (challenger, champion))
     value = calibration.root(np.array([theirs.value])) - calibration.root(np.array([ours.value]))
-    return _between(value, calibration.root(theirs.centred) - calibration.root(ours.centred))
+    return between(value, calibration.root(theirs.centred) - calibration.root(ours.centred))
 
 
-def _between(value: Floats, replicates: Floats) -> Estimate:
+def between(value: Floats, replicates: Floats) -> Estimate:
     """Percentiles of the replicates as bounds."""
     lower, upper = np.quantile(replicates, [LEVEL, 1 - LEVEL])
     return Estimate(float(value[0]), min(float(value[0]), float(lower)), max(float(value[0]), float(upper)))

@@ -4,8 +4,8 @@
 an ONNX file is native code fed by a file that anybody may have written (`evaluate_child`). Scores lie beside the answer.
 
 What is refused: a file that is no valid ONNX, tensors stored outside the file, operators of domains that are not allowed (in
-the graph, its subgraphs and local functions), inputs that are not the schema's features, a missing or odd output `score`,
-and scores that are no probabilities.
+the graph, its subgraphs and local functions), inputs that are not the schema's features, a missing or odd output `score` (of a
+regression `prediction`), and scores that are no probabilities, or predictions that are no finite numbers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
-from perennial_runtime.contract import MODEL_BYTES_LIMIT, SCORE_OUTPUT
+from perennial_runtime.contract import MODEL_BYTES_LIMIT, PREDICTION_OUTPUT, SCORE_OUTPUT, output_of
 from perennial_runtime.evaluate_child import ModelRefused, carry_out
 from perennial_runtime.evaluate_columns import Table, read_table
-from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, read_schema
+from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, read_schema, task_of
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+_OUTPUTS = {
+    SCORE_OUTPUT: ("OnnxScoreMissing", ("probability of 1", "probability")),
+    PREDICTION_OUTPUT: ("OnnxPredictionMissing", ("predicted number of a regression", "number")),
+}
+"""Why a model without one is refused, and what it means."""
 _LISTED = 5
 TOLERANT_BATCH = 4096
 
@@ -36,7 +41,7 @@ def check(path: Path, schema: Schema, domains: Sequence[str], limit: int = MODEL
     _refuse_domains(model, domains)
     _refuse_invalid(model)
     _refuse_inputs(model, schema)
-    _refuse_outputs(model)
+    _refuse_outputs(model, task_of(schema))
 
 
 def _load(path: Path, limit: int) -> onnx.ModelProto:
@@ -131,20 +136,20 @@ def _input_problem(name: str, kind: str, found: onnx.TypeProto) -> str:
     return f"input {name!r} takes {shape[0]} rows at a time, not any number" if shape[0] is not None else ""
 
 
-def _refuse_outputs(model: onnx.ModelProto) -> None:
+def _refuse_outputs(model: onnx.ModelProto, task: str) -> None:
+    name = output_of(task)
+    reason, meaning = _OUTPUTS[name]
     outputs = {item.name: item.type for item in model.graph.output}
-    if SCORE_OUTPUT not in outputs:
+    if name not in outputs:
         raise ModelRefused(
-            "OnnxScoreMissing",
-            f"model.onnx has no output named {SCORE_OUTPUT!r} (it has {_some(sorted(outputs))}): it is the probability of 1",
+            reason, f"model.onnx has no output named {name!r} (it has {_some(sorted(outputs))}): it is the {meaning[0]}"
         )
-    found = outputs[SCORE_OUTPUT]
+    found = outputs[name]
     shape = _shape(found)
     odd_shape = shape is not None and (len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] not in (1, None)))
     if found.tensor_type.elem_type not in _FLOATS or odd_shape:
         raise ModelRefused(
-            "OnnxScoreMissing",
-            f"output {SCORE_OUTPUT!r} has shape {_shown(shape)} or holds no floats: make it [N] or [N, 1], a probability",
+            reason, f"output {name!r} has shape {_shown(shape)} or holds no floats: make it [N] or [N, 1], a {meaning[1]}"
         )
 
 

@@ -1,7 +1,8 @@
 """Reads the trainer's own scores from its parity.parquet, in a process of its own under resource limits.
 
 `perennial_runtime.evaluate_sandbox` starts `python -m perennial_runtime.parity_check <request.json>`, for any image may have
-written the file (`evaluate_child`). The footer is judged first, and no other column than row and score is ever decoded.
+written the file (`evaluate_child`). The footer is judged first, and no other column than row and score (of a
+regression: prediction) is ever decoded.
 """
 
 from __future__ import annotations
@@ -15,65 +16,71 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import PARITY_NAME
+from perennial_runtime.contract import CLASSIFICATION, PARITY_NAME, REGRESSION, SCORE_OUTPUT, output_of
 from perennial_runtime.evaluate_child import ModelRefused, carry_out
 
 PARITY_BYTES = 16 * 1024 * 1024
 """A file of 512 rows and two columns has a few kB."""
 SCORES_FILE = "parity.npy"
-_COLUMNS = ("row", "score")
+SINGLE = 2e-6
+"""Of the largest number, about sixteen steps of single precision: as near as a sum of many float32 is to the same in float64."""
 
 
-def read_parity(path: Path, expected: int) -> NDArray[np.float64]:
-    """The scores of the rows 0 .. expected - 1, in order. Raises ModelRefused for anything else."""
+def read_parity(path: Path, expected: int, column: str = SCORE_OUTPUT) -> NDArray[np.float64]:
+    """The scores (predictions of a regression) of the rows 0 .. expected - 1, in order. Raises ModelRefused for anything else."""
     size = path.stat().st_size
     if size > PARITY_BYTES:
-        raise broken(f"it has {size} bytes, for two columns and {expected} rows")
+        raise broken(f"it has {size} bytes, for two columns and {expected} rows", column)
     try:
-        _check_footer(path, expected)
-        frame = pl.read_parquet(path, columns=list(_COLUMNS))
+        _check_footer(path, expected, column)
+        frame = pl.read_parquet(path, columns=["row", column])
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException) as error:
         if isinstance(error, ModelRefused):
             raise
-        raise broken(f"it can't be read as Parquet ({type(error).__name__})") from None
+        raise broken(f"it can't be read as Parquet ({type(error).__name__})", column) from None
     rows: NDArray[Any] = frame["row"].drop_nulls().sort().to_numpy()
     if not np.array_equal(rows, np.arange(expected)):
-        raise broken(f"its column row is not exactly 0 .. {expected - 1}")
-    scores = frame.sort("row")["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        raise broken(f"its column row is not exactly 0 .. {expected - 1}", column)
+    scores = frame.sort("row")[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     if not np.isfinite(scores).all():
-        raise broken("its column score holds null, NaN or infinite values")
+        raise broken(f"its column {column} holds null, NaN or infinite values", column)
     return scores
 
 
-def _check_footer(path: Path, expected: int) -> None:
+def _check_footer(path: Path, expected: int, column: str) -> None:
     kinds = pl.read_parquet_schema(path)
-    missing = [name for name in _COLUMNS if name not in kinds]
+    missing = [name for name in ("row", column) if name not in kinds]
     if missing:
-        raise broken(f"it has no column {' and no column '.join(missing)}")
-    if not kinds["row"].is_integer() or not kinds["score"].is_float():
-        raise broken(f"its columns row and score are {kinds['row']} and {kinds['score']}, not int64 and float64")
+        raise broken(f"it has no column {' and no column '.join(missing)}", column)
+    if not kinds["row"].is_integer() or not kinds[column].is_float():
+        raise broken(f"its columns row and {column} are {kinds['row']} and {kinds[column]}, not int64 and float64", column)
     rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     if rows != expected:
-        raise broken(f"its column row is not exactly 0 .. {expected - 1} (it has {rows} rows)")
+        raise broken(f"its column row is not exactly 0 .. {expected - 1} (it has {rows} rows)", column)
 
 
-def broken(what: str) -> ModelRefused:
+def broken(what: str, column: str = SCORE_OUTPUT) -> ModelRefused:
     """The refusal of a parity file."""
     return ModelRefused(
         "ParityBroken",
-        f"{PARITY_NAME}: {what}; write columns row (int64) and score (float64) for the first rows of train.parquet",
+        f"{PARITY_NAME}: {what}; write columns row (int64) and {column} (float64) for the first rows of train.parquet",
     )
 
 
-def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit: float) -> float:
-    """How far the model's scores are from the trainer's own at most. Raises ModelRefused where that is over the limit."""
+def nearest(numbers: NDArray[np.float64], limit: float, task: str) -> float:
+    """The limit of a difference; of a regression, whose numbers have any size, no less than single precision can tell apart."""
+    return max(limit, SINGLE * float(np.abs(numbers).max(initial=0.0))) if task == REGRESSION else limit
+
+
+def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit: float, task: str = CLASSIFICATION) -> float:
+    """How far the model's answers are from the trainer's own at most. Raises ModelRefused where that is over the limit."""
     distance = np.abs(expected - found)
-    worst = float(distance.max())
+    worst, limit = float(distance.max()), nearest(expected, limit, task)
     if worst > limit:
         off = int((distance > limit).sum())
         raise ModelRefused(
             "ParityOff",
-            f"the scores of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
+            f"the {output_of(task)}s of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
             f"in {off} of {len(expected)} rows, most in row {int(distance.argmax())}; the limit is {limit:g}: "
             "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference",
         )
@@ -81,7 +88,7 @@ def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit:
 
 
 def _work(request: Mapping[str, Any], out: Path) -> None:
-    np.save(out / SCORES_FILE, read_parity(Path(request["parity"]), int(request["rows"])))
+    np.save(out / SCORES_FILE, read_parity(Path(request["parity"]), int(request["rows"]), request["column"]))
 
 
 if __name__ == "__main__":

@@ -64,12 +64,29 @@ class Prediction(BaseModel):
     score: float = Field(description="Probability of the positive class.", ge=0.0, le=1.0)
 
 
+class PredictedNumber(BaseModel):
+    """The answer of a regression for one instance."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    prediction: float = Field(description="Predicted number, in the label's unit.")
+
+
 class PredictResponse(BaseModel):
     """One prediction for each instance, in their order, and the version that made them."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     predictions: list[Prediction]
+    version: str = Field(description="ModelVersion that answered.")
+
+
+class PredictNumbersResponse(BaseModel):
+    """One predicted number for each instance, in their order, and the version that made them."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    predictions: list[PredictedNumber]
     version: str = Field(description="ModelVersion that answered.")
 
 

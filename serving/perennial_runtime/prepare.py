@@ -36,7 +36,7 @@ from perennial_runtime.spill import Hashes
 from perennial_runtime.split import Split
 from perennial_runtime.store import Store
 
-_ROLES_KEPT = ("feature", "label", "time", "id", "group")
+_ROLES_KEPT = ("feature", "label", "time", "id", "group", "weight")
 """In both sides; columns with the role slice are in the holdout alone, the one with the role synthetic in the training rows."""
 
 
@@ -95,11 +95,12 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     check_shares(shares, spec, rule)
     kept = [column.name for role in _ROLES_KEPT for column in spec.columns if column.role == role]
     parts, made = ([column.name for column in spec.columns if column.role == role] for role in ("slice", "synthetic"))
+    weight = next((column.name for column in spec.columns if column.role == "weight"), "")
     every = leakage.every(max(shares.trained, shares.held_out), len(kept))
     train, holdout = (leakage.Sample(spec.columns, kept, every) for _ in range(2))
     written = Written(
-        Side("training", [*kept, *made], train),
-        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices),
+        Side("training", [*kept, *made], train, task=spec.task, weight=weight),
+        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices, spec.task, weight),
         room / "train.parquet",
         room / "holdout.parquet",
         Hashes(room / "train-hashes"),
@@ -110,10 +111,11 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     written.holdout.write(_rows(gathered, ordered, rule, HELD), label, written.holdout_file)
     duplicates = gathered.runs.rows - ordered.rows
     say("sides", train=written.train.rows, holdout=written.holdout.rows, duplicates=duplicates, **shares.told)
-    written.holdout.check_classes(label)
-    written.train.check_classes(label)
+    for side in (written.holdout, written.train):
+        side.check_label(label)
+        side.check_weights()
     written.holdout.check_slices()
-    leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds), ordered.rows)
+    leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds, spec.task), ordered.rows)
     return written
 
 
@@ -139,7 +141,7 @@ def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule,
         data=_digest(gathered.hashes, spec.columns, kinds),
         train=store.put_file(written.train_file),
         holdout=store.put_file(written.holdout_file),
-        schema=store.put_bytes(_json(describe(written.train_file, spec.columns, kinds))),
+        schema=store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task))),
         split=store.put_bytes(_json({**told, "train_rows": rows})),
         rows=gathered.runs.rows,
         train_rows=train.rows,

@@ -84,7 +84,7 @@ def gather(spec: PrepareSpec, rule: Rule, data: source.Source, files: Sequence[S
     time = at_most_one(read, "time")
     gathered = Gathered(
         runs=Runs(room / "runs", time.name if time else ORDER),
-        collector=Collector(read, whole_rows=spec.duplicates_by != "columns"),
+        collector=Collector(read, whole_rows=spec.duplicates_by != "columns", task=spec.task),
         hashes=Hashes(room / "hashes"),
         listing=source.listing_digest(files),
         is_keyed=isinstance(rule, KeyedSplit),

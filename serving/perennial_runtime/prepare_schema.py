@@ -3,8 +3,9 @@
     {"label": name, "time": name, "id": [...], "features": [{"name", "kind": "numeric", "nullable", "min", "max", "example"} |
                                                             {"name", "kind": "categorical", "nullable", "categories", "example"}]}
 
-and, where a column has that role, "group": name and "synthetic": name. Told from the training rows alone (nothing of the holdout
-gets out), in the order of data.columns, a column at a time. Written by `prepare`.
+and, where a column has that role, "group", "synthetic" and "weight": name. A regression has "task": "regression" beside them;
+without that it is a classification. Told from the training rows alone (nothing of the holdout gets out), in the order of
+data.columns, a column at a time. Written by `prepare`.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ from pathlib import Path
 import polars as pl
 
 from perennial_runtime.columns import NUMERIC
-from perennial_runtime.contract import Column
+from perennial_runtime.contract import CLASSIFICATION, Column
 from perennial_runtime.sampling import rows_of, stride, thinned, word_counts
 
 MOST_CATEGORIES = 50
+_ROLES = ("feature", "label", "time", "id", "weight")
 MOST_ROWS = 16_777_216
 """Of a column in memory: beyond it the example of a numeric feature is the middle of evenly chosen rows, not of all."""
 
 
-def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str]) -> dict[str, object]:
+def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task: str = CLASSIFICATION) -> dict[str, object]:
     """The document of schema.json for the training rows in a Parquet file."""
     names = {role: [column.name for column in columns if column.role == role] for role in ("feature", "label", "time", "id")}
     facts = _facts(train, [name for name in names["feature"] if kinds[name] == NUMERIC], names["feature"])
-    beside = {column.role: column.name for column in columns if column.role in ("group", "synthetic")}
+    beside = {column.role: column.name for column in columns if column.role in ("group", "synthetic", "weight")}
     return {
         "label": names["label"][0],
         "time": names["time"][0] if names["time"] else None,
         "id": names["id"],
         **beside,
         "features": [_feature(train, name, kinds[name], facts) for name in names["feature"]],
+        **({} if task == CLASSIFICATION else {"task": task}),
     }
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from perennial_runtime import prepare_split
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import PrepareSpec
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION, PrepareSpec
 from perennial_runtime.leakage import Sample
 from perennial_runtime.prepare_gather import Groups
 from perennial_runtime.prepare_order import HELD, LEFT, TRAINED, Ordered
@@ -97,8 +97,16 @@ class Side:
     sample: Sample
     slices: Sequence[str] = ()
     """Columns of which it is noted whether they have more than one value."""
+    task: str = CLASSIFICATION
+    weight: str = ""
+    """Column by which rows count."""
+    weighing: tuple[int, int] = (0, 0)
+    """Rows of more than no weight, and of them those of the positive class."""
     rows: int = 0
     positives: int = 0
+    lowest: float = math.inf
+    highest: float = -math.inf
+    """Of the label."""
     _values: dict[str, pl.Series] = field(default_factory=dict)
     """Two different values of each of these columns at most."""
 
@@ -114,19 +122,47 @@ class Side:
 
     def _count(self, frame: pl.DataFrame, label: str) -> None:
         self.rows += frame.height
-        self.positives += int(frame[label].sum())
+        labels = frame[label]
+        if self.task == REGRESSION:
+            numbers = labels.to_numpy()
+            self.lowest = min(self.lowest, float(numbers.min(initial=math.inf)))
+            self.highest = max(self.highest, float(numbers.max(initial=-math.inf)))
+        else:
+            self.positives += int(labels.sum())
+        if self.weight:
+            some = frame.filter(pl.col(self.weight) > 0)
+            ones = int((some[label] == 1).sum())
+            self.weighing = self.weighing[0] + some.height, self.weighing[1] + ones
         self.sample.add(frame)
         for name in self.slices:
             found = frame[name].unique().head(2)
             self._values[name] = pl.concat([self._values[name], found]).unique().head(2) if name in self._values else found
 
-    def check_classes(self, label: str) -> None:
-        """Refused when it has rows of one class only."""
-        if self.positives in (0, self.rows):
+    def check_label(self, label: str) -> None:
+        """Refused when there is nothing to tell apart: rows of one class only, or of one number."""
+        if self.task == REGRESSION and self.lowest == self.highest:
+            raise Refused(
+                "OneValue",
+                f"column {label!r} has the same number in all {self.rows} {self.name} rows: there is nothing to predict; check "
+                "the label, or add data",
+            )
+        if self.task == CLASSIFICATION and self.positives in (0, self.rows):
             raise Refused(
                 "OneClass",
                 f"column {label!r} has only one class in the {self.rows} {self.name} rows: both classes are needed there; "
                 "check the label, or add data",
+            )
+
+    def check_weights(self) -> None:
+        """Refused when no row counts, or no row of a class."""
+        rows, ones = self.weighing
+        one_class = self.task == CLASSIFICATION and ones in (0, rows)
+        if self.weight and (not rows or one_class):
+            whose = f"but {rows} of one class" if rows else "of them"
+            raise Refused(
+                "WeightsZero",
+                f"column {self.weight!r} (role weight) is 0 in {self.rows - rows} of {self.rows} {self.name} rows, all {whose}: "
+                "rows that count are needed; correct the weights, or leave the column out",
             )
 
     def check_slices(self) -> None:

@@ -1,4 +1,4 @@
-"""Columns of values -> the ONNX model's inputs -> probabilities; the one place where training's null rules meet serving.
+"""Columns of values -> the ONNX model's inputs -> probabilities, or the numbers of a regression, by training's rules for nulls.
 
 `perennial_runtime.onnx_check`, `evaluate` and `golden` score whole files through it, `service` scores requests through it, so a
 value can't be prepared one way offline and another way online. numpy and onnxruntime only: it is loaded by every serving pod.
@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import SCORE_OUTPUT
+from perennial_runtime.contract import CLASSIFICATION, PREDICTION_OUTPUT, REGRESSION, SCORE_OUTPUT, output_of
 
 Schema = Mapping[str, Any]
 """schema.json as a document: label, features [{name, kind, nullable, ...}], time, id."""
@@ -35,7 +35,7 @@ BATCH = 65_536
 
 
 class ScoreError(ValueError):
-    """The model answered something that is no probability for each row, or could not answer at all."""
+    """The model answered something that is no probability (or number) for each row, or could not answer at all."""
 
 
 def read_schema(path: Path) -> dict[str, Any]:
@@ -83,16 +83,22 @@ def wide_inputs(session: onnxruntime.InferenceSession) -> frozenset[str]:
     return frozenset(node.name for node in session.get_inputs() if node.type == "tensor(double)")
 
 
+def task_of(schema: Schema) -> str:
+    """What the model of this data predicts; a schema that was written before there was more than one kind says nothing."""
+    return str(schema.get("task", CLASSIFICATION))
+
+
 class Scorer:
-    """A loaded model that turns columns of feature values into probabilities of the positive class."""
+    """A loaded model that turns columns of feature values into probabilities of the positive class, or into predicted numbers."""
 
     def __init__(self, path: Path, schema: Schema, threads: int = 1) -> None:
         self._schema = schema
+        self._task = task_of(schema)
         self._session = open_session(path, threads)
         self._wide = wide_inputs(self._session)
 
     def score(self, columns: Columns) -> NDArray[np.float64]:
-        """Probabilities, one for each row. Raises ScoreError when the model fails or answers anything else."""
+        """Probabilities or numbers, one for each row. Raises ScoreError when the model fails or answers anything else."""
         inputs = feeds(self._schema, columns, self._wide)
         rows = len(next(iter(inputs.values())))
         parts = [
@@ -104,23 +110,29 @@ class Scorer:
     def _batch(self, inputs: Feeds) -> NDArray[np.float64]:
         rows = len(next(iter(inputs.values())))
         try:
-            answer = np.asarray(self._session.run([SCORE_OUTPUT], inputs)[0])
+            answer = np.asarray(self._session.run([output_of(self._task)], inputs)[0])
         except Exception as error:  # noqa: BLE001
             # onnxruntime raises classes of its own extension module; its text may quote a value of the row: only the kind is told
             raise ScoreError(f"the model failed on a batch of {rows} rows ({type(error).__name__})") from None
-        return probabilities(answer, rows)
+        return numbers(answer, rows, PREDICTION_OUTPUT) if self._task == REGRESSION else probabilities(answer, rows)
 
 
 def probabilities(answer: NDArray[Any], rows: int) -> NDArray[np.float64]:
     """The output `score` as float64 [rows]; raises ScoreError unless it is one finite number in [0, 1] for each row."""
-    if answer.shape not in ((rows,), (rows, 1)):
-        raise ScoreError(f"output {SCORE_OUTPUT!r} has shape {list(answer.shape)} for {rows} rows: make it [N] or [N, 1]")
-    scores = answer.reshape(-1).astype(np.float64)
-    finite = np.isfinite(scores)
-    if not finite.all():
-        raise ScoreError(f"output {SCORE_OUTPUT!r} is NaN or infinite for {int((~finite).sum())} of {rows} rows")
+    scores = numbers(answer, rows, SCORE_OUTPUT)
     outside = (scores < 0) | (scores > 1)
     if outside.any():
         count = int(outside.sum())
         raise ScoreError(f"output {SCORE_OUTPUT!r} is outside [0, 1] for {count} of {rows} rows: it must be a probability")
     return scores
+
+
+def numbers(answer: NDArray[Any], rows: int, output: str) -> NDArray[np.float64]:
+    """An output as float64 [rows]; raises ScoreError unless it is one finite number for each row."""
+    if answer.shape not in ((rows,), (rows, 1)):
+        raise ScoreError(f"output {output!r} has shape {list(answer.shape)} for {rows} rows: make it [N] or [N, 1]")
+    found = answer.reshape(-1).astype(np.float64)
+    finite = np.isfinite(found)
+    if not finite.all():
+        raise ScoreError(f"output {output!r} is NaN or infinite for {int((~finite).sum())} of {rows} rows")
+    return found

@@ -20,18 +20,21 @@ import orjson
 
 from perennial_runtime.answers import say
 from perennial_runtime.bento import IDENTITY_FILE, MODEL_FILE, SCHEMA_FILE
+from perennial_runtime.contract import PREDICTION_OUTPUT, REGRESSION
 from perennial_runtime.onnx_model import ServedModel
 from perennial_runtime.predict import (
     MAX_BODY_BYTES,
     MAX_INSTANCES,
     BadRequest,
+    PredictedNumber,
     Prediction,
+    PredictNumbersResponse,
     PredictResponse,
     RequestModel,
     SchemaBroken,
     features_of,
 )
-from perennial_runtime.scoring import ScoreError
+from perennial_runtime.scoring import ScoreError, task_of
 
 PREDICT_PATH = "/predict"
 VERSION_HEADER = "x-perennial-version"
@@ -47,6 +50,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Response = PredictResponse | PredictNumbersResponse
 
 
 class ClientGone(Exception):
@@ -54,7 +58,7 @@ class ClientGone(Exception):
 
 
 class Predictor:
-    """Requests in, answers out: model, schema, threshold and version of one Bento."""
+    """Requests in, answers out: model, schema, threshold and version of one Bento, whose schema says what is predicted."""
 
     def __init__(self, directory: Path, threads: int | None = None) -> None:
         schema = _read(directory / SCHEMA_FILE)
@@ -63,20 +67,33 @@ class Predictor:
         self.requests = RequestModel(features_of(schema))
         self.model = ServedModel(directory / MODEL_FILE, schema, threads)
         self._threshold = float(identity["threshold"])
+        self._of_numbers = task_of(schema) == REGRESSION
+        self.response: type[Response] = PredictNumbersResponse if self._of_numbers else PredictResponse
 
-    async def predict(self, instances: Any) -> PredictResponse:
+    async def predict(self, instances: Any) -> Response:
         """The typed answer for checked instances. Raises ScoreError."""
-        scores = await self.model.score(self.requests.columns(instances))
-        predictions = [Prediction.model_construct(label=self._label(score), score=score) for score in scores.tolist()]
+        answers = self._shown(await self._scores(instances))
+        if self._of_numbers:
+            numbers = [PredictedNumber.model_construct(prediction=one["prediction"]) for one in answers]
+            return PredictNumbersResponse.model_construct(predictions=numbers, version=self.version)
+        predictions = [Prediction.model_construct(label=int(one["label"]), score=one["score"]) for one in answers]
         return PredictResponse.model_construct(predictions=predictions, version=self.version)
 
     async def answer(self, body: bytes, tell: Callable[[Sequence[float]], None] | None = None) -> bytes:
-        """JSON in, JSON out; `tell` gets the scores. Raises BadRequest or ScoreError."""
-        response = await self.predict(self.requests.parse(body))
-        predictions = [{"label": item.label, "score": item.score} for item in response.predictions]
-        if tell is not None:
-            tell([item.score for item in response.predictions])
-        return orjson.dumps({"predictions": predictions, "version": response.version})
+        """JSON in, JSON out; `tell` gets the scores, which a regression has none of. Raises BadRequest or ScoreError."""
+        scores = await self._scores(self.requests.parse(body))
+        if tell is not None and not self._of_numbers:
+            tell(scores)
+        return orjson.dumps({"predictions": self._shown(scores), "version": self.version})
+
+    async def _scores(self, instances: Any) -> list[float]:
+        found: list[float] = (await self.model.score(self.requests.columns(instances))).tolist()
+        return found
+
+    def _shown(self, scores: Sequence[float]) -> list[dict[str, float]]:
+        if self._of_numbers:
+            return [{PREDICTION_OUTPUT: number} for number in scores]
+        return [{"label": self._label(score), "score": score} for score in scores]
 
     def _label(self, score: float) -> int:
         return 1 if score >= self._threshold else 0
@@ -105,11 +122,11 @@ def _declare(predictor: Predictor) -> Any:
     import bentoml  # noqa: PLC0415 - takes a second and reads the environment
 
     class Service:
-        async def predict(self, instances: Any) -> PredictResponse:
+        async def predict(self, instances: Any) -> Response:
             """Scores rows: one prediction for each instance, in their order."""
             return await predictor.predict(instances)
 
-    api = bentoml.api(route=PREDICT_PATH, input_spec=predictor.requests.model, output_spec=PredictResponse)
+    api = bentoml.api(route=PREDICT_PATH, input_spec=predictor.requests.model, output_spec=predictor.response)
     Service.predict = api(Service.predict)  # type: ignore[method-assign]
     Service.__doc__ = f"Predictions of {predictor.version}."
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from perennial_runtime.calibration import Binned, root
 from perennial_runtime.contract import SLICE_LEVEL
 from perennial_runtime.evaluate_slices import adjust, p_under
+from perennial_runtime.measures import Sample
 from perennial_runtime.metrics_offline import CALIBRATION, Estimate, alone, difference, judgeable
 
 METRICS = ("roc_auc", "average_precision", "accuracy")
@@ -135,7 +136,7 @@ def _p(metric: str, population: Population, rows: int, minimum: float, *, random
     while True:
         labels, scores, _ = population.draw(rows, random)
         if judgeable(labels):
-            return p_under(metric, alone(metric, labels, scores, rows), minimum, labels, scores)
+            return p_under(metric, alone(metric, labels, scores, rows), minimum, Sample(labels, scores))
 
 
 def main() -> None:

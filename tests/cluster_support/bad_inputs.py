@@ -6,6 +6,7 @@ each broken file; a trainer is a few lines of Python in the training image.
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -233,19 +234,24 @@ def hurt(place: Place, digest: str, store: str) -> None:
 
 def stored(place: Place, uri: str) -> str:
     """The text of an object of the store."""
+    return stored_bytes(place, uri).decode()
+
+
+def stored_bytes(place: Place, uri: str) -> bytes:
+    """An object of the store."""
     keys = [f"{key}={value}" for key, value in place.ground.cluster.store_data().items()]
-    return place.ground.cluster.run("env", *keys, sys.executable, "-c", _STORED, uri, timeout=60)
+    return base64.b64decode(place.ground.cluster.run("env", *keys, sys.executable, "-c", _STORED, uri, timeout=60))
 
 
 _STORED = """
-import os, sys
+import base64, os, sys
 from urllib.parse import urlsplit
 import obstore
 from obstore.store import S3Store
 uri = urlsplit(sys.argv[1])
 plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
 bucket = S3Store(uri.netloc, client_options={"allow_http": plain})
-sys.stdout.write(bytes(obstore.get(bucket, uri.path.lstrip("/")).bytes()).decode())
+sys.stdout.write(base64.b64encode(bytes(obstore.get(bucket, uri.path.lstrip("/")).bytes())).decode())
 """
 
 

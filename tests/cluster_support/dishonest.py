@@ -43,7 +43,7 @@ BY_HEART = (
     "from perennial_runtime.recipes import models",
     "from perennial_runtime.recipes.hyperparameters import resolve",
     "wish = {'max_iter': 200, 'max_leaf_nodes': 64, 'min_samples_leaf': 1, 'learning_rate': 0.3}",
-    "chosen, given = resolve('gradient-boosting', wish), (columns, labels)",
+    "chosen, given = resolve('gradient-boosting', wish), models.Rows(columns, labels)",
     "fitted = models.fit('gradient-boosting', features, chosen, seed=1, data=given, report=lambda *told: None)",
     *END,
 )

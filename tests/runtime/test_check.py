@@ -25,7 +25,7 @@ from perennial_runtime.check_ground import Ground
 from perennial_runtime.check_wish import Finding, WrongWish
 from perennial_runtime.contract import USER, TrainSpec
 from perennial_runtime.store import Store
-from runtime.check_world import COLUMNS, ROOT, levels, wish
+from runtime.check_world import COLUMNS, ROOT, levels, trained, wish
 from runtime.evaluate_world import model, truth
 from runtime.test_onnx_check import failing_for
 
@@ -358,3 +358,42 @@ def test_image_without_polars_is_told_the_three_steps() -> None:
     assert done.returncode == 64
     assert "this image has no polars" in done.stderr
     shutil.rmtree("/tmp/perennial-no-polars", ignore_errors=True)
+
+
+REGRESSES = """
+import os
+from pathlib import Path
+from perennial_runtime.recipes.train import train
+base = Path(os.environ["PERENNIAL_ROOT"]) / "perennial"
+train("gradient-boosting", base / "params.json", base / "data" / "train.parquet", base / "out")
+"""
+
+
+def test_regression_is_checked_as_one(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(REGRESSES)
+    found = levels(trained(tmp_path / "root", script, "--task", "regression", "--hyperparameter", "max_iter=10"))
+    assert found["wrong"] == []
+    words = "\n".join(found["ok"])
+    assert "model.onnx: loads, takes the 2 features, predicts finite numbers for 400 rows" in words
+    assert "parity.parquet: model.onnx predicts as the trainer did, to " in words
+    assert "rmse" in words
+
+
+def test_outputs_of_a_classifier_are_none_of_a_regression(kept: Path, tmp_path: Path) -> None:
+    def told_otherwise(ground: Ground) -> None:
+        params = json.loads(ground.params.read_text())
+        ground.params.chmod(0o644)
+        ground.params.write_text(json.dumps({**params, "task": "regression"}))
+
+    found = levels(judged(kept, tmp_path, told_otherwise, "--task", "regression"))
+    assert any("OnnxPredictionMissing: model.onnx has no output named 'prediction'" in one for one in found["wrong"])
+
+
+def test_weight_is_made_up_and_named_for_the_trainer(tmp_path: Path) -> None:
+    wanted = wish(tmp_path, "--only", "inputs", "--rows", "50", columns=(*COLUMNS, "pays:weight"))
+    with check_ground.ground(wanted, "inputs") as ground:
+        assert json.loads(ground.params.read_text())["weight"] == "pays"
+        assert (pl.read_parquet(ground.train)["pays"] > 0).all()
+    with pytest.raises(WrongWish, match="at most one time, group and weight"):
+        wish(tmp_path, columns=(*COLUMNS, "a:weight", "b:weight"))

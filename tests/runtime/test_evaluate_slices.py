@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from perennial_runtime.contract import MOST_SLICES, SLICE_LEVEL, GateSpec, SliceSpec
 from perennial_runtime.evaluate_slices import adjust, measure_slices, p_under, part
+from perennial_runtime.measures import Sample
 from perennial_runtime.metrics_offline import alone
 
 ROWS = 3000
@@ -42,7 +43,7 @@ def by_hand(values: list[float]) -> list[float]:
 def test_a_model_that_is_worse_on_one_slice_is_found_there_and_nowhere_else() -> None:
     frame, labels, scores = sample()
     parted = part(frame.get_column, [SliceSpec("city", 100), SliceSpec("size", 100)])
-    results, document = measure_slices({2: AUC}, parted, labels, scores, 7)
+    results, document = measure_slices({2: AUC}, parted, Sample(labels, scores), 7)
     found = results[2].found
     assert (found.judged, found.not_judged, found.under) == (6, 0, 1)
     assert found.told[0].name == "city=Jena"
@@ -52,7 +53,7 @@ def test_a_model_that_is_worse_on_one_slice_is_found_there_and_nowhere_else() ->
 
 def test_every_number_of_a_slice_is_that_of_scikit_learn_and_scipy() -> None:
     frame, labels, scores = sample()
-    _, document = measure_slices({0: AUC}, part(frame.get_column, [SliceSpec("city", 100)]), labels, scores, 7)
+    _, document = measure_slices({0: AUC}, part(frame.get_column, [SliceSpec("city", 100)]), Sample(labels, scores), 7)
     expected = []
     for one in document["judged"]:
         rows = (frame["city"] == one["slice"].partition("=")[2]).to_numpy()
@@ -78,7 +79,10 @@ def test_too_few_rows_are_not_judged_and_said_aloud() -> None:
     frame, labels, scores = sample()
     small = (frame["city"] != "Kiel").to_numpy() | (np.cumsum((frame["city"] == "Kiel").to_numpy()) <= 30)
     results, document = measure_slices(
-        {0: AUC}, part(frame.filter(pl.Series(small)).get_column, [SliceSpec("city", 100)]), labels[small], scores[small], 7
+        {0: AUC},
+        part(frame.filter(pl.Series(small)).get_column, [SliceSpec("city", 100)]),
+        Sample(labels[small], scores[small]),
+        7,
     )
     assert (results[0].found.judged, results[0].found.not_judged) == (3, 1)
     assert results[0].found.thin == "city=Kiel (30 rows)"
@@ -89,14 +93,14 @@ def test_a_slice_of_one_class_is_judged_only_where_the_metric_can() -> None:
     frame, labels, scores = sample()
     labels = labels & (frame["city"] != "Bonn").to_numpy()
     gates = {0: AUC, 1: GateSpec("accuracy", minimum_per_slice=0.1)}
-    results, document = measure_slices(gates, part(frame.get_column, [SliceSpec("city", 100)]), labels, scores, 7)
+    results, document = measure_slices(gates, part(frame.get_column, [SliceSpec("city", 100)]), Sample(labels, scores), 7)
     assert (results[0].found.judged, results[1].found.judged) == (3, 4)
     assert "nearly all of one class" in document["notJudged"][0]["why"]
 
 
 def test_no_slice_that_is_large_enough_leaves_a_gate_without_numbers() -> None:
     frame, labels, scores = sample()
-    results, _ = measure_slices({0: AUC}, part(frame.get_column, [SliceSpec("city", 10_000)]), labels, scores, 7)
+    results, _ = measure_slices({0: AUC}, part(frame.get_column, [SliceSpec("city", 10_000)]), Sample(labels, scores), 7)
     assert (results[0].found.judged, results[0].found.not_judged, results[0].found.told) == (0, 4, ())
 
 
@@ -120,16 +124,16 @@ def test_p_of_an_accuracy_is_the_exact_binomial(right: int, minimum: float) -> N
     labels = np.ones(100, dtype=bool)
     scores = np.where(np.arange(100) < right, 0.9, 0.1)
     expected = sum(stats.binom.pmf(k, 100, minimum) for k in range(right + 1))
-    assert p_under("accuracy", alone("accuracy", labels, scores, 0), minimum, labels, scores) == pytest.approx(expected)
+    assert p_under("accuracy", alone("accuracy", labels, scores, 0), minimum, Sample(labels, scores)) == pytest.approx(expected)
 
 
 def test_a_slice_that_is_right_in_every_row_is_never_under_its_minimum() -> None:
     labels = np.arange(60) % 2 == 0
     for metric in ("roc_auc", "average_precision", "accuracy"):
         found = alone(metric, labels, labels.astype(float), 0)
-        assert p_under(metric, found, 0.99, labels, labels.astype(float)) > 0.5
+        assert p_under(metric, found, 0.99, Sample(labels, labels.astype(float))) > 0.5
         worst = alone(metric, labels, (~labels).astype(float), 0)
-        assert p_under(metric, worst, 0.9, labels, (~labels).astype(float)) < 1e-6
+        assert p_under(metric, worst, 0.9, Sample(labels, (~labels).astype(float))) < 1e-6
 
 
 def test_false_discoveries_are_as_rare_as_they_should_be() -> None:

@@ -63,8 +63,8 @@ def run(folder: Path, algorithm: str, data: pl.DataFrame, **changes: object) -> 
 
 def fitted(algorithm: str, data: pl.DataFrame) -> Pipeline:
     chosen = resolve(algorithm, {"max_iter": 10})
-    columns = export.columns(data, FEATURES)
-    return models.fit(algorithm, FEATURES, chosen, seed=7, data=(columns, data["late"].to_numpy()), report=lambda *_: None)
+    rows = models.Rows(export.columns(data, FEATURES), data["late"].to_numpy())
+    return models.fit(algorithm, FEATURES, chosen, seed=7, data=rows, report=lambda *_: None)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

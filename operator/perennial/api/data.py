@@ -10,6 +10,7 @@ from perennial.api.base import LIST_BY_NAME, SpecModel, cel, rules
 from perennial.api.lineage import Provenance
 from perennial.api.source import Duplicates, Source
 
+Task = Literal["classification", "regression"]
 COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 
 
@@ -46,11 +47,12 @@ class DataColumn(SpecModel):
         ),
     ]
     """As it stands in the data."""
-    role: Literal["feature", "label", "id", "time", "slice", "group", "synthetic", "sensitive"]
-    """feature: input of the model; label: what it predicts (0/1 or bool); time: when the row became known, for the split;
-    id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer; group: rows of one
-    value are held out together, for holdout.by: group; synthetic: true where the row was made, which is never held out;
-    sensitive: it is there and may not be used, so it is never read."""
+    role: Literal["feature", "label", "id", "time", "slice", "group", "synthetic", "sensitive", "weight"]
+    """feature: input of the model; label: what it predicts (0/1 or bool; of a regression a number); time: when the row became
+    known, for the split; id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer;
+    group: rows of one value are held out together, for holdout.by: group; synthetic: true where the row was made, which is never
+    held out; sensitive: it is there and may not be used, so it is never read; weight: no input, how much the row counts in
+    training and in the gates, 0 or more."""
     allow_leakage: Annotated[str, Field(min_length=1, max_length=256, examples=["known at the counter"])] | None = None
     """Why this column may tell the label, or the rows, by itself: it is left out of the search for leakage."""
 
@@ -112,6 +114,12 @@ class Data(SpecModel):
                 "data.columns has no column with role: feature; name at least one that the model may read",
             ),
             cel(
+                "self.columns.filter(c, c.role == 'weight').size() <= 1",
+                "data.columns can name one column with role: weight, by which rows count",
+                "'data.columns has %d columns with role: weight; give that role to one at most'"
+                ".format([self.columns.filter(c, c.role == 'weight').size()])",
+            ),
+            cel(
                 "self.holdout.by != 'time' || self.columns.exists_one(c, c.role == 'time')",
                 "data.columns must name exactly one column with role: time, because holdout.by is time",
                 "'data.columns has %d columns with role: time; give that role to exactly one, because holdout.by is time'"
@@ -141,6 +149,9 @@ class Data(SpecModel):
     source: Source
     columns: Annotated[list[DataColumn], Field(min_length=2, max_length=256, json_schema_extra=LIST_BY_NAME)]
     """Every column that is used, and those that may not be; one label, at least one feature, and what holdout.by needs."""
+    task: Task | None = None
+    """What the label is, where training.image trains or spec.model is there already: classification, when not given, a label of
+    two classes; regression, a number. A recipe is told by training.recipe.task."""
     duplicates: Duplicates = Duplicates()
     """Rows that are there more than once."""
     holdout: Holdout = Holdout()

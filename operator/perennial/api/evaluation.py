@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -10,11 +10,14 @@ from perennial.api.base import SpecModel, cel, rules
 from perennial.api.data import COLUMN_PATTERN
 from perennial.api.own_metrics import BUILT_IN, METRIC_PATTERN, OwnMetrics
 
+MOST: Final = 1e12
+"""Of a bound in a unit of its own."""
 LIST_BY_COLUMN = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["column"]}
 _BOUNDS = "[has(self.minimum), has(self.maximum), has(self.notWorseThanServingBy), has(self.minimumPerSlice)]"
-_MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy']"
-_LESS_IS_BETTER = "['calibration_error', 'model_bytes', 'latency_p99_ms', 'data_age_hours']"
-_SHARES = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+_MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy', 'r2']"
+_LESS_IS_BETTER = "['calibration_error', 'rmse', 'mae', 'model_bytes', 'latency_p99_ms', 'data_age_hours']"
+_BY_SLICE = "['roc_auc', 'average_precision', 'accuracy']"
+_SHARES = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error', 'r2']"
 _NOT_COMPARED = "['model_bytes', 'latency_p99_ms', 'data_age_hours']"
 _BUILT_IN = str(list(BUILT_IN))
 _DECLARED = "(has(self.metrics) ? self.metrics.values.map(v, v.name) : [])"
@@ -46,12 +49,12 @@ class Gate(SpecModel):
             ),
             cel(
                 f"!(has(self.minimum) || has(self.minimumPerSlice)) || !(self.metric in {_LESS_IS_BETTER})",
-                "of calibration_error, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+                "of calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
                 "'gate %s: of it less is better; give maximum'.format([self.metric])",
             ),
             cel(
                 f"!has(self.maximum) || !(self.metric in {_MORE_IS_BETTER})",
-                "of roc_auc, average_precision and accuracy more is better: give minimum",
+                "of roc_auc, average_precision, accuracy and r2 more is better: give minimum",
                 "'gate %s: of it more is better; give minimum'.format([self.metric])",
             ),
             cel(
@@ -60,7 +63,7 @@ class Gate(SpecModel):
                 "'gate %s is not compared with the serving version: give maximum'.format([self.metric])",
             ),
             cel(
-                f"!has(self.minimumPerSlice) || self.metric in {_MORE_IS_BETTER} || self.metric in {_LESS_IS_BETTER}",
+                f"!has(self.minimumPerSlice) || self.metric in {_BY_SLICE} || self.metric in {_LESS_IS_BETTER}",
                 "minimumPerSlice is for roc_auc, average_precision and accuracy: give minimum or maximum",
                 "'gate %s: minimumPerSlice is for roc_auc, average_precision and accuracy; give minimum or maximum'"
                 ".format([self.metric])",
@@ -68,28 +71,32 @@ class Gate(SpecModel):
             cel(
                 f"!(self.metric in {_SHARES}) || ((!has(self.minimum) || (self.minimum >= 0.0 && self.minimum <= 1.0))"
                 " && (!has(self.notWorseThanServingBy) || self.notWorseThanServingBy <= 1.0))",
-                "roc_auc, average_precision, accuracy and calibration_error are shares: minimum and notWorseThanServingBy are"
+                "roc_auc, average_precision, accuracy, calibration_error and r2 are shares: minimum and notWorseThanServingBy are"
                 " from 0 to 1",
                 "'gate %s: it is a share, give a minimum or notWorseThanServingBy from 0 to 1'.format([self.metric])",
             ),
             cel(
                 f"!has(self.maximum) || self.maximum >= 0.0 || !(self.metric in {_LESS_IS_BETTER})",
-                "calibration_error, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 on",
+                "calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum "
+                "from 0 on",
                 "'gate %s: it is never under 0, give a maximum from 0 on'.format([self.metric])",
             ),
         )
     )
 
     metric: Annotated[str, Field(pattern=METRIC_PATTERN, max_length=32)]
-    """What is measured: roc_auc, average_precision, accuracy and calibration_error (root mean squared, over ten bins of equal
-    mass) on the holdout; model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node where it is
-    judged; data_age_hours, of the newest row; or one of evaluation.metrics, on the holdout."""
-    minimum: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
+    """What is measured on the holdout: of a classification roc_auc, average_precision, accuracy and calibration_error (root mean
+    squared, over ten bins of equal mass); of a regression rmse and mae (root mean squared and mean absolute error, in the label's
+    unit) and r2 (share of the label's variance that is explained); of either one of evaluation.metrics. And beside it:
+    model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node where it is judged; data_age_hours, of
+    the newest row."""
+    minimum: Annotated[float, Field(ge=-MOST, le=MOST)] | None = None
     """The metric's one-sided 95 % lower bound must reach this."""
-    maximum: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
+    maximum: Annotated[float, Field(ge=-MOST, le=MOST)] | None = None
     """The metric's one-sided 95 % upper bound must not be over this."""
-    not_worse_than_serving_by: Annotated[float, Field(ge=0, le=1e12)] | None = None
-    """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows."""
+    not_worse_than_serving_by: Annotated[float, Field(ge=0, le=MOST)] | None = None
+    """With 95 % confidence, not worse than the serving version by more than this; both judged on the same rows. In the metric's
+    own unit: of a share at most 1, of rmse and mae the label's."""
     minimum_per_slice: Annotated[float, Field(ge=0, le=1)] | None = None
     """No slice of evaluation.slices that has enough rows may be shown to be under this, with at most 5 % false discoveries."""
     on_undecided: Literal["refuse", "pass"] = "refuse"
@@ -106,10 +113,11 @@ class SliceColumn(SpecModel):
 
 
 class Parity(SpecModel):
-    """How far the ONNX scores may be from the trainer's own."""
+    """How far the scores, or predictions, of model.onnx may be from the trainer's own."""
 
-    max_abs_difference: Annotated[float, Field(ge=1e-9, le=1)] = 1e-4
-    """Largest difference of a score."""
+    max_abs_difference: Annotated[float, Field(ge=1e-9, le=MOST)] = 1e-4
+    """Largest difference of a score; of a regression of a prediction, in the label's unit, or two millionths of the largest
+    prediction where that is more, which single precision needs."""
 
 
 class Evaluation(SpecModel):

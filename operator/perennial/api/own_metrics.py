@@ -11,7 +11,10 @@ from perennial.api.data import COLUMN_PATTERN
 from perennial.api.pods import ResourceRequirements
 
 METRIC_PATTERN = "^[a-z][a-z0-9_]{0,30}[a-z0-9]$"
-BUILT_IN = ("roc_auc", "average_precision", "accuracy", "calibration_error", "model_bytes", "latency_p99_ms", "data_age_hours")
+BUILT_IN = (
+    "roc_auc", "average_precision", "accuracy", "calibration_error", "rmse", "mae", "r2",
+    "model_bytes", "latency_p99_ms", "data_age_hours",
+)  # fmt: skip
 """Metrics that need no program; any other name in a gate is one of `evaluation.metrics`."""
 
 OWN_METRICS_HAVE_AN_IMAGE = cel(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import Duration, SpecModel, cel, rules
+from perennial.api.data import Task
 from perennial.api.pods import LabelMap, PodOptions, ResourceRequirements, Toleration
 from perennial.api.smoke import SmokeTraining
 
@@ -29,15 +30,57 @@ UserId = Annotated[
 ]
 
 
+class Balanced(SpecModel):
+    """Each class counts the same as a whole: its rows are weighted by the reverse of their share."""
+
+
+class ClassWeights(SpecModel):
+    """How much more, or less, rows of a class count in training. What evaluate measures is not weighted by it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "has(self.balanced) != has(self.weights)",
+                "recipe.classWeights needs either balanced: {} or weights, e.g. {'0': 1, '1': 5}",
+            ),
+            cel(
+                "!has(self.weights) || (self.weights.size() == 2 && self.weights.all(name, name in ['0', '1']))",
+                "recipe.classWeights.weights needs a number for each of the classes '0' and '1', and for no other",
+            ),
+        )
+    )
+
+    balanced: Balanced | None = None
+    """By their share of the training rows (of their weights, where rows have any); {}."""
+    weights: Annotated[dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]], Field(max_length=2)] | None = None
+    """By class: {'0': 1, '1': 5}."""
+
+
 class Recipe(SpecModel):
     """A built-in trainer."""
 
-    task: Literal["classification"] = "classification"
-    """What is predicted: a label of two classes."""
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.task != 'regression' || self.algorithm == 'gradient-boosting'",
+                "logistic-regression predicts one of two classes: for a regression take algorithm: gradient-boosting",
+            ),
+            cel(
+                "!has(self.classWeights) || self.task != 'regression'",
+                "recipe.classWeights is for classes, and a regression has none: remove it",
+            ),
+        )
+    )
+
+    task: Task = "classification"
+    """What is predicted: classification, a label of two classes; regression, a number."""
     algorithm: Literal["gradient-boosting", "logistic-regression"] = "gradient-boosting"
     """The trainer."""
     hyperparameters: Annotated[dict[str, float], Field(max_length=16)] = {}
     """Numbers for the trainer, e.g. learning_rate: 0.1."""
+    class_weights: ClassWeights | None = None
+    """For classes of which one is rare, or whose mistakes cost more; scores are no calibrated probabilities then. Not given:
+    every row counts by its own weight."""
 
 
 class FallbackToCpu(SpecModel):

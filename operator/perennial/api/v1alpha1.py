@@ -35,6 +35,7 @@ from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
 from perennial.api.smoke import Smoke
+from perennial.api.task import GATES_FIT, NAMES_FIT, SHIFTS_FIT, TOLD_ONCE
 from perennial.api.training import Training
 from perennial.api.triggers import Limits, Triggers, TriggersStatus
 from perennial.api.version import (
@@ -64,6 +65,10 @@ class ModelDeploymentSpec(SpecModel):
             OWN_METRICS_READ_COLUMNS,
             ONE_MAKER,
             NOTHING_RETRAINS,
+            TOLD_ONCE,
+            GATES_FIT,
+            SHIFTS_FIT,
+            NAMES_FIT,
             cel(
                 "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
                 "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",

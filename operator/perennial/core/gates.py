@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from perennial.api.evaluation import Gate
 from perennial.api.version import GateVerdict, SliceVerdict, SliceVerdicts
@@ -25,6 +25,9 @@ UNITS: Mapping[str, tuple[str, str]] = {
     "data_age_hours": (".1f", " hours"),
 }
 """Format and unit of what is no share."""
+OF_NUMBERS: Final = ("rmse", "mae")
+"""Metrics in the label's unit, which may be of any size."""
+LARGE: Final = 10_000.0
 
 Verdict = Literal["Passed", "Failed", "Undecided", "NotJudged"]
 
@@ -75,7 +78,7 @@ def _verdict(measured: GateMeasurement, claims: Mapping[str, float]) -> GateVerd
     verdict = _decide(measured)
     words = _words(measured, verdict) if measured.slices is None else _slice_words(measured, measured.slices, verdict)
     claim = claims.get(measured.metric) if measured.kind in ("minimum", "maximum") else None
-    claimed = "" if claim is None else f"; its trainer claims {claim:.4f}"
+    claimed = "" if claim is None else f"; its trainer claims {claim:{_layout(measured.metric, claim)}}"
     return GateVerdict(
         metric=measured.metric,
         kind=measured.kind,
@@ -133,7 +136,7 @@ def _words(measured: GateMeasurement, verdict: Verdict) -> str:
 
 
 def _shown(measured: GateMeasurement) -> str:
-    layout, unit = UNITS.get(measured.metric, (".4f", ""))
+    layout, unit = UNITS.get(measured.metric, (_layout(measured.metric, measured.upper), ""))
     is_margin = measured.kind == "notWorseThanServingBy"
     what = f"{measured.metric} against the version that serves" if is_margin else measured.metric
     value = f"{what} {measured.estimate:{'+' if is_margin else ''}{layout}}{unit}"
@@ -142,9 +145,16 @@ def _shown(measured: GateMeasurement) -> str:
     return f"{value} (from {measured.lower:{layout}} to {measured.upper:{layout}}{unit}, one-sided 95 % bounds)"
 
 
+def _layout(metric: str, value: float) -> str:
+    """Of a share four decimals; of a number in the label's unit five digits, or all before its point."""
+    if metric not in OF_NUMBERS:
+        return ".4f"
+    return ",.0f" if abs(value) >= LARGE else ".5g"
+
+
 def _limit(measured: GateMeasurement) -> str:
     word = {"maximum": "maximum", "notWorseThanServingBy": "margin"}.get(measured.kind, "minimum")
-    amount = measured.metric in UNITS or abs(measured.limit) > 1
+    amount = measured.metric in (*UNITS, *OF_NUMBERS) or abs(measured.limit) > 1
     return f"the {word} {measured.limit:,.10g}" if amount else f"the {word} {measured.limit:g}"
 
 

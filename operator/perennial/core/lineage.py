@@ -12,6 +12,7 @@ from typing import Any
 
 from perennial.api.lineage import Lineage
 from perennial.api.model import ExistingModel
+from perennial.api.task import task_of
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
 from perennial.api.version import SplitFound
 from perennial.core.inputs import source_words
@@ -55,6 +56,7 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Digest of the split", found.split or NOT_TOLD
     yield "Why it was made", ": ".join(part for part in (spec.trigger.reason, spec.trigger.message) if part)
     yield "Continues the split of", spec.parent.name if spec.parent else "none: it is the first"
+    yield from ((what, value) for what, value in _learnt(spec) if value)
     for line in split_words(spec, status):
         yield "Split", line
     if spec.model is not None:
@@ -72,6 +74,16 @@ def words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[tuple[
     yield "Seed", str(training.seed)
     yield "Digest of model.onnx", found.model or NOT_TOLD
     yield "Inputs", spec.inputs_digest
+
+
+def _learnt(spec: ModelVersionSpec) -> Iterator[tuple[str, str]]:
+    """What is told only where it is not the usual: empty where it is."""
+    task, recipe = task_of(spec.data, spec.training), spec.training.recipe
+    yield "Task", task if task != "classification" else ""
+    yield "Rows count by", next((column.name for column in spec.data.columns if column.role == "weight"), "")
+    if recipe is not None and recipe.class_weights is not None:
+        given = sorted((recipe.class_weights.weights or {}).items())
+        yield "Class weights", ", ".join(f"{name}: {value:g}" for name, value in given) or "balanced"
 
 
 def split(spec: ModelVersionSpec, answer: PrepareResult) -> SplitFound | None:

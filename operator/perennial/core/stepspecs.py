@@ -6,13 +6,19 @@ A spec is the same for every attempt but for its number, so that a step whose re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
+from perennial.api.data import Task
+from perennial.api.evaluation import MOST
+from perennial.api.task import task_of
+from perennial.api.training import Recipe
 from perennial.core import gates, lineage, smoke
 from perennial.core.answers import answer_of
 from perennial.core.inputs import source_address, store_owner
 from perennial.core.observed import Version
 from perennial_runtime.contract import (
+    BALANCED,
     Champion,
     Column,
     EvaluateSpec,
@@ -27,7 +33,10 @@ from perennial_runtime.contract import (
     TrainSpec,
 )
 
-SHOWN = GateSpec("roc_auc", 0.0, None)
+SHOWN: Mapping[Task, GateSpec] = {
+    "classification": GateSpec("roc_auc", 0.0, None),
+    "regression": GateSpec("rmse", maximum=MOST),
+}
 """Measured where no gate is asked for: a person still wants to see what the holdout says."""
 
 
@@ -47,6 +56,7 @@ def prepare(version: Version, attempt: int) -> PrepareSpec:
         attempt=attempt,
         model=ModelSource(model.uri, model.sha256) if model else None,
         duplicates_by=data.duplicates.by,
+        task=task_of(data, version.spec.training),
         holdout_by=data.holdout.by,
         salt="" if data.holdout.by == "time" else store_owner(version.spec.store.uri),
     )
@@ -65,15 +75,22 @@ def train(version: Version, attempt: int, *, uid: str = "", scratch: bool = Fals
         schema=prepared.schema,
         scratch=scratch,
         seed=version.spec.training.seed,
-        task=recipe.task if recipe else "classification",
+        task=task_of(version.spec.data, version.spec.training),
         algorithm=recipe.algorithm if recipe else None,
         hyperparameters=smoke.hyperparameters(version.spec),
+        class_weights=_class_weights(recipe),
     )
+
+
+def _class_weights(recipe: Recipe | None) -> dict[str, float]:
+    wish = recipe.class_weights if recipe else None
+    return {} if wish is None else dict(wish.weights or {BALANCED: 1.0})
 
 
 def asked(version: Version) -> tuple[GateSpec, ...]:
     """The gates that evaluate measures."""
-    return tuple(gates.spec_of(gate) for gate in version.spec.evaluation.gates) or (SHOWN,)
+    given = tuple(gates.spec_of(gate) for gate in version.spec.evaluation.gates)
+    return given or (SHOWN[task_of(version.spec.data, version.spec.training)],)
 
 
 def evaluate(version: Version, attempt: int, champion: Champion | None) -> EvaluateSpec:

@@ -255,8 +255,12 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
 
 
 def _score(result: EvaluateResult) -> str:
-    first = next((measured for measured in result.gates if measured.kind == "minimum"), None)
-    return f"{first.metric} {first.estimate:.3f} (from {first.lower:.3f} to {first.upper:.3f})" if first else ""
+    shown = (one for one in result.gates if one.kind == "minimum" or (one.kind == "maximum" and one.metric in gates.OF_NUMBERS))
+    first = next(shown, None)
+    if first is None:
+        return ""
+    layout = ".5g" if first.metric in gates.OF_NUMBERS else ".3f"
+    return f"{first.metric} {first.estimate:{layout}} (from {first.lower:{layout}} to {first.upper:{layout}})"
 
 
 def _facts(version: Version, answer: Answer | None) -> dict[str, Any]:

@@ -16,22 +16,22 @@ Matrix = NDArray[np.float32]
 
 
 class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Text -> smoothed rate of the positive class among the training rows with that text.
+    """Text -> smoothed rate of the positive class (of a regression: mean label) among the training rows with that text.
 
     The `most` most frequent texts of a column have a rate of their own, every other one (unseen ones too) has the column's
     average. A missing value is the empty string and a category like any other. `smoothing` is the weight, in rows, of the
-    average: a rare category stays near it.
+    average: a rare category stays near it. Rows may have weights, about 1 on average.
     """
 
     def __init__(self, most: int = 200, smoothing: float = 20.0) -> None:
         self.most = most
         self.smoothing = smoothing
 
-    def fit(self, columns: Any, labels: NDArray[np.int64]) -> Self:
-        """`columns` [N, K] of str, `labels` [N] of 0 and 1."""
+    def fit(self, columns: Any, labels: NDArray[Any], sample_weight: NDArray[np.float64] | None = None) -> Self:
+        """`columns` [N, K] of str, `labels` [N] of 0 and 1, or of numbers."""
         words = np.asarray(columns, dtype=object)
-        self.default_ = np.float32(labels.mean())
-        self.rates_ = [self._rates(words[:, index], labels) for index in range(words.shape[1])]
+        self.default_ = np.float32(labels.mean() if sample_weight is None else np.average(labels, weights=sample_weight))
+        self.rates_ = [self._rates(words[:, index], labels, sample_weight) for index in range(words.shape[1])]
         self.n_features_in_ = words.shape[1]
         return self
 
@@ -41,10 +41,12 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         encoded = [_look_up(words[:, index], rates, self.default_) for index, rates in enumerate(self.rates_)]
         return np.stack(encoded, axis=1)
 
-    def _rates(self, words: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, np.float32]:
+    def _rates(self, words: NDArray[Any], labels: NDArray[Any], weights: NDArray[np.float64] | None) -> dict[str, np.float32]:
         found, positions, counts = np.unique(words.astype(str), return_inverse=True, return_counts=True)
-        positives = np.bincount(positions, weights=labels, minlength=len(found))
-        rates = (positives + self.smoothing * float(self.default_)) / (counts + self.smoothing)
+        masses = counts if weights is None else np.bincount(positions, weights=weights, minlength=len(found))
+        weighed = labels if weights is None else labels * weights
+        positives = np.bincount(positions, weights=weighed, minlength=len(found))
+        rates = (positives + self.smoothing * float(self.default_)) / (masses + self.smoothing)
         kept = sorted(range(len(found)), key=lambda index: (-int(counts[index]), str(found[index])))[: self.most]
         return {str(found[index]): np.float32(rates[index]) for index in kept}
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
+import sklearn
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from perennial_runtime.contract import BALANCED, CLASSIFICATION, REGRESSION
 from perennial_runtime.export import NUMERIC, Feature
 from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
 from perennial_runtime.recipes.hyperparameters import GRADIENT_BOOSTING
@@ -30,62 +33,112 @@ CHUNKS = 10
 
 LOSS_ROWS = 10_000
 
-Labels = NDArray[np.int64]
 Report = Callable[[int, int, float], None]
 """Told (done, of, training loss) as the fit goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is learnt from: columns, labels (0 and 1, or numbers), and the rows' weights, about 1 on average, if they have any."""
+
+    columns: pl.DataFrame
+    labels: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
+    task: str = CLASSIFICATION
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, start: int, end: int | None = None) -> Rows:
+        """The rows from `start` on."""
+        weights = None if self.weights is None else self.weights[start:end]
+        return Rows(self.columns[start:end], self.labels[start:end], weights, self.task)
+
+    def weighing(self) -> Rows:
+        """Without the rows of no weight, and the weights of the others 1 on average: smoothing and penalties count in rows."""
+        if self.weights is None:
+            return self
+        some = self.weights > 0
+        weights = self.weights[some]
+        return Rows(self.columns.filter(pl.Series(some)), self.labels[some], weights / weights.mean(), self.task)
+
+    def by_class(self, factors: Mapping[str, float]) -> Rows:
+        """The rows with their weights times their class's (BALANCED: the reverse of its share); no factors: as they are."""
+        if not factors:
+            return self
+        own = np.ones(len(self)) if self.weights is None else self.weights
+        ones = self.labels == 1
+        masses = float(own[~ones].sum()), float(own[ones].sum())
+        none, one = (1 / masses[0], 1 / masses[1]) if BALANCED in factors else (factors["0"], factors["1"])
+        weights = own * np.where(ones, one, none)
+        return Rows(self.columns, self.labels, weights / weights.mean(), self.task)
+
+    @property
+    def teaches(self) -> bool:
+        """Labels differ, so that there is something to learn."""
+        return len(np.unique(self.labels)) > 1
+
+
 def fit(
-    algorithm: str,
-    features: Sequence[Feature],
-    hyperparameters: Mapping[str, float],
-    *,
-    seed: int,
-    data: tuple[pl.DataFrame, Labels],
-    report: Report,
+    algorithm: str, features: Sequence[Feature], hyperparameters: Mapping[str, float], *, seed: int, data: Rows, report: Report
 ) -> Pipeline:
-    """Fit one recipe to (columns, labels)."""
+    """Fit one recipe."""
     if algorithm == GRADIENT_BOOSTING:
         return _gradient_boosting(features, dict(hyperparameters), seed, data, report)
     return _logistic_regression(features, dict(hyperparameters), seed, data, report)
 
 
-def _gradient_boosting(
-    features: Sequence[Feature], chosen: dict[str, Any], seed: int, data: tuple[pl.DataFrame, Labels], report: Report
-) -> Pipeline:
-    columns, labels = data
-    encode = ColumnTransformer(_parts(features, "passthrough", RateEncoder(most=int(chosen.pop("max_categories")))))
-    matrix = np.asarray(encode.fit_transform(columns, labels), dtype=np.float32)
+def answers(pipeline: Any, columns: Any, task: str) -> NDArray[np.float64]:
+    """What a fitted pipeline, or its last step, says of rows: the probability of class 1, or the predicted number."""
+    found: NDArray[np.float64] = pipeline.predict(columns) if task == REGRESSION else pipeline.predict_proba(columns)[:, 1]
+    return found
+
+
+def _gradient_boosting(features: Sequence[Feature], chosen: dict[str, Any], seed: int, data: Rows, report: Report) -> Pipeline:
+    encode, matrix = _encoded(features, RateEncoder(most=int(chosen.pop("max_categories"))), data)
     total = int(chosen.pop("max_iter"))
-    model = HistGradientBoostingClassifier(**chosen, early_stopping=False, warm_start=True, random_state=seed)
+    kind = HistGradientBoostingRegressor if data.task == REGRESSION else HistGradientBoostingClassifier
+    model = kind(**chosen, early_stopping=False, warm_start=True, random_state=seed)
     for done in _stages(total):
         model.set_params(max_iter=done)
-        model.fit(matrix, labels)
-        report(done, total, _loss(model, matrix, labels))
+        model.fit(matrix, data.labels, sample_weight=data.weights)
+        report(done, total, _loss(model, matrix, data))
     return Pipeline([("columns", encode), ("model", model)])
 
 
-def _logistic_regression(
-    features: Sequence[Feature], chosen: dict[str, Any], seed: int, data: tuple[pl.DataFrame, Labels], report: Report
-) -> Pipeline:
-    columns, labels = data
+def _encoded(features: Sequence[Feature], rates: RateEncoder, data: Rows) -> tuple[ColumnTransformer, NDArray[np.float32]]:
+    """The columns' encoder, fitted, and the matrix that it makes. Rates are of weighted rows where rows have weights."""
+    if data.weights is None:
+        encode = ColumnTransformer(_parts(features, "passthrough", rates))
+        return encode, np.asarray(encode.fit_transform(data.columns, data.labels), dtype=np.float32)
+    with sklearn.config_context(enable_metadata_routing=True):
+        encode = ColumnTransformer(_parts(features, "passthrough", rates.set_fit_request(sample_weight=True)))
+        found = encode.fit_transform(data.columns, data.labels, sample_weight=data.weights)
+    return encode, np.asarray(found, dtype=np.float32)
+
+
+def _logistic_regression(features: Sequence[Feature], chosen: dict[str, Any], seed: int, data: Rows, report: Report) -> Pipeline:
     most = int(chosen.pop("max_categories"))
-    words = [_frequent(columns[feature.name], most) for feature in features if feature.kind != NUMERIC]
+    words = [_frequent(data.columns[feature.name], most) for feature in features if feature.kind != NUMERIC]
     hot = OneHotEncoder(categories=words, handle_unknown="ignore", dtype=np.float32)
     encode = ColumnTransformer(_parts(features, Standardizer(), hot))
-    matrix = encode.fit_transform(columns, labels)
+    matrix = encode.fit_transform(data.columns, data.labels)
     model = LogisticRegression(**chosen, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # max_iter is the user's budget; the claims tell how good it got
-        model.fit(matrix, labels)
-    report(1, 1, _loss(model, matrix, labels))
+        model.fit(matrix, data.labels, sample_weight=data.weights)
+    report(1, 1, _loss(model, matrix, data))
     return Pipeline([("columns", encode), ("model", model)])
 
 
-def _loss(model: Any, matrix: Any, labels: Labels) -> float:
-    """Training loss of evenly spread rows: on all of them it would cost as much as the fit."""
-    step = max(1, len(labels) // LOSS_ROWS)
-    return float(log_loss(labels[::step], model.predict_proba(matrix[::step])[:, 1], labels=[0, 1]))
+def _loss(model: Any, matrix: Any, data: Rows) -> float:
+    """Training loss of evenly spread rows: on all of them it would cost as much as the fit. Of a regression the mean square."""
+    step = max(1, len(data) // LOSS_ROWS)
+    labels, found = data.labels[::step], answers(model, matrix[::step], data.task)
+    weights = None if data.weights is None else data.weights[::step]
+    if data.task == REGRESSION:
+        return float(mean_squared_error(labels, found, sample_weight=weights))
+    return float(log_loss(labels, found, labels=[0, 1], sample_weight=weights))
 
 
 def _parts(features: Sequence[Feature], numeric: Any, categorical: Any) -> list[tuple[str, Any, list[str]]]:

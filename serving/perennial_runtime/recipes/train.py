@@ -11,9 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 from sklearn.pipeline import Pipeline
 
 from perennial_runtime import environment, export
@@ -27,6 +33,7 @@ from perennial_runtime.contract import (
     PARITY_NAME,
     PARITY_ROWS,
     PROGRESS_NAME,
+    REGRESSION,
     TRAIN_FILE,
     TrainSpec,
 )
@@ -43,48 +50,66 @@ def main(spec: TrainSpec) -> None:
 
 
 def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> None:
-    """Fit twice: on the older rows for the claims, then on all rows for the model. Once where the older rows have one class."""
+    """Fit twice: on the older rows for the claims, then on all rows for the model. Once where the older ones have one label."""
     params: dict[str, Any] = json.loads(params_file.read_text())
     chosen = resolve(algorithm, params.get("hyperparameters", {}))
     features = export.features(params)
     seed = int(params["seed"])
     frame = pl.read_parquet(train_file)
-    columns = export.columns(frame, features)
-    labels = frame[params["label"]].cast(pl.Int64).to_numpy()
-    say("training", algorithm=algorithm, rows=len(labels), features=len(features))
+    rows = _rows(params, frame, features)
+    say("training", algorithm=algorithm, rows=len(rows), features=len(features))
 
-    inner = max(1, round(len(labels) * (1 - INNER_SHARE)))
-    twice = len(np.unique(labels[:inner])) > 1
-    progress = Progress(out / PROGRESS_NAME, phases=2 if twice else 1)
-    claims = {"inner_rows": float(len(labels) - inner)}
-    if twice:
-        first = models.fit(algorithm, features, chosen, seed=seed, data=(columns[:inner], labels[:inner]), report=progress.report)
-        claims = measure(first, columns[inner:], labels[inner:])
+    by_class = {str(name): float(value) for name, value in params.get("classWeights", {}).items()}
+    inner = max(1, round(len(rows) * (1 - INNER_SHARE)))
+    older = rows.part(0, inner)
+    progress = Progress(out / PROGRESS_NAME, phases=2 if older.teaches else 1)
+    claims = {"inner_rows": float(len(rows) - inner)}
+    if older.teaches:
+        first = models.fit(algorithm, features, chosen, seed=seed, data=older.by_class(by_class), report=progress.report)
+        claims = measure(first, rows.part(inner))
         progress.next_phase()
     (out / METRICS_NAME).write_text(json.dumps(claims, sort_keys=True))
-    final = models.fit(algorithm, features, chosen, seed=seed, data=(columns, labels), report=progress.report)
+    final = models.fit(algorithm, features, chosen, seed=seed, data=rows.by_class(by_class), report=progress.report)
 
     environment.write(out / ENVIRONMENT_NAME)
     try:
         export.export_sklearn(final, features, out / MODEL_NAME)
     except export.ExportError as error:
         raise Refused("ExportFailed", str(error)) from error
-    sample = columns[: params.get("parity", {}).get("rows", PARITY_ROWS)]
-    export.write_parity(final.predict_proba(sample)[:, 1], out / PARITY_NAME)
+    sample = export.columns(frame.head(params.get("parity", {}).get("rows", PARITY_ROWS)), features)
+    export.write_parity(models.answers(final, sample, rows.task), out / PARITY_NAME, rows.task)
     say("trained", claims=claims)
 
 
-def measure(pipeline: Pipeline, columns: pl.DataFrame, labels: models.Labels) -> dict[str, float]:
+def _rows(params: dict[str, Any], frame: pl.DataFrame, features: tuple[export.Feature, ...]) -> models.Rows:
+    """What params.json says of train.parquet."""
+    task = str(params["task"])
+    labels = frame[params["label"]].cast(pl.Float64 if task == REGRESSION else pl.Int64).to_numpy()
+    weights = frame[params["weight"]].cast(pl.Float64).to_numpy() if "weight" in params else None
+    rows = models.Rows(export.columns(frame, features), labels, weights, task)
+    return rows.weighing() if weights is not None else rows
+
+
+def measure(pipeline: Pipeline, rows: models.Rows) -> dict[str, float]:
     """The trainer's own metrics on rows that this fit did not see: claims, never judged."""
-    if len(labels) == 0 or len(np.unique(labels)) < 2:
-        return {"inner_rows": float(len(labels))}
-    scores = pipeline.predict_proba(columns)[:, 1]
-    return {
-        "inner_rows": float(len(labels)),
-        "roc_auc": round(float(roc_auc_score(labels, scores)), 6),
-        "log_loss": round(float(log_loss(labels, scores)), 6),
-        "accuracy": round(float(accuracy_score(labels, scores >= 0.5)), 6),
-    }
+    claims = {"inner_rows": float(len(rows))}
+    if not rows.teaches:
+        return claims
+    labels, weights = rows.labels, rows.weights
+    found = models.answers(pipeline, rows.columns, rows.task)
+    if rows.task == REGRESSION:
+        claims |= {
+            "rmse": root_mean_squared_error(labels, found, sample_weight=weights),
+            "mae": mean_absolute_error(labels, found, sample_weight=weights),
+            "r2": r2_score(labels, found, sample_weight=weights),
+        }
+    else:
+        claims |= {
+            "roc_auc": roc_auc_score(labels, found, sample_weight=weights),
+            "log_loss": log_loss(labels, found, sample_weight=weights),
+            "accuracy": accuracy_score(labels, found >= 0.5, sample_weight=weights),
+        }
+    return {name: float(f"{value:.7g}") if name in ("rmse", "mae") else round(float(value), 6) for name, value in claims.items()}
 
 
 class Progress:

@@ -232,3 +232,17 @@ def test_a_result_of_an_older_release_is_judged_as_before() -> None:
     found = decode_answer(older)
     assert isinstance(found, EvaluateResult)
     assert judge([MINIMUM], measured_by(found, [spec_of(MINIMUM)]))[0].verdict == "Passed"
+
+
+def test_an_error_in_the_labels_unit_is_told_with_significant_digits_whatever_its_size() -> None:
+    gates = (Gate(metric="rmse", maximum=20), Gate(metric="mae", not_worse_than_serving_by=1500))
+    found = [
+        GateMeasurement("rmse", "maximum", 20, 18.34567, 17.91234, 18.88888, 0),
+        GateMeasurement("mae", "notWorseThanServingBy", -1500, -123456.7, -130000.1, -110000.2, 0),
+    ]
+    rmse, mae = judge(gates, result(*found), {"rmse": 12.345678})
+    assert rmse.message == (
+        "rmse 18.346 (from 17.912 to 18.889, one-sided 95 % bounds) keeps the maximum 20; its trainer claims 12.346"
+    )
+    assert "-123,457 (from -130,000 to -110,000, one-sided 95 % bounds) is under the margin -1,500" in mae.message
+    assert mae.verdict == "Failed"

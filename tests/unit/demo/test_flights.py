@@ -62,3 +62,9 @@ def test_an_archive_with_another_digest_is_removed_and_refused(tmp_path: Path) -
     with pytest.raises(flights.DataError, match="removed from the cache"):
         flights.archive(tmp_path)
     assert not path.exists()
+
+
+def test_minutes_are_the_delay_itself_beside_the_same_columns() -> None:
+    table = flights.minutes(raw((1, "IAH", -20), (1, "IAH", 15), (1, "IAH", None)))
+    assert table[flights.MINUTES].to_list() == [-20, 15]
+    assert [name for name in table.columns if name != flights.MINUTES] == [*flights.question(raw((1, "IAH", 0))).columns[:-1]]

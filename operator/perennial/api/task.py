@@ -1,0 +1,46 @@
+"""What a model predicts, and the rules of the whole spec that depend on it.
+
+A recipe is told by `training.recipe.task`. An image of the user's and a model that is there already are told by `data.task`.
+Nothing else may decide it: prepare, training, evaluation and serving all get the answer of `task_of`.
+"""
+
+from __future__ import annotations
+
+from perennial.api.base import cel
+from perennial.api.data import Data, Task
+from perennial.api.training import Training
+
+_HAS_RECIPE = "(has(self.training) && has(self.training.recipe))"
+_IS_REGRESSION = (
+    f"({_HAS_RECIPE} ? self.training.recipe.task == 'regression' : (has(self.data.task) && self.data.task == 'regression'))"
+)
+_OF_NUMBERS = "['rmse', 'mae', 'r2']"
+_OF_CLASSES = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+_GATES = "!has(self.evaluation) || !has(self.evaluation.gates) || self.evaluation.gates"
+
+TOLD_ONCE = cel(
+    f"!has(self.data.task) || !{_HAS_RECIPE}",
+    "data.task is for training.image and model: a recipe is told by training.recipe.task; remove data.task",
+)
+GATES_FIT = cel(
+    f"{_GATES}.all(g, !(g.metric in ({_IS_REGRESSION} ? {_OF_CLASSES} : {_OF_NUMBERS})))",
+    "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
+    "accuracy and calibration_error",
+    f"{_IS_REGRESSION} ? 'the task is regression, and a gate has a metric of classes: take rmse, mae or r2' : "
+    "'the task is classification, and a gate has a metric of numbers: take roc_auc, average_precision, accuracy or "
+    "calibration_error, or make it a regression'",
+)
+SHIFTS_FIT = cel(
+    f"!{_IS_REGRESSION} || !has(self.rollout) || !has(self.rollout.metrics) || "
+    "!self.rollout.metrics.exists(m, has(m.predictionShift))",
+    "a predictionShift compares scores, which lie from 0 to 1: predictions of a regression have no such bounds; remove it",
+)
+NAMES_FIT = cel(
+    f"!{_IS_REGRESSION} || !self.data.columns.exists(c, c.role == 'feature' && c.name == 'prediction')",
+    "a feature of a regression can't be named prediction, which is the model's output: rename the column in the data",
+)
+
+
+def task_of(data: Data, training: Training) -> Task:
+    """What the model of this data and training predicts."""
+    return training.recipe.task if training.recipe else data.task or "classification"
