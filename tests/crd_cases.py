@@ -486,20 +486,21 @@ CASES = (
     ),
     Case(
         "a margin of more than all of a share",
-        "notWorseThanServingBy is at most 1, but of rmse and mae, which are in the label's unit: e.g. 0.01",
+        "roc_auc, average_precision, accuracy, calibration_error and r2 are shares: minimum and notWorseThanServingBy are from 0 "
+        "to 1",
         {GATES: [{"metric": "roc_auc", "notWorseThanServingBy": 1.5}]},
-        ("gate roc_auc: notWorseThanServingBy is at most 1",),
+        ("gate roc_auc", "notWorseThanServingBy from 0 to 1"),
         accepted={TASK: "regression", GATES: [{"metric": "rmse", "notWorseThanServingBy": 1.5}]},
     ),
     Case(
         "a slice by the spread of its own labels",
-        "r2 is not judged by slice: it measures against the spread of the label within each slice; judge it as a whole",
+        "minimumPerSlice is for roc_auc, average_precision and accuracy: give minimum or maximum",
         {
             TASK: "regression",
             GATES: [{"metric": "r2", "minimumPerSlice": 0.5}],
             "spec.evaluation.slices": [{"column": "dep_hour"}],
         },
-        ("r2 is not judged by slice", "judge it as a whole"),
+        ("gate r2", "minimumPerSlice is for roc_auc"),
         accepted={TASK: "regression", GATES: [{"metric": "r2", "minimum": 0.5}]},
     ),
     Case(
@@ -621,7 +622,7 @@ CASES = (
     ),
     Case(
         "a share of more than all",
-        "roc_auc, average_precision, accuracy and calibration_error are shares: minimum and notWorseThanServingBy are from 0 "
+        "roc_auc, average_precision, accuracy, calibration_error and r2 are shares: minimum and notWorseThanServingBy are from 0 "
         "to 1",
         {GATES: [{"metric": "roc_auc", "minimum": 1.5}]},
         ("gate roc_auc", "it is a share", "from 0 to 1"),
@@ -629,15 +630,15 @@ CASES = (
     ),
     Case(
         "a size of less than nothing",
-        "calibration_error, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 on",
+        "calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 on",
         {GATES: [{"metric": "model_bytes", "maximum": -1}]},
         ("gate model_bytes", "never under 0"),
         accepted={GATES: [{"metric": "model_bytes", "maximum": 0}, {**AT_MOST, "maximum": -1}], OWN: COSTS},
     ),
     Case(
         "a gate on a metric that nobody measures",
-        "a gate's metric must be roc_auc, average_precision, accuracy, calibration_error, model_bytes, latency_p99_ms, "
-        "data_age_hours, or one that evaluation.metrics.values names",
+        "a gate's metric must be roc_auc, average_precision, accuracy, calibration_error, rmse, mae, r2, model_bytes, "
+        "latency_p99_ms, data_age_hours, or one that evaluation.metrics.values names",
         {GATES: [AT_MOST, {"metric": "costs", "maximum": 3}], OWN: COSTS},
         ("gate costs: there is no such metric", "evaluation.metrics.values"),
         accepted={GATES: [AT_MOST, {"metric": "cost", "notWorseThanServingBy": 20}], OWN: COSTS},
