@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import CLASSIFICATION, Column
+from perennial_runtime.cpus import spread
 from perennial_runtime.sampling import rows_of, stride, thinned, word_counts
 
 MOST_CATEGORIES = 50
@@ -36,7 +37,7 @@ def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task
         "time": names["time"][0] if names["time"] else None,
         "id": names["id"],
         **beside,
-        "features": [_feature(train, name, kinds[name], facts) for name in names["feature"]],
+        "features": spread(lambda name: _feature(train, name, kinds[name], facts), names["feature"]),
         **({} if task == CLASSIFICATION else {"task": task}),
     }
 
