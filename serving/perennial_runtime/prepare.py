@@ -124,7 +124,8 @@ def _rows(gathered: Gathered, ordered: Ordered, rule: Rule, side: int) -> Iterat
     for number, sides in enumerate(ordered.sides(rule)):
         there = sides == side
         if there.any():
-            yield gathered.runs.part(number, gathered.collector.final).filter(pl.Series(there))
+            rows = gathered.runs.part(number, gathered.collector.final)
+            yield rows if there.all() else rows.filter(pl.Series(there))  # to filter is to copy
 
 
 def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFrame]:

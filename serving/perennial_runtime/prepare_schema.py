@@ -19,7 +19,7 @@ import pyarrow.parquet
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import CLASSIFICATION, Column
 from perennial_runtime.cpus import spread
-from perennial_runtime.sampling import rows_of, stride, thinned, word_counts
+from perennial_runtime.sampling import known_numbers, rows_of, stride, word_counts
 
 MOST_CATEGORIES = 50
 _ROLES = ("feature", "label", "time", "id", "weight")
@@ -61,12 +61,22 @@ def _facts(train: Path, numeric: Sequence[str], features: Sequence[str]) -> dict
 def _feature(train: Path, name: str, kind: str, facts: dict[str, object]) -> dict[str, object]:
     base: dict[str, object] = {"name": name, "kind": kind, "nullable": facts[f"null:{name}"] != 0}
     if kind == NUMERIC:
-        known = thinned(train, [name], stride(rows_of(train), MOST_ROWS))[name].drop_nulls().to_numpy()
-        middle = float(np.partition(known, (len(known) - 1) // 2)[(len(known) - 1) // 2]) if len(known) else None
+        middle = _middle(train, name)
         low, high = facts[f"min:{name}"], facts[f"max:{name}"]
         return {**base, "min": _number(low), "max": _number(high), "example": _number(middle)}
     categories = word_counts(train, name)["word"].head(MOST_CATEGORIES).to_list()
     return {**base, "categories": categories, "example": categories[0] if categories else None}
+
+
+def _middle(train: Path, name: str) -> float | None:
+    """The lower median of what is known of a numeric column."""
+    rows = rows_of(train)
+    every = stride(rows, MOST_ROWS)
+    known = known_numbers(train, name, every, np.empty(-(-rows // every)))
+    if not len(known):
+        return None
+    known.partition((len(known) - 1) // 2)
+    return float(known[(len(known) - 1) // 2])
 
 
 def _number(value: object) -> int | float | None:

@@ -95,7 +95,8 @@ def _canonical(cells: pl.Series) -> Texts:
 
 
 def _text(cells: pl.Series) -> Texts:
-    cells = cells.set(cells == "", None)
+    empty = cells == ""
+    cells = cells.set(empty, None) if empty.any() else cells
     words = Texts(cells.to_arrow())
     if not _may_be_numbers(words):
         return words
