@@ -1,16 +1,22 @@
 """How many CPUs this container may use: onnxruntime would start one thread for each core of the *host*.
 
-Read by `onnx_model`. Knows cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`); without a limit it is the CPUs of the process's
-affinity mask.
+Read by `onnx_model` and by all that works on several things at once. Knows cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`);
+without a limit it is the CPUs of the process's affinity mask.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _V1_FOLDERS = ("cpu", "cpu,cpuacct")
+AT_ONCE = 2
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def cpu_limit(root: Path = _CGROUPS) -> int:
@@ -18,6 +24,13 @@ def cpu_limit(root: Path = _CGROUPS) -> int:
     available = len(os.sched_getaffinity(0))
     limit = _version_2(root) or _version_1(root)
     return max(1, min(available, int(limit))) if limit else available
+
+
+def spread(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """What the work makes of each, in order; of at most AT_ONCE at once, for what is in memory grows with them. For work that
+    is done by numpy or polars: other Python code would only wait for its turn."""
+    with ThreadPoolExecutor(min(cpu_limit(), AT_ONCE)) as threads:
+        return list(threads.map(work, items))
 
 
 def _version_2(root: Path) -> float | None:

@@ -36,8 +36,8 @@ class Inputs:
 def fetch_inputs(spec: EvaluateSpec, store: Store, room: Path) -> Inputs:
     """All of them, in the folder `room`. Raises Refused and Unavailable."""
     schema_file = store.get_file(spec.schema, room / bento.SCHEMA_FILE)
-    train = store.get_file(spec.train, room / "train.parquet")
-    holdout = store.get_file(spec.holdout, room / "holdout.parquet")
+    train = store.lend_file(spec.train, room / "train.parquet")
+    holdout = store.lend_file(spec.holdout, room / "holdout.parquet")
     return Inputs(
         model=store.get_file(spec.model, room / bento.MODEL_FILE),
         schema_file=schema_file,

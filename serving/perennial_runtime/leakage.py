@@ -35,6 +35,7 @@ from perennial_runtime import split
 from perennial_runtime.answers import Refused
 from perennial_runtime.columns import NUMERIC, numbers_in
 from perennial_runtime.contract import CLASSIFICATION, REGRESSION, Column
+from perennial_runtime.cpus import spread
 from perennial_runtime.metrics_offline import rank_auc
 from perennial_runtime.sampling import stride
 
@@ -182,7 +183,8 @@ def _refuse_label_copies(sides: Sides) -> None:
     if known is None:
         return
     what, tell = known
-    found = {name: tell(sides.train[name]) for role in ("feature", "time") for name in sides.names(role)}
+    names = [name for role in ("feature", "time") for name in sides.names(role)]
+    found = dict(zip(names, spread(lambda name: tell(sides.train[name]), names), strict=True))
     leaks = {name: value for name, value in found.items() if value >= BOUND}
     times = [name for name in sides.names("time") if name in leaks]
     if not leaks:

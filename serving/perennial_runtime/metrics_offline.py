@@ -127,7 +127,9 @@ def _placements(labels: Labels, scores: Floats) -> tuple[float, Floats, Floats]:
 
 def rank_auc(labels: Labels, scores: Floats) -> float:
     """The AUC alone; both classes must be there."""
-    return _placements(labels, scores)[0]
+    positives = int(labels.sum())
+    above = float(_midranks(scores)[labels].sum()) - positives * (positives + 1) / 2
+    return above / (positives * (len(labels) - positives))
 
 
 def _auc(labels: Labels, scores: Floats) -> Estimate:

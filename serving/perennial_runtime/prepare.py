@@ -124,7 +124,8 @@ def _rows(gathered: Gathered, ordered: Ordered, rule: Rule, side: int) -> Iterat
     for number, sides in enumerate(ordered.sides(rule)):
         there = sides == side
         if there.any():
-            yield gathered.runs.part(number, gathered.collector.final).filter(pl.Series(there))
+            rows = gathered.runs.part(number, gathered.collector.final)
+            yield rows if there.all() else rows.filter(pl.Series(there))  # to filter is to copy
 
 
 def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFrame]:
@@ -136,12 +137,13 @@ def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFr
 def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule, *, store: Store, room: Path) -> PrepareResult:
     train, holdout, kinds, shares = written.train, written.holdout, gathered.collector.kinds, written.shares
     told = prepare_split.document(rule, spec, gathered.collector.identity)
-    rows = store.put_file(written.hashes.write(room / "train_rows.npy"))
+    rows = store.take_file(written.hashes.write(room / "train_rows.npy"))
+    schema = store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task)))
     return PrepareResult(
         data=_digest(gathered.hashes, spec.columns, kinds),
-        train=store.put_file(written.train_file),
-        holdout=store.put_file(written.holdout_file),
-        schema=store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task))),
+        train=store.take_file(written.train_file),
+        holdout=store.take_file(written.holdout_file),
+        schema=schema,
         split=store.put_bytes(_json({**told, "train_rows": rows})),
         rows=gathered.runs.rows,
         train_rows=train.rows,

@@ -1,6 +1,6 @@
 """The first half of `prepare`: every row of every file, batch by batch, into sorted runs on disk.
 
-    source.files -> tabular.read -> rows.row_hashes + columns.Collector -> spill.Runs, spill.Hashes
+    source.files -> tabular.read -> row_hashing + columns.Collector -> spill.Runs, spill.Hashes
 
 Where the split is by key, each row is marked as held out or not here, for its own cells alone decide. Columns with the role
 sensitive are not read: no cell of theirs is in a frame, a hash, a run or a message. Neighbours: `prepare_order` puts the runs in
@@ -10,9 +10,7 @@ order, `prepare` writes what comes of them.
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +23,12 @@ from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import HASH, Collector, at_most_one
 from perennial_runtime.contract import Column, PrepareSpec
 from perennial_runtime.prepare_split import Rule
-from perennial_runtime.rows import row_hashes
+from perennial_runtime.row_hashing import Hashing, processes_for
 from perennial_runtime.source_files import SourceFile
 from perennial_runtime.source_progress import Progress
 from perennial_runtime.spill import Hashes, Runs
 from perennial_runtime.split_keys import GROUP, KeyedSplit
 
-AHEAD = 1
-"""Batches that are read while one is hashed."""
 HELD_OUT = "__held_out"
 ORDER = "__order"
 """The same in every row: what comes first in the order where no column has the role time."""
@@ -91,16 +87,17 @@ def gather(spec: PrepareSpec, rule: Rule, data: source.Source, files: Sequence[S
         keys=Hashes(room / "keys"),
     )
     marks = _Marks(rule, gathered, at_most_one(read, "synthetic"))
-    for file in files:
-        with tempfile.TemporaryDirectory(dir=room / "file") as folder, data.opened(file, Path(folder)) as local:
-            row = 1
-            for batch, hashes in _hashed(_batches(file, local, Path(folder), gathered.collector, sensitive)):
-                typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
-                gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
-                gathered.hashes.add(hashes)
-                row += batch.height
-                progress.rows(batch.height)
-        progress.file(file.name, file.size, row - 1)
+    with Hashing(processes_for(progress.bytes)) as hashing:
+        for file in files:
+            with tempfile.TemporaryDirectory(dir=room / "file") as folder, data.opened(file, Path(folder)) as local:
+                row = 1
+                for batch, hashes in hashing.of(_batches(file, local, Path(folder), gathered.collector, sensitive)):
+                    typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
+                    gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
+                    gathered.hashes.add(hashes)
+                    row += batch.height
+                    progress.rows(batch.height)
+            progress.file(file.name, file.size, row - 1)
     data.check_unchanged(files)
     gathered.collector.finish()
     gathered.runs.close()
@@ -163,16 +160,3 @@ def _batches(file: SourceFile, local: Path, room: Path, collector: Collector, se
             lacking = [name for name in named if name not in batch.columns]
             collector.start(file.name, is_text=not file.name.endswith(".parquet"), from_path=lacking)
         yield batch.with_columns([pl.lit(named[name], pl.String).alias(name) for name in lacking])
-
-
-def _hashed(batches: Iterator[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, NDArray[np.uint64]]]:
-    """Each batch with the hashes of its rows, which is most of the work: it goes on while the batch before is dealt with."""
-    with ThreadPoolExecutor(1) as worker:
-        waiting: deque[tuple[pl.DataFrame, Future[NDArray[np.uint64]]]] = deque()
-        for batch in batches:
-            waiting.append((batch, worker.submit(row_hashes, batch)))
-            if len(waiting) > AHEAD:
-                first, hashes = waiting.popleft()
-                yield first, hashes.result()
-        for first, hashes in waiting:
-            yield first, hashes.result()

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
+import numpy as np
+import pyarrow.parquet
 
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import CLASSIFICATION, Column
-from perennial_runtime.sampling import rows_of, stride, thinned, word_counts
+from perennial_runtime.cpus import spread
+from perennial_runtime.sampling import known_numbers, rows_of, stride, word_counts
 
 MOST_CATEGORIES = 50
 _ROLES = ("feature", "label", "time", "id", "weight")
@@ -35,29 +37,46 @@ def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task
         "time": names["time"][0] if names["time"] else None,
         "id": names["id"],
         **beside,
-        "features": [_feature(train, name, kinds[name], facts) for name in names["feature"]],
+        "features": spread(lambda name: _feature(train, name, kinds[name], facts), names["feature"]),
         **({} if task == CLASSIFICATION else {"task": task}),
     }
 
 
 def _facts(train: Path, numeric: Sequence[str], features: Sequence[str]) -> dict[str, object]:
-    """min:NAME, max:NAME and null:NAME of all rows."""
-    wanted = [pl.col(name).null_count().alias(f"null:{name}") for name in features]
-    for name in numeric:
-        wanted += [pl.col(name).min().alias(f"min:{name}"), pl.col(name).max().alias(f"max:{name}")]
-    lazy = pl.scan_parquet(train, hive_partitioning=False, glob=False)
-    return lazy.select(wanted).collect(engine="streaming").row(0, named=True)
+    """min:NAME, max:NAME and null:NAME of all rows, as the file's own statistics tell them: `prepare` has just written it."""
+    facts: dict[str, object] = {}
+    with pyarrow.parquet.ParquetFile(train) as file:
+        footer = file.metadata
+        places = {footer.schema.column(place).path: place for place in range(footer.num_columns)}
+        for name in features:
+            found = [footer.row_group(group).column(places[name]).statistics for group in range(footer.num_row_groups)]
+            facts[f"null:{name}"] = sum(one.null_count for one in found)
+            if name in numeric:
+                known = [one for one in found if one.has_min_max]
+                facts[f"min:{name}"] = min((one.min for one in known), default=None)
+                facts[f"max:{name}"] = max((one.max for one in known), default=None)
+    return facts
 
 
 def _feature(train: Path, name: str, kind: str, facts: dict[str, object]) -> dict[str, object]:
     base: dict[str, object] = {"name": name, "kind": kind, "nullable": facts[f"null:{name}"] != 0}
     if kind == NUMERIC:
-        known = thinned(train, [name], stride(rows_of(train), MOST_ROWS))[name].drop_nulls()
-        middle = known.quantile(0.5, interpolation="lower") if len(known) else None
+        middle = _middle(train, name)
         low, high = facts[f"min:{name}"], facts[f"max:{name}"]
         return {**base, "min": _number(low), "max": _number(high), "example": _number(middle)}
     categories = word_counts(train, name)["word"].head(MOST_CATEGORIES).to_list()
     return {**base, "categories": categories, "example": categories[0] if categories else None}
+
+
+def _middle(train: Path, name: str) -> float | None:
+    """The lower median of what is known of a numeric column."""
+    rows = rows_of(train)
+    every = stride(rows, MOST_ROWS)
+    known = known_numbers(train, name, every, np.empty(-(-rows // every)))
+    if not len(known):
+        return None
+    known.partition((len(known) - 1) // 2)
+    return float(known[(len(known) - 1) // 2])
 
 
 def _number(value: object) -> int | float | None:

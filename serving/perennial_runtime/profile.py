@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial_runtime.cpus import spread
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.scoring import NUMERIC, Schema
 
@@ -27,7 +28,8 @@ def profile_document(
     schema: Schema, rows: int, every: int, column: Callable[[dict[str, Any]], Table], scores: NDArray[np.float64]
 ) -> dict[str, Any]:
     """profile.json: rows, features by name, and the distribution of scores. `column` gives a feature of every so-manieth row."""
-    features = {feature["name"]: _described(feature, column(feature)) for feature in schema["features"]}
+    described = spread(lambda feature: _described(feature, column(feature)), schema["features"])
+    features = {feature["name"]: found for feature, found in zip(schema["features"], described, strict=True)}
     thinned = {"every": every} if every > 1 else {}
     return {"rows": rows, **thinned, "features": features, "scores": _numeric(scores)}
 

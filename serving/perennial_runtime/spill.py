@@ -11,7 +11,8 @@ times and hashes, so they meet in one part. What comes out depends on the rows a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -25,8 +26,8 @@ from polars.io.plugins import register_io_source
 
 from perennial_runtime.columns import HASH
 
-RUN_BYTES = 96 * 1024 * 1024
-"""Of rows in memory until they are sorted and written; sorting takes as much again."""
+RUN_BYTES = 24 * 1024 * 1024
+"""Of rows in memory until they are sorted and written: about a batch, so that rows are rarely copied to be together."""
 PART_BYTES = 48 * 1024 * 1024
 BLOCK_ROWS = 8192
 """Of a run, between two remembered keys."""
@@ -40,42 +41,66 @@ Key = tuple[int, int]
 Final = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-@dataclass(frozen=True)
-class _Run:
+@dataclass
+class _File:
+    """Runs of one schema, one after the other."""
+
     path: Path
-    time: str
-    firsts: tuple[Key, ...]
-    """The first key of each block."""
-    last: Key
+    schema: pl.Schema
+    blocks: int = 0
 
     @cached_property
-    def _file(self) -> pa.RecordBatchFileReader:
+    def _sink(self) -> pa.NativeFile:
+        return pa.OSFile(str(self.path), "wb")
+
+    @cached_property
+    def _writer(self) -> pa.ipc.RecordBatchFileWriter:
+        return pa.ipc.new_file(self._sink, self.schema.to_frame().to_arrow().schema)
+
+    @cached_property
+    def reader(self) -> pa.ipc.RecordBatchFileReader:
         return pa.ipc.open_file(pa.memory_map(str(self.path)))
 
-    def between(self, low: Key | None, high: Key | None, columns: Sequence[str] | None) -> Iterator[pl.DataFrame]:
+    def write(self, block: pl.DataFrame) -> None:
+        self._writer.write_table(block.to_arrow().combine_chunks())
+        self.blocks += 1
+
+    def close(self) -> None:
+        self._writer.close()
+        self._sink.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Blocks of a file from the place `start` on, in order."""
+
+    file: _File
+    start: int
+    firsts: tuple[Key, ...]
+    """The first key of each block."""
+
+    def between(self, low: Key | None, high: Key | None, time: str) -> Iterator[pa.RecordBatch]:
         """Rows with low <= key < high, in order; of each block what is in the range, not copied."""
-        for number, first in enumerate(self.firsts):
-            end = self.firsts[number + 1] if number + 1 < len(self.firsts) else self.last
-            if (low is not None and end < low) or (high is not None and first >= high):
-                continue
-            block = self._file.get_batch(number)
-            start = 0 if low is None else self._place(block, low)
-            stop = block.num_rows if high is None else self._place(block, high)
+        # equal keys may go on from one block to the next: the block before the first that begins at `low` counts too
+        begin = 0 if low is None else max(0, bisect_left(self.firsts, low) - 1)
+        end = len(self.firsts) if high is None else bisect_left(self.firsts, high)
+        for number in range(begin, end):
+            block = self.file.reader.get_batch(self.start + number)
+            start = _place(block, time, low) if low is not None and number == begin else 0
+            stop = _place(block, time, high) if high is not None and number == end - 1 else block.num_rows
             if stop > start:
-                wanted = block if columns is None else block.select(list(columns))
-                yield _frame(wanted.slice(start, stop - start))
-
-    def _place(self, block: pa.RecordBatch, key: Key) -> int:
-        """The first row whose key is not less."""
-        times, hashes = (
-            block.column(name).cast(kind).to_numpy() for name, kind in ((self.time, pa.int64()), (HASH, pa.uint64()))
-        )
-        start, end = int(np.searchsorted(times, key[0])), int(np.searchsorted(times, key[0], side="right"))
-        return start + int(np.searchsorted(hashes[start:end], np.uint64(key[1])))
+                yield block.slice(start, stop - start)
 
 
-def _frame(block: pa.RecordBatch) -> pl.DataFrame:
-    frame = pl.from_arrow(pa.Table.from_batches([block]))
+def _place(block: pa.RecordBatch, time: str, key: Key) -> int:
+    """The first row whose key is not less."""
+    times, hashes = (block.column(name).view(kind).to_numpy() for name, kind in ((time, pa.int64()), (HASH, pa.uint64())))
+    start, end = int(np.searchsorted(times, key[0])), int(np.searchsorted(times, key[0], side="right"))
+    return start + int(np.searchsorted(hashes[start:end], np.uint64(key[1])))
+
+
+def _frame(blocks: Sequence[pa.RecordBatch]) -> pl.DataFrame:
+    frame = pl.from_arrow(pa.Table.from_batches(blocks), rechunk=False)
     if not isinstance(frame, pl.DataFrame):  # a table is always a frame; from_arrow also takes arrays
         raise TypeError("pyarrow gave no table")
     return frame
@@ -93,6 +118,7 @@ class Runs:
     _bytes: int = 0
     _waiting: list[pl.DataFrame] = field(default_factory=list)
     _waiting_bytes: int = 0
+    _files: list[_File] = field(default_factory=list)
     _runs: list[_Run] = field(default_factory=list)
     _bounds: list[Key | None] = field(default_factory=lambda: [None, None])
 
@@ -108,6 +134,8 @@ class Runs:
     def close(self) -> None:
         """No more rows will come."""
         self._flush()
+        for file in self._files:
+            file.close()
         keys = sorted(key for run in self._runs for key in run.firsts)
         wanted = min(len(keys), 1 + self._bytes // self.part_bytes)
         cuts = {keys[len(keys) * number // wanted] for number in range(1, wanted)} - {keys[0]}  # no part without a row
@@ -120,27 +148,80 @@ class Runs:
 
     def part(self, number: int, final: Final, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of one part by time and hash, equal ones once; only `columns`, if given. `final` gives them one type."""
-        low, high = self._bounds[number], self._bounds[number + 1]
-        pieces = [final(piece) for run in self._runs for piece in run.between(low, high, columns)]
-        frame = pl.concat(pieces, how="vertical").sort(self.time, HASH)
-        return frame.unique(subset=HASH, keep="first", maintain_order=True) if frame.height > 1 else frame
+        found = self._between(self._bounds[number], self._bounds[number + 1], columns)
+        frame = pl.concat([final(_frame(blocks)) for blocks in found.values()], how="vertical")
+        hashes = frame[HASH].to_numpy()
+        order = _order(frame[self.time].to_physical().to_numpy(), hashes)
+        frame, hashes = _moved(frame, order), hashes[order]
+        new = np.ones(len(hashes), dtype=np.bool_)
+        np.not_equal(hashes[1:], hashes[:-1], out=new[1:])  # equal rows are neighbours: equal hashes have equal times
+        return frame if new.all() else frame.filter(pl.Series(new))
+
+    def _between(self, low: Key | None, high: Key | None, columns: Sequence[str] | None) -> dict[Path, list[pa.RecordBatch]]:
+        """What all runs have between two cuts, run by run, of each file that has something there."""
+        found: dict[Path, list[pa.RecordBatch]] = {}
+        for run in self._runs:
+            for block in run.between(low, high, self.time):
+                found.setdefault(run.file.path, []).append(block if columns is None else block.select(list(columns)))
+        return found
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        frame = pl.concat(self._waiting, how="vertical").sort(self.time, HASH)
+        frame = pl.concat(self._waiting, how="vertical", rechunk=True)
         self._waiting, self._waiting_bytes = [], 0
         self.rows += frame.height
         self._bytes += int(frame.estimated_size())
-        path = self.folder / f"run-{len(self._runs)}.arrow"
-        table = frame.to_arrow().combine_chunks()
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            for block in table.to_batches(max_chunksize=BLOCK_ROWS):
-                writer.write_batch(block)
-        times, hashes = frame[self.time].to_physical(), frame[HASH]
-        starts = range(0, frame.height, BLOCK_ROWS)
-        firsts = tuple((int(times[start]), int(hashes[start])) for start in starts)
-        self._runs.append(_Run(path, self.time, firsts, (int(times[-1]), int(hashes[-1]))))
+        if not self._files or self._files[-1].schema != frame.schema:
+            self._files.append(_File(self.folder / f"runs-{len(self._files)}.arrow", frame.schema))
+        order = frame.select(pl.arg_sort_by(self.time, HASH)).to_series()
+        file, firsts = self._files[-1], list[Key]()
+        start = file.blocks
+        for place in range(0, frame.height, BLOCK_ROWS):  # sorted as a whole, the rows would be in memory twice
+            block = frame[order[place : place + BLOCK_ROWS]]
+            firsts.append((int(block[self.time].to_physical()[0]), int(block[HASH][0])))
+            file.write(block)
+        self._runs.append(_Run(file, start, tuple(firsts)))
+
+
+def _order(times: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """The places of all rows by time and hash; fast where long stretches of them are in order already, as sorted runs are."""
+    order = np.argsort(times, kind="stable")
+    times, hashes = times[order], hashes[order]
+    tied = times[1:] == times[:-1]
+    wrong = tied & (hashes[1:] < hashes[:-1])
+    if not wrong.any():
+        return order
+    group = np.concatenate([[0], np.cumsum(~tied)])
+    among = np.isin(group, group[1:][wrong])
+    order[among] = order[among][np.lexsort((hashes[among], group[among]))]
+    return order
+
+
+def _moved(frame: pl.DataFrame, order: NDArray[np.intp]) -> pl.DataFrame:
+    """The rows in that order. Long stretches that stay where they are, as of data nearly in order, are not copied."""
+    places = np.arange(len(order))
+    closed = np.maximum.accumulate(order) == places  # nothing from here on comes before, and the reverse
+    stays = np.flatnonzero(closed & (order == places))
+    away = np.flatnonzero(np.diff(stays, prepend=-1, append=len(order)) > 1)
+    moved = [
+        (int(start) + 1, int(end))
+        for start, end in zip(np.append(-1, stays)[away], np.append(stays, len(order))[away], strict=True)
+    ]
+    pieces, done = list[pl.DataFrame](), 0
+    for start, end in _joined(moved):
+        pieces += [frame[done:start], frame[start:end].rechunk()[order[start:end] - start]]
+        done = end
+    return pl.concat([*pieces, frame[done:]]) if pieces else frame
+
+
+def _joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """With little between them two stretches are one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in stretches:
+        near = joined and start - joined[-1][1] < BLOCK_ROWS
+        joined.append((joined.pop()[0] if near else start, end))
+    return joined
 
 
 def write_parquet(frames: Iterator[pl.DataFrame], path: Path) -> Path:

@@ -179,6 +179,7 @@ class Store:
     def __init__(self, uri: str, secret_path: str | Path = STORE_SECRET_PATH) -> None:
         self._uri = uri.rstrip("/")
         self._bucket = open_bucket(self._uri, secret_path)
+        self._folder = Path(urlsplit(self._uri).path) if isinstance(self._bucket, LocalStore) else None
 
     def put_file(self, source: Path | BufferedReader) -> str:
         """Store a file (a path, or a file open for reading in binary) and return its digest; stored already is fine."""
@@ -194,6 +195,14 @@ class Store:
                 obstore.put(self._bucket, blob_path(digest), source, chunk_size=CHUNK)
             else:
                 self._create_blob(digest, source.read())
+        return digest
+
+    def take_file(self, source: Path) -> str:
+        """`put_file` of a file that nobody writes to or needs any more: it is gone then. Into a folder it is moved."""
+        digest = None if self._folder is None else _moved(source, self._folder)
+        if digest is None:
+            digest = self.put_file(source)
+            source.unlink()
         return digest
 
     def put_bytes(self, body: bytes) -> str:
@@ -221,6 +230,21 @@ class Store:
             partial.unlink()
             raise DigestMismatch(digest, found.hexdigest())
         return partial.replace(destination)
+
+    def lend_file(self, digest: str, destination: Path) -> Path:
+        """`get_file` for one who only reads it: from a folder it is a link to the blob, verified too."""
+        if self._folder is None:
+            return self.get_file(digest, destination)
+        try:
+            destination.hardlink_to(self._folder / blob_path(digest))
+        except OSError:  # another file system, or no blob, which has its own words there
+            return self.get_file(digest, destination)
+        with destination.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != digest:
+            destination.unlink()
+            raise DigestMismatch(digest, found)
+        return destination
 
     def get_bytes(self, digest: str) -> bytes:
         """A small blob, verified."""
@@ -287,6 +311,19 @@ class Store:
         except (exceptions.AlreadyExistsError, FileExistsError):
             if bytes(obstore.get(self._bucket, path).bytes()) != body:
                 obstore.put(self._bucket, path, body, use_multipart=False)
+
+
+def _moved(source: Path, folder: Path) -> str | None:
+    """The digest of a file that is a blob in the folder now; None where it lies in another file system."""
+    with source.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    target = folder / blob_path(digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.replace(target)
+    except OSError:
+        return None
+    return digest
 
 
 def blob_path(digest: str) -> str:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,7 @@ LEAST_SHARE = 1 / 3
 DISK = 5
 """Times the data that has to be free: itself, the runs, two files, copies of them in the store and in evaluate, the script's."""
 GROUP = "perennial-bench-data"
+WATCH_SECONDS = 0.1
 
 
 class CannotMeasure(Exception):
@@ -45,8 +48,12 @@ class Run:
     """A process that has ended well."""
 
     seconds: float
+    cpu: float
+    """Seconds of CPU, those of its own processes included: a busy machine changes them less."""
     peak: int
     """Bytes of memory that its control group held at most, page cache included."""
+    own: int
+    """The same without what only stands for files: what can't be given back."""
     said: dict[str, Any]
 
 
@@ -70,7 +77,9 @@ def _report(size: int, rows: int, prepare: Run, evaluate: Run, plain: Run) -> Re
     for name, found in (("prepare", prepare), ("evaluate", evaluate), ("plain Polars script", plain)):
         report.add(f"{name}: seconds", found.seconds, "s")
         report.add(f"{name}: megabytes of data a second", size / 1e6 / found.seconds, "MB/s")
+        report.add(f"{name}: seconds of CPU", found.cpu, "s")
         report.add(f"{name}: most memory in use", found.peak / 1024**2, "MiB")
+        report.add(f"{name}: most memory in use, page cache left out", found.own / 1024**2, "MiB")
     report.add("prepare and evaluate together over the plain script", ours / plain.seconds, "x", 1 / LEAST_SHARE)
     difference = abs(evaluate.said["auc"] - plain.said["auc"])
     report.add("difference between their AUCs", difference, "", 1e-3)
@@ -129,12 +138,37 @@ def _run(module: str, step: str, room: Path, group: Path) -> Run:
     enter = f"echo $$ > {group}/cgroup.procs && exec {sys.executable} -m benchmarks.{module} {room} {answer} {step}"
     roots = ("operator", "serving", "dev", "tests")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(REPOSITORY / name) for name in roots)}
-    began = time.monotonic()
-    done = subprocess.run(["sh", "-c", enter], env=environment, capture_output=True, text=True, check=False)
+    began, used = time.monotonic(), _cpu()
+    with _watched(group) as own:
+        done = subprocess.run(["sh", "-c", enter], env=environment, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - began
     if done.returncode != 0:
         raise AssertionError(f"{module} {step} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return Run(seconds, _most(group), json.loads(answer.read_text()))
+    return Run(seconds, _cpu() - used, _most(group), max(own), json.loads(answer.read_text()))
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def _watched(group: Path) -> Iterator[list[int]]:
+    """The bytes that are no page cache, now and then."""
+    found, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_SECONDS):
+            facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            found.append(int(next(facts[name] for name in ("anon", "total_rss") if name in facts)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _forget(room: Path) -> None:

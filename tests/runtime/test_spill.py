@@ -41,6 +41,23 @@ def test_the_parts_together_are_all_rows_in_order_once(
     assert runs.rows == len(keys)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=200), st.integers(1, 30), st.integers(1, 4))
+def test_rows_that_are_nearly_in_order_come_out_in_order(
+    tmp_path_factory: pytest.TempPathFactory, noise: list[tuple[int, int]], batch: int, block: int
+) -> None:
+    keys = [(place // 3 + late, 10 * place + number) for place, (late, number) in enumerate(noise)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spill, "BLOCK_ROWS", block)
+        runs = Runs(tmp_path_factory.mktemp("runs"), "at", 16 * batch, 400)
+        for start in range(0, len(keys), batch):
+            runs.add(rows(keys[start : start + batch]))
+            runs.add(rows(keys[start : start + 1]))
+        runs.close()
+        found = pl.concat([runs.part(number, lambda part: part) for number in range(runs.parts)])
+    assert list(zip(found["at"].to_physical().to_list(), found[HASH].to_list(), strict=True)) == sorted(set(keys))
+
+
 def test_a_part_is_small_even_where_all_rows_have_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "BLOCK_ROWS", 16)
     runs = Runs(tmp_path, "at", 4096, 1024)

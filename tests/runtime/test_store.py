@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,45 @@ def test_a_large_file_is_written_in_parts(store: Store, tmp_path: Path, monkeypa
     digest = store.put_file(tmp_path / "a")
     assert store.put_file(tmp_path / "a") == digest
     assert store.get_file(digest, tmp_path / "b").stat().st_size == 18 * 1024 * 1024
+
+
+def test_a_file_that_is_not_needed_any_more_is_moved_into_a_folder(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"rows")
+    place = (tmp_path / "a").stat().st_ino
+    digest = store.take_file(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    assert (tmp_path / "store" / blob_path(digest)).stat().st_ino == place
+    (tmp_path / "b").write_bytes(b"rows")
+    assert store.take_file(tmp_path / "b") == digest
+    assert store.get_bytes(digest) == b"rows"
+
+
+def test_a_lent_file_is_the_blob_itself_and_verified(store: Store, tmp_path: Path) -> None:
+    digest = store.put_bytes(b"rows")
+    blob = tmp_path / "store" / blob_path(digest)
+    assert store.lend_file(digest, tmp_path / "a").samefile(blob)
+    blob.write_bytes(b"r0ws")
+    with pytest.raises(DigestMismatch, match="altered in the store"):
+        store.lend_file(digest, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(Refused, match="no such object"):
+        store.lend_file("00", tmp_path / "b")
+
+
+def test_files_go_between_file_systems_by_copying(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    for name in ("replace", "hardlink_to"):
+        monkeypatch.setattr(Path, name, refuse)
+    (tmp_path / "a").write_bytes(b"rows")
+    digest = store.take_file(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    lent = store.lend_file(digest, tmp_path / "b")
+    assert lent.read_bytes() == b"rows"
+    assert not lent.samefile(tmp_path / "store" / blob_path(digest))
 
 
 @pytest.mark.refusal(13)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from perennial_runtime.cpus import cpu_limit
+from perennial_runtime import cpus
+from perennial_runtime.cpus import AT_ONCE, cpu_limit, spread
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -41,3 +43,23 @@ def test_without_a_limit_it_is_the_affinity_of_the_process(tmp_path: Path) -> No
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert cpu_limit(tmp_path) == HERE
+
+
+def test_what_is_made_of_many_things_comes_in_their_order_however_many_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "cpu_limit", lambda: 64)
+    together = threading.Barrier(AT_ONCE, timeout=5)  # nobody passes it alone
+    seen: set[str] = set()
+
+    def work(item: int) -> int:
+        together.wait()
+        seen.add(threading.current_thread().name)
+        return item * item
+
+    assert spread(work, range(10 * AT_ONCE)) == [item * item for item in range(10 * AT_ONCE)]
+    assert len(seen) == AT_ONCE
+
+
+def test_what_goes_wrong_with_one_thing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "cpu_limit", lambda: 1)
+    with pytest.raises(ZeroDivisionError):
+        spread(lambda item: 1 // item, [1, 0])

@@ -12,7 +12,7 @@ from benchmarks.data_table import FEATURES, table, write_files
 
 
 def found(seconds: float, auc: float = 0.75) -> Run:
-    return Run(seconds, 2**30, {"auc": auc, "files": 3})
+    return Run(seconds, 2 * seconds, 2**30, 2**29, {"auc": auc, "files": 3})
 
 
 def test_files_have_the_size_that_was_asked_for_and_rows_that_differ(tmp_path: Path) -> None:
