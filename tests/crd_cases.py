@@ -630,7 +630,8 @@ CASES = (
     ),
     Case(
         "a size of less than nothing",
-        "calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 on",
+        "calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 "
+        "on",
         {GATES: [{"metric": "model_bytes", "maximum": -1}]},
         ("gate model_bytes", "never under 0"),
         accepted={GATES: [{"metric": "model_bytes", "maximum": 0}, {**AT_MOST, "maximum": -1}], OWN: COSTS},
