@@ -29,6 +29,8 @@ STEADY = "steady"
 NO_GATEWAY = "no-gateway"
 QUEUED = "queued"
 ENDED = ("Failed", "Rejected")
+UNREADY = "40s"
+"""How long pods that will not get ready are waited for; those of the first version have the usual time."""
 PATIENCE = 420.0
 """Seconds: all of it shares the CPUs of one node."""
 QUOTAS = {"jobs": "count/jobs.batch", "pods": "pods"}
@@ -71,7 +73,7 @@ def wrong(shared_place: Place) -> Iterator[Wrong]:
 
 
 def _apply_all(place: Place) -> None:
-    good = wish(place, SHOP, serving={"progressDeadline": "20s"})
+    good = wish(place, SHOP)
     gateway: Manifest = {"serving": {"route": {"parentRefs": [{"name": "nobodys-gateway"}]}}}
     first, *rest = (bad_inputs.manifest(place, case) for case in CASES)
     place.kubectl.apply(first, good, wish(place, NO_GATEWAY, **gateway), *rest)
@@ -267,7 +269,7 @@ def failed(place: Place, number: int) -> str:
 def test_a_bento_with_one_altered_bit_is_never_served_and_the_old_version_goes_on(wrong: Wrong) -> None:
     place = wrong.place
     place.serving(1, name=SHOP, seconds=PATIENCE)
-    next_version(place, 2, pin=1)
+    next_version(place, 2, pin=1, serving={"progressDeadline": UNREADY})
     state = place.until("v2 to wait for the pin", lambda seen: seen.state(2) == "Accepted", name=SHOP, seconds=PATIENCE)
     version = place.kubectl.get("mver", f"{SHOP}-v2") or {}
     bad_inputs.hurt(place, str(state.version(2)["bento"]), version["spec"]["store"]["uri"])
@@ -289,7 +291,7 @@ def test_a_version_whose_pods_never_get_ready_fails_in_the_schedulers_words_and_
         next_version(place, 3, serving={"nodeSelector": {"disk": "nobody-has-it"}})
         said = failed(place, 3)
         tally = load.end()
-    for word in ("NotReady", "20s", "unschedulable", "node affinity/selector", "see spec.serving"):
+    for word in ("NotReady", UNREADY, "unschedulable", "node affinity/selector", "see spec.serving"):
         assert word in said
     assert tally.failures_but() == {}
     assert set(tally.versions) == {f"{SHOP}-v1"}

@@ -24,7 +24,7 @@ from runtime.signing_world import pair, public_pem
 
 PRODUCTION = "production"
 SECRET = "signing"
-SERVING = {"progressDeadline": "20s"}
+SERVING = {"progressDeadline": "40s"}
 PATIENCE = 180.0
 
 
