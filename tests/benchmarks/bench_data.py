@@ -107,12 +107,12 @@ def _about(size: int, rows: int, runs: Runs) -> str:
     part = runs.same.said["bytes"] / GIGABYTE
     return (
         f"{size / GIGABYTE:.1f} GB of Parquet in {runs.prepare.said['files']} files, {rows:,} rows of {len(FEATURES)} features, "
-        f"an id, a time and a label, generated for the run. prepare and evaluate run alone in a control group of "
-        f"{LIMIT // 1024**2} MiB of memory, page cache included; they read the files where they lie, as they do with a claim, and store in a folder. "
-        "Two plain scripts score the holdout in batches with the same ONNX model and compute its AUC. One does the same as the "
-        f"steps by Polars' own unique and sort, on {part:.1f} GB of the files and without a limit, for it holds all rows in "
-        "memory. The other, under the limit and on all files, only splits them at the same share of times: it removes no repeats and "
-        "sorts nothing. Neither makes digests or verifies anything."
+        "an id, a time and a label, generated for the run. prepare and evaluate run alone in a control group of "
+        f"{LIMIT // 1024**2} MiB of memory, page cache included; they read the files where they lie, as they do with a claim, "
+        "and store in a folder. Two plain scripts score the holdout in batches with the same ONNX model and compute its AUC. One "
+        f"does the same as the steps by Polars' own unique and sort, on {part:.1f} GB of the files and without a limit, for it "
+        "holds all rows in memory. The other, under the limit and on all files, only splits them at the same share of times: it "
+        "removes no repeats and sorts nothing. Neither makes digests or verifies anything."
     )
 
 
