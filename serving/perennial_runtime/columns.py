@@ -326,7 +326,8 @@ def _label(cells: pl.Series, where: str, first_row: int) -> pl.Series:
     kind = cells.dtype
     if not (kind.is_numeric() or kind in (pl.Boolean, pl.String)):
         raise Refused("LabelNotBinary", f"{where} is of type {kind}: the label is 0 or 1, or a boolean")
-    words = cells.cast(pl.Float64).cast(pl.String) if kind.is_numeric() else cells.cast(pl.String).str.to_lowercase()
+    numeric = kind.is_numeric()
+    words = cells.cast(pl.Float64).fill_nan(None).cast(pl.String) if numeric else cells.cast(pl.String).str.to_lowercase()
     missing = words.is_null() | (words == "") | (words == "nan")
     if missing.any():
         row = first_row + int(missing.arg_true()[0])

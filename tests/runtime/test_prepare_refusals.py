@@ -320,6 +320,11 @@ def test_refuses_a_label_of_three_values_or_with_holes(world: World) -> None:
     data[5, "late"] = None
     data.write_parquet(world.source / "a.parquet")
     told(world.refusal(), "LabelMissing", "row 6")
+    numbers = data.with_columns(
+        late=pl.when(pl.int_range(100) == 5).then(float("nan")).otherwise(pl.col("late").cast(pl.Float64))
+    )
+    numbers.write_parquet(world.source / "a.parquet")
+    told(world.refusal(), "LabelMissing", "row 6")
 
 
 @pytest.mark.refusal(4)
