@@ -493,6 +493,20 @@ CASES = (
         accepted={TASK: "regression", GATES: [{"metric": "rmse", "notWorseThanServingBy": 1.5}]},
     ),
     Case(
+        "a class of no weight",
+        "a weight of recipe.classWeights.weights must be more than 0: leave rows of a class out of the data instead",
+        {CLASS_WEIGHTS: {"weights": {"0": 0, "1": 1}}},
+        (CLASS_WEIGHTS, "must be more than 0"),
+        accepted={CLASS_WEIGHTS: {"weights": {"0": 0.25, "1": 1}}},
+    ),
+    Case(
+        "scores that may not differ at all",
+        "evaluation.parity.maxAbsDifference must be more than 0, e.g. 0.0001",
+        {"spec.evaluation.parity": {"maxAbsDifference": 0}},
+        ("spec.evaluation.parity.maxAbsDifference", "must be more than 0"),
+        accepted={"spec.evaluation.parity": {"maxAbsDifference": 1e-9}},
+    ),
+    Case(
         "a slice by the spread of its own labels",
         "minimumPerSlice is for roc_auc, average_precision and accuracy: give minimum or maximum",
         {
@@ -939,7 +953,6 @@ BOUNDS = (
     ("a model of no digest", {"spec.training": REMOVED, "spec.model": {"uri": MODEL["uri"]}}, "digest"),
     ("a signature by no key", {"spec.signing": {}}, "spec.signing.secretRef"),
     ("a split by something that is not known", {"spec.data.holdout.by": "luck"}, "spec.data.holdout.by"),
-    ("a class of no weight", {CLASS_WEIGHTS: {"weights": {"0": 0, "1": 1}}}, CLASS_WEIGHTS),
     ("a task that is none", {TASK: "ranking"}, "spec.training.recipe.task"),
     ("a role that is none", {f"{COLUMNS}.0.role": "whatever"}, "spec.data.columns[0].role"),
     ("the same column twice", {f"{COLUMNS}.0.name": "arr_late"}, "Duplicate value"),

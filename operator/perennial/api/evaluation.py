@@ -115,7 +115,14 @@ class SliceColumn(SpecModel):
 class Parity(SpecModel):
     """How far the scores, or predictions, of model.onnx may be from the trainer's own."""
 
-    max_abs_difference: Annotated[float, Field(ge=1e-9, le=MOST)] = 1e-4
+    max_abs_difference: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=MOST,
+            json_schema_extra=rules(cel("self > 0.0", "evaluation.parity.maxAbsDifference must be more than 0, e.g. 0.0001")),
+        ),
+    ] = 1e-4
     """Largest difference of a score; of a regression of a prediction, in the label's unit, or two millionths of the largest
     prediction where that is more, which single precision needs."""
 

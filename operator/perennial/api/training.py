@@ -34,6 +34,22 @@ class Balanced(SpecModel):
     """Each class counts the same as a whole: its rows are weighted by the reverse of their share."""
 
 
+ClassWeight = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1e6,
+        json_schema_extra=rules(
+            cel(
+                "self > 0.0",
+                "a weight of recipe.classWeights.weights must be more than 0: leave rows of a class out of the data instead",
+            )
+        ),
+    ),
+]
+"""The API server takes a fraction as a lower bound for 0 where whole numbers are given, so it is a rule."""
+
+
 class ClassWeights(SpecModel):
     """How much more, or less, rows of a class count in training. What evaluate measures is not weighted by it."""
 
@@ -52,7 +68,7 @@ class ClassWeights(SpecModel):
 
     balanced: Balanced | None = None
     """By their share of the training rows (of their weights, where rows have any); {}."""
-    weights: Annotated[dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]], Field(max_length=2)] | None = None
+    weights: Annotated[dict[str, ClassWeight], Field(max_length=2)] | None = None
     """By class: {'0': 1, '1': 5}."""
 
 
