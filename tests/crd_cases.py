@@ -257,7 +257,7 @@ CASES = (
         "two time columns",
         "data.columns must name exactly one column with role: time, because holdout.by is time",
         {f"{COLUMNS}.0.role": "time"},
-        ("data.columns has 2 columns with role: time",),
+        ("data.columns has 2 columns with role: time", "without a time takes holdout: {by: hash}"),
     ),
     Case(
         "two time columns beside a split by hash",
@@ -270,14 +270,14 @@ CASES = (
         "a split by group without a group",
         BY_GROUP,
         {"spec.data.holdout": {"by": "group"}},
-        ("data.columns has 0 columns with role: group, and holdout.by is group", "exactly one"),
+        ("data.columns has 0 columns with role: group; give that role to exactly one",),
         accepted={"spec.data.holdout": {"by": "group"}, f"{COLUMNS}.1.role": "group"},
     ),
     Case(
         "a group beside a split by time",
         BY_GROUP,
         {COLUMNS: [*DELAYS, HOUSEHOLD]},
-        ("data.columns has 1 columns with role: group, and holdout.by is time", "nothing else"),
+        ("a column with role: group, and holdout.by is time", "write holdout: {by: group}"),
         accepted={
             "spec.data.holdout": {"by": "group", "fraction": 0.3},
             COLUMNS: [*DELAYS, HOUSEHOLD],
@@ -530,7 +530,10 @@ CASES = (
         "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
         "accuracy and calibration_error",
         {"spec.training": {"image": "r/x"}, GATES: [{"metric": "rmse", "maximum": 20}]},
-        ("the task is classification, and a gate has a metric of numbers", "make it a regression"),
+        (
+            "the task is classification, and a gate has a metric of numbers",
+            "a regression by training.recipe.task, or data.task",
+        ),
         accepted={"spec.training": {"image": "r/x"}, "spec.data.task": "regression", GATES: [{"metric": "rmse", "maximum": 20}]},
     ),
     Case(

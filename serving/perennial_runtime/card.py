@@ -28,6 +28,10 @@ _RULES = {
     "minimumPerSlice": "in each slice at least",
     "notWorseThanServingBy": "challenger minus serving, at least",
 }
+LARGEST = 1e12
+"""The largest bound that a manifest can ask for (`perennial.api.evaluation.MOST`)."""
+_SHARES = ("roc_auc", "average_precision", "accuracy")
+"""Never under 0, as an r2 or a metric of the user's own may be."""
 _ESCAPED = "\\`*[]<>|"
 
 MARKDOWN = """\
@@ -53,7 +57,7 @@ Each with the one-sided 95 % bounds of its estimate.\
 
 | metric | gate | limit | estimate | lower | upper |
 |---|---|---|---|---|---|
-{% for gate in card.gates %}| {{ gate.metric | plain }} | {{ gate | rule }} | {{ gate.limit | figure }} \
+{% for gate in card.gates %}| {{ gate.metric | plain }} | {{ gate | rule }} | {{ gate | limit }} \
 | {{ gate.estimate | figure }} | {{ gate.lower | figure }} | {{ gate.upper | figure }} |
 {% endfor %}
 {% if card.parity is not none %}model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.{% else %}\
@@ -122,7 +126,7 @@ svg text { font-family: system-ui, sans-serif; }
 <p>Each with the one-sided 95 % bounds of its estimate.
 {%- if card.weighted %} Rows count by their weights here, and all the same below.{% endif %}</p>
 <table><tr><th>metric</th><th>gate</th><th>limit</th><th>estimate</th><th>lower</th><th>upper</th></tr>
-{% for gate in card.gates %}<tr><td>{{ gate.metric }}</td><td>{{ gate | rule }}</td><td>{{ gate.limit | figure }}</td>
+{% for gate in card.gates %}<tr><td>{{ gate.metric }}</td><td>{{ gate | rule }}</td><td>{{ gate | limit }}</td>
 <td>{{ gate.estimate | figure }}</td><td>{{ gate.lower | figure }}</td><td>{{ gate.upper | figure }}</td></tr>
 {% endfor %}</table>
 <p>{% if card.parity is not none %}model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.
@@ -234,7 +238,7 @@ def _html(card: Card) -> str:
 def _environment(*, escapes: bool) -> jinja2.Environment:
     """`escapes`: for HTML. In Markdown that would be seen; `plain` does it there."""
     found = jinja2.Environment(autoescape=escapes, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
-    found.filters |= {"plain": _plain, "figure": _figure, "rule": _rule}
+    found.filters |= {"plain": _plain, "figure": _figure, "rule": _rule, "limit": _limit}
     return found
 
 
@@ -244,9 +248,20 @@ def _plain(text: object) -> str:
     return "".join(f"\\{sign}" if sign in _ESCAPED else sign for sign in line)
 
 
+def _holds_something(gate: GateMeasurement) -> bool:
+    """False of what is measured where no gate is asked for, and no model can miss: a share of at least 0, the largest maximum."""
+    if gate.kind == "minimum":
+        return not (gate.metric in _SHARES and gate.limit == 0)
+    return not (gate.kind == "maximum" and gate.limit >= LARGEST)
+
+
+def _limit(gate: GateMeasurement) -> str:
+    return _figure(gate.limit) if _holds_something(gate) else "-"
+
+
 def _figure(value: float) -> str:
     return f"{value:.4g}"
 
 
 def _rule(gate: GateMeasurement) -> str:
-    return _RULES[gate.kind]
+    return _RULES[gate.kind] if _holds_something(gate) else "none, only measured"

@@ -33,6 +33,7 @@ NEARLY_NUMBERS = 0.99
 """A CSV column of which this share (and not all) are numbers is a column of numbers with mistakes, not text."""
 
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
+_TWO_CLASSES = "the label is 0 or 1, or a boolean; a number is predicted by task: regression (training.recipe.task or data.task)"
 _SWITCHES = ("true", "false")
 _NO_NUMBER = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 _LISTED = 20
@@ -325,7 +326,7 @@ def numbers_in(cells: pl.Series) -> pl.Series | None:
 def _label(cells: pl.Series, where: str, first_row: int) -> pl.Series:
     kind = cells.dtype
     if not (kind.is_numeric() or kind in (pl.Boolean, pl.String)):
-        raise Refused("LabelNotBinary", f"{where} is of type {kind}: the label is 0 or 1, or a boolean")
+        raise Refused("LabelNotBinary", f"{where} is of type {kind}: {_TWO_CLASSES}")
     numeric = kind.is_numeric()
     words = cells.cast(pl.Float64).fill_nan(None).cast(pl.String) if numeric else cells.cast(pl.String).str.to_lowercase()
     missing = words.is_null() | (words == "") | (words == "nan")
@@ -335,7 +336,7 @@ def _label(cells: pl.Series, where: str, first_row: int) -> pl.Series:
     labels = words.replace_strict(_LABELS, default=None, return_dtype=pl.Int64)
     if labels.null_count():
         row = first_row + int(labels.is_null().arg_true()[0])
-        raise Refused("LabelNotBinary", f"{where}, row {row} is neither 0 nor 1: the label is 0 or 1, or a boolean")
+        raise Refused("LabelNotBinary", f"{where}, row {row} is neither 0 nor 1: {_TWO_CLASSES}")
     return labels
 
 

@@ -13,6 +13,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from perennial.core.stepspecs import SHOWN
 from perennial_runtime import card
 from perennial_runtime.card_numbers import curves, drift
 from perennial_runtime.contract import EvaluateResult, EvaluateSpec, GateMeasurement, GateSpec
@@ -162,6 +163,15 @@ def test_every_kind_of_gate_is_told_by_what_it_asks_for() -> None:
     for words in ("at least", "at most", "in each slice at least", "challenger minus serving, at least"):
         assert f"| roc_auc | {words} |" in markdown
         assert f"<td>{words}</td>" in html
+
+
+def test_a_metric_that_no_gate_asks_for_is_not_told_as_a_gate() -> None:
+    shown = [GateMeasurement(gate.metric, gate.kind, gate.limit, 0.2, 0.1, 0.3, 0) for gate in SHOWN.values()]
+    markdown, html = pages(a_card(gates=[*shown, GateMeasurement("r2", "minimum", 0.0, 0.2, 0.1, 0.3, 0)]))
+    assert "| roc_auc | none, only measured | - | 0.2 | 0.1 | 0.3 |" in markdown
+    assert "| rmse | none, only measured | - | 0.2 | 0.1 | 0.3 |" in markdown
+    assert "| r2 | at least | 0 | 0.2 |" in markdown
+    assert html.count("<td>none, only measured</td><td>-</td>") == len(shown)
 
 
 def test_words_of_somebody_else_stay_words() -> None:

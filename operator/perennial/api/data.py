@@ -122,8 +122,8 @@ class Data(SpecModel):
             cel(
                 "self.holdout.by != 'time' || self.columns.exists_one(c, c.role == 'time')",
                 "data.columns must name exactly one column with role: time, because holdout.by is time",
-                "'data.columns has %d columns with role: time; give that role to exactly one, because holdout.by is time'"
-                ".format([self.columns.filter(c, c.role == 'time').size()])",
+                "'data.columns has %d columns with role: time; give that role to exactly one, because holdout.by is time; data "
+                "without a time takes holdout: {by: hash}'.format([self.columns.filter(c, c.role == 'time').size()])",
             ),
             cel(
                 "self.holdout.by == 'time' || self.columns.filter(c, c.role == 'time').size() <= 1",
@@ -134,8 +134,10 @@ class Data(SpecModel):
             cel(
                 "self.columns.filter(c, c.role == 'group').size() == (self.holdout.by == 'group' ? 1 : 0)",
                 "data.columns must name exactly one column with role: group where holdout.by is group, and none elsewhere",
-                "'data.columns has %d columns with role: group, and holdout.by is %s: by group needs exactly one, and "
-                "nothing else may have any'.format([self.columns.filter(c, c.role == 'group').size(), self.holdout.by])",
+                "self.holdout.by == 'group' ? 'data.columns has %d columns with role: group; give that role to exactly one, "
+                "because holdout.by is group'.format([self.columns.filter(c, c.role == 'group').size()]) : "
+                "'data.columns has a column with role: group, and holdout.by is %s: write holdout: {by: group}, or give it "
+                "another role'.format([self.holdout.by])",
             ),
             cel(
                 "self.columns.filter(c, c.role == 'synthetic').size() <= 1",

@@ -28,7 +28,7 @@ GATES_FIT = cel(
     "accuracy and calibration_error",
     f"{_IS_REGRESSION} ? 'the task is regression, and a gate has a metric of classes: take rmse, mae or r2' : "
     "'the task is classification, and a gate has a metric of numbers: take roc_auc, average_precision, accuracy or "
-    "calibration_error, or make it a regression'",
+    "calibration_error, or make it a regression by training.recipe.task, or data.task'",
 )
 SHIFTS_FIT = cel(
     f"!{_IS_REGRESSION} || !has(self.rollout) || !has(self.rollout.metrics) || "

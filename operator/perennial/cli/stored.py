@@ -32,6 +32,8 @@ BLOB_BYTES = 4 * 1024 * 1024
 """Of a blob that is for people: a model card, a list of packages."""
 LOG_TAIL_BYTES = 1024 * 1024
 """Of the end of a log, of which the steps leave a sixteenth of it."""
+PRIVILEGED = 1023
+"""Ports up to this one are root's on a person's machine."""
 _SETTINGS = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
     "secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -103,17 +105,14 @@ def _reading(place: KubeconfigCluster, model: Model, uri: str) -> Iterator[tuple
         yield obstore, _opened(uri, keys)
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         at = keys.get("AWS_ENDPOINT_URL", "")
-        raise Unreadable(f"the store {uri}{f' at {at}' if at else ''} {_why(str(error))}") from None
+        raise Unreadable(f"the store {uri}{f' at {at}' if at else ''} {_why(str(error), at)}") from None
 
 
-def _why(said: str) -> str:
+def _why(said: str, at: str) -> str:
     """What is wrong, and what to do, from obstore's words: their first line has the answer, and the request before it."""
     first = (said.strip().splitlines() or ["no details"])[0].rpartition(" - ")[2]
     if "error sending request" in first:
-        return (
-            "cannot be reached from here. A name inside the cluster leads nowhere outside: reach it by kubectl port-forward, and "
-            "set AWS_ENDPOINT_URL to that, like http://localhost:9000"
-        )
+        return f"cannot be reached from here. A name inside the cluster leads nowhere outside: {unreached(at)}"
     if any(word in first for word in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "401 Unauthorized")):
         return f"does not take the access key or the secret key: set {' and '.join(REQUIRED_KEYS)} to others"
     if "403 Forbidden" in first:
@@ -121,6 +120,24 @@ def _why(said: str) -> str:
     if "NoSuchBucket" in first:
         return "cannot be read: there is no such bucket there"
     return f"cannot be read: {first.partition('<')[0].rstrip(': ')[:200]}"
+
+
+def unreached(at: str) -> str:
+    """How a store at this endpoint is reached from outside the cluster: whole commands where it is a Service's name."""
+    try:
+        parts = urlsplit(at)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    match (parts.hostname or "").split("."):
+        case [service, namespace, "svc", *_]:
+            local = port if port > PRIVILEGED else 9000
+            return (
+                f"run `kubectl -n {namespace} port-forward service/{service} {local}:{port}` beside this, and set "
+                f"AWS_ENDPOINT_URL={parts.scheme}://localhost:{local}; the keys stay the Secret's"
+            )
+        case _:
+            return "reach it by kubectl port-forward, and set AWS_ENDPOINT_URL to that, like http://localhost:9000"
 
 
 def downloaded(folder: Path) -> dict[str, bytes]:

@@ -623,6 +623,20 @@ def test_what_is_wrong_with_a_store_is_told_in_plain_words(
     assert "<" not in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("http://store.data.svc:8333", "`kubectl -n data port-forward service/store 8333:8333`"),
+        ("http://store.data.svc:8333", "AWS_ENDPOINT_URL=http://localhost:8333; the keys stay the Secret's"),
+        ("https://minio.s3.svc.cluster.local", "`kubectl -n s3 port-forward service/minio 9000:443`"),
+        ("http://192.0.2.1:9000", "reach it by kubectl port-forward"),
+        ("http://[broken", "reach it by kubectl port-forward"),
+    ],
+)
+def test_how_a_store_in_the_cluster_is_reached_is_told_with_its_own_name(endpoint: str, words: str) -> None:
+    assert words in stored.unreached(endpoint)
+
+
 def test_a_bucket_that_is_not_there_is_no_log_that_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "a")
