@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from perennial.api.evaluation import Gate
 from perennial.api.evidence import MetricEvidence
 from perennial.api.ledger import LedgerEntry
 from perennial.api.version import GateVerdict, SliceVerdicts, StepRecord
@@ -45,7 +46,7 @@ def explained(model: Model, version: Version) -> list[Section]:
         Section("Why it was made", _made(version)),
         Section("Its steps", [_step(record) for record in status.steps]),
         Section("What it was judged on", _data(version)),
-        Section("Gates, on data that its trainer never saw", [line for gate in status.gates for line in judged(gate)]),
+        Section("Gates, on data that its trainer never saw", _gates(version)),
         Section("Approval", list(_approval(model, version))),
         Section("In the shadow, by copies of live requests", _evidence(status.shadow_evidence)),
         Section("With live requests, beside the version before", _evidence(status.evidence)),
@@ -103,6 +104,19 @@ def judged(gate: GateVerdict) -> Iterator[str]:
         yield from _slices(gate.slices)
     elif not gate.lower == gate.upper == gate.estimate == 0.0:  # else it was never measured
         yield f"  {_otherwise(gate)}"
+
+
+def _gates(version: Version) -> list[str]:
+    found = version.status.gates
+    return [*(line for gate in found for line in judged(gate)), *left_out(version.spec.evaluation.gates, found)]
+
+
+def left_out(asked: Sequence[Gate], found: Sequence[GateVerdict]) -> Iterator[str]:
+    """The comparisons without a verdict beside gates that have one: nothing served that could be compared with."""
+    compared = {gate.metric for gate in found if gate.kind == "notWorseThanServingBy"}
+    for gate in asked:
+        if found and gate.not_worse_than_serving_by is not None and gate.metric not in compared:
+            yield f"Left out: {gate.metric} notWorseThanServingBy {gate.not_worse_than_serving_by:g}: nothing served beside it"
 
 
 def _otherwise(gate: GateVerdict) -> str:

@@ -6,8 +6,9 @@ from typing import Literal
 
 import pytest
 
+from perennial.api.evaluation import Gate
 from perennial.api.version import GateVerdict, SliceVerdict, SliceVerdicts
-from perennial.cli.explanation import judged
+from perennial.cli.explanation import judged, left_out
 
 
 def verdict(kind: str, found: Literal["Passed", "Failed", "NotJudged"], slices: SliceVerdicts | None = None) -> GateVerdict:
@@ -43,6 +44,14 @@ def test_a_gate_is_told_with_the_limit_at_which_it_would_have_ended_otherwise(
 def test_a_gate_that_was_never_measured_has_no_other_limit() -> None:
     silent = verdict("maximum", "Failed").model_copy(update={"estimate": 0.0, "lower": 0.0, "upper": 0.0})
     assert list(judged(silent)) == ["Failed: so it is"]
+
+
+def test_a_comparison_that_had_nothing_to_compare_with_is_told() -> None:
+    asked = [Gate(metric="accuracy", minimum=0.7), Gate(metric="accuracy", notWorseThanServingBy=0.02)]
+    alone, compared = verdict("minimum", "Passed"), verdict("notWorseThanServingBy", "Passed")
+    assert list(left_out(asked, [alone])) == ["Left out: accuracy notWorseThanServingBy 0.02: nothing served beside it"]
+    assert list(left_out(asked, [alone, compared])) == []
+    assert list(left_out(asked, [])) == [], "not judged yet, or by no gate"
 
 
 def test_slices_are_listed_worst_first_and_those_that_were_not_judged_are_said_aloud() -> None:
