@@ -141,7 +141,7 @@ def return_to_first(stage: Stage, plot: Plot) -> State:
     stage.typed(f"kubectl -n {stage.kubectl.namespace} annotate mdep {plot.name} perennial.dev/rollback-to=1")
     asked = time.monotonic()
     stage.kubectl.annotate("mdep", plot.name, "perennial.dev/rollback-to", "1")
-    state = stage.until(
+    stage.until(
         "v1 to serve everything again",
         lambda seen: seen.weight(1) == 100 and seen.status.get("stable") == 1 and seen.state(1) == "Serving",
         seconds=plot.rollout_seconds,
@@ -149,7 +149,7 @@ def return_to_first(stage: Stage, plot: Plot) -> State:
     )
     stage.tell(f"v1 has all the traffic again, {time.monotonic() - asked:.0f} s after the command.")
     pause(stage, plot)
-    return state
+    return stage.until("v2 to be retired", lambda seen: seen.state(2) == "Retired", seconds=plot.rollout_seconds)
 
 
 def finish(stage: Stage, plot: Plot, state: State) -> State:
