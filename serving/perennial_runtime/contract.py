@@ -104,14 +104,17 @@ ENVIRONMENT_NAME = "environment.txt"
 LOG_NAME = "train.log"
 """What the trainer wrote, by itself: its end is kept in the store."""
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
-"""What is predicted (`task`): a label of two classes, or a number."""
+CLASSIFICATION, MULTICLASS, REGRESSION = "classification", "multiclass", "regression"
+"""What is predicted (`task`): a label of two classes, one of FEWEST_CLASSES to MOST_CLASSES classes, or a number."""
+FEWEST_CLASSES, MOST_CLASSES = 3, 50
 BALANCED = "balanced"
 """Stands for the classes in `TrainSpec.class_weights`."""
 SCORE_OUTPUT = "score"
 """Name of the ONNX output that holds the probability of the positive class, shape [N] or [N, 1]."""
 PREDICTION_OUTPUT = "prediction"
 """Of a regression: the predicted number, shape [N] or [N, 1]."""
+PROBABILITIES_OUTPUT = "probabilities"
+"""Of a model of several classes: the probability of each, shape [N, classes], in the order of schema.json's `classes`."""
 PARITY_ROWS = 512
 """The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
 
@@ -143,8 +146,8 @@ MOST_SLICES = 20
 
 
 def output_of(task: str) -> str:
-    """Name of the ONNX output of a model for this task, and of parity.parquet's column."""
-    return PREDICTION_OUTPUT if task == REGRESSION else SCORE_OUTPUT
+    """Name of the ONNX output of a model for this task."""
+    return {REGRESSION: PREDICTION_OUTPUT, MULTICLASS: PROBABILITIES_OUTPUT}.get(task, SCORE_OUTPUT)
 
 
 class Step(StrEnum):
