@@ -94,8 +94,8 @@ class Recipe(SpecModel):
     """What is predicted: classification, a label of two classes; regression, a number."""
     algorithm: Literal["gradient-boosting", "logistic-regression"] = "gradient-boosting"
     """The trainer."""
-    hyperparameters: Annotated[dict[str, float], Field(max_length=16)] = {}
-    """Numbers for the trainer, e.g. learning_rate: 0.1; docs/recipes.md lists what each algorithm takes."""
+    hyperparameters: Annotated[dict[str, float], Field(max_length=16, examples=["{learning_rate: 0.1}"])] = {}
+    """Numbers for the trainer; docs/recipes.md lists what each algorithm takes."""
     class_weights: ClassWeights | None = None
     """For classes of which one is rare, or whose mistakes cost more; scores are no calibrated probabilities then. Not given:
     every row counts by its own weight."""
