@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -434,11 +433,28 @@ def environment() -> Iterator[Path]:
     """The Python of a virtual environment with what this one has, in a folder that any user may enter."""
     with tempfile.TemporaryDirectory(prefix="perennial-check-venv-") as folder:
         Path(folder).chmod(0o755)
-        venv.create(Path(folder) / "venv", with_pip=False, symlinks=True)
+        subprocess.run([interpreter(), "-m", "venv", "--without-pip", f"{folder}/venv"], check=True)
         python = Path(folder) / "venv" / "bin" / "python"
         (packages,) = (Path(folder) / "venv" / "lib").glob("python*/site-packages")
         (packages / "here.pth").write_text(f"{ROOT / 'serving'}\n{sysconfig.get_paths()['purelib']}\n")
         yield python
+
+
+def interpreter() -> str:
+    """One that another user may run too, where there is one: root's own is often root's alone."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    others = [found for folder in ("/usr/bin", "/usr/local/bin") if (found := shutil.which(name, path=folder))]
+    return next((one for one in (sys.executable, *others) if not AS_ROOT or runs(USER, one, "-c", "")), sys.executable)
+
+
+def runs(user: int, *words: str | Path) -> bool:
+    """Whether a command of another user ends well."""
+    with suppress(PermissionError):
+        return (
+            subprocess.run(words, user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False).returncode
+            == 0
+        )
+    return False
 
 
 def checked(python: Path, *words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -451,24 +467,13 @@ def checked(python: Path, *words: str, user: int | None = None) -> subprocess.Co
     )  # fmt: skip
 
 
-def is_open_to(python: Path, user: int) -> bool:
-    """Whether the interpreter and all packages may be read by another user: that of root alone often may not."""
-    with suppress(PermissionError):
-        words = [python, "-c", "import polars, sklearn, perennial_runtime.check"]
-        return (
-            subprocess.run(words, user=user, group=user, extra_groups=[], cwd="/", check=False, capture_output=True).returncode
-            == 0
-        )
-    return False
-
-
 TRAINER = ROOT / "examples" / "scikit-learn" / "train.py"
 DESCRIBED = tuple(word for column in COLUMNS for word in ("--column", column))
 
 
 def test_without_docker_a_trainer_is_checked_in_a_plain_virtual_environment(environment: Path, root: Path) -> None:
     """By a user who is not root. Where root's Python is root's alone, root is told that the trainer's user may not run it."""
-    another = AS_ROOT and is_open_to(environment, USER)
+    another = AS_ROOT and runs(USER, environment, "-c", "import polars, sklearn, perennial_runtime.check")
     root.chmod(0o777)
     script = root / "train.py"
     script.write_text(TRAINER.read_text())
