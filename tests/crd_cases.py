@@ -526,6 +526,27 @@ CASES = (
         accepted={TASK: "regression", GATES: [{"metric": "r2", "minimum": 0.5}]},
     ),
     Case(
+        "slices of a regression",
+        "a regression is not judged by slices: give its gates minimum or maximum in place of minimumPerSlice, and remove "
+        "evaluation.slices",
+        {TASK: "regression", GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}]},
+        ("a regression is not judged by slices", "in place of minimumPerSlice, and remove evaluation.slices"),
+        accepted={TASK: "regression", GATES: [{"metric": "rmse", "maximum": 20}]},
+    ),
+    Case(
+        "slices of a regression by an image",
+        "a regression is not judged by slices: give its gates minimum or maximum in place of minimumPerSlice, and remove "
+        "evaluation.slices",
+        {
+            "spec.data.task": "regression",
+            "spec.training": {"image": "r/x"},
+            GATES: [{"metric": "r2", "minimumPerSlice": 0.5}],
+            "spec.evaluation.slices": [{"column": "dep_hour"}],
+        },
+        ("a regression is not judged by slices", "gate r2"),
+        accepted={"spec.training": {"image": "r/x"}, GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}]},
+    ),
+    Case(
         "a metric of classes for a regression",
         "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
         "accuracy and calibration_error",
