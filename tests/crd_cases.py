@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perennial_runtime.contract import HYPERPARAMETERS
+
 Manifest = dict[str, Any]
 REMOVED = object()
 """As an edit's value: takes the field away."""
@@ -115,6 +117,12 @@ PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
 TASK = "spec.training.recipe.task"
 CLASS_WEIGHTS = "spec.training.recipe.classWeights"
+HYPER, FAST = "spec.training.recipe.hyperparameters", "spec.training.smoke.hyperparameters"
+LOGISTIC = {"spec.training.recipe.algorithm": "logistic-regression"}
+TAKES = {
+    algorithm: f"{algorithm} takes {', '.join(f'{name} ({limits})' for name, limits in known.items())}"
+    for algorithm, known in HYPERPARAMETERS.items()
+}
 PLAIN_COLUMNS = deployment()["spec"]["data"]["columns"]
 ROUTE = "spec.serving.route"
 ROUTE_FORMS = "route needs either httpRoute, a rule of an HTTPRoute of yours, or parentRefs and path, for one that is made"
@@ -518,6 +526,27 @@ CASES = (
         accepted={TASK: "regression", GATES: [{"metric": "r2", "minimum": 0.5}]},
     ),
     Case(
+        "slices of a regression",
+        "a regression is not judged by slices: give its gates minimum or maximum in place of minimumPerSlice, and remove "
+        "evaluation.slices",
+        {TASK: "regression", GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}]},
+        ("a regression is not judged by slices", "in place of minimumPerSlice, and remove evaluation.slices"),
+        accepted={TASK: "regression", GATES: [{"metric": "rmse", "maximum": 20}]},
+    ),
+    Case(
+        "slices of a regression by an image",
+        "a regression is not judged by slices: give its gates minimum or maximum in place of minimumPerSlice, and remove "
+        "evaluation.slices",
+        {
+            "spec.data.task": "regression",
+            "spec.training": {"image": "r/x"},
+            GATES: [{"metric": "r2", "minimumPerSlice": 0.5}],
+            "spec.evaluation.slices": [{"column": "dep_hour"}],
+        },
+        ("a regression is not judged by slices", "gate r2"),
+        accepted={"spec.training": {"image": "r/x"}, GATES: [PER_SLICE], "spec.evaluation.slices": [{"column": "dep_hour"}]},
+    ),
+    Case(
         "a metric of classes for a regression",
         "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
         "accuracy and calibration_error",
@@ -896,6 +925,55 @@ CASES = (
         },
     ),
     Case(
+        "a hyperparameter that gradient boosting does not know",
+        f"training.recipe.hyperparameters is wrong: {TAKES['gradient-boosting']}",
+        {HYPER: {"depth": 3, "max_iter": 100}},
+        (
+            "training.recipe.hyperparameters.depth is 3: gradient-boosting takes",
+            "learning_rate (0.001 to 1)",
+            "max_iter (1 to 5000, whole)",
+        ),
+        accepted={HYPER: {name: limits.most for name, limits in HYPERPARAMETERS["gradient-boosting"].items()}},
+    ),
+    Case(
+        "a hyperparameter of gradient boosting out of its range",
+        f"training.recipe.hyperparameters is wrong: {TAKES['gradient-boosting']}",
+        {HYPER: {"learning_rate": 7.5, "max_iter": 100}},
+        ("training.recipe.hyperparameters.learning_rate is 7.5: gradient-boosting takes", "learning_rate (0.001 to 1)"),
+        accepted={HYPER: {name: limits.least for name, limits in HYPERPARAMETERS["gradient-boosting"].items()}},
+    ),
+    Case(
+        "a hyperparameter of gradient boosting that has to be whole",
+        f"training.recipe.hyperparameters is wrong: {TAKES['gradient-boosting']}",
+        {HYPER: {"max_iter": 10.5}},
+        ("training.recipe.hyperparameters.max_iter is 10.5", "max_iter (1 to 5000, whole)"),
+        accepted={HYPER: {"max_iter": 10.0}},
+    ),
+    Case(
+        "a hyperparameter that logistic regression does not know",
+        f"training.recipe.hyperparameters is wrong: {TAKES['logistic-regression']}",
+        {**LOGISTIC, HYPER: {"learning_rate": 0.1}},
+        (
+            "training.recipe.hyperparameters.learning_rate is 0.1",
+            "logistic-regression takes C (1e-06 to 1000000), max_iter (1 to 10000, whole)",
+        ),
+        accepted={**LOGISTIC, HYPER: {"C": 0.5, "max_iter": 10_000}},
+    ),
+    Case(
+        "a smoke run's hyperparameter that gradient boosting does not know",
+        f"training.smoke.hyperparameters is wrong: {TAKES['gradient-boosting']}",
+        {FAST: {"epochs": 1}},
+        ("training.smoke.hyperparameters.epochs is 1: gradient-boosting takes", "max_iter (1 to 5000, whole)"),
+        accepted={"spec.training": {"image": "r/trainer", "smoke": {"hyperparameters": {"epochs": 1}}}},
+    ),
+    Case(
+        "a smoke run's hyperparameter of logistic regression out of its range",
+        f"training.smoke.hyperparameters is wrong: {TAKES['logistic-regression']}",
+        {**LOGISTIC, FAST: {"max_iter": 0}},
+        ("training.smoke.hyperparameters.max_iter is 0: logistic-regression takes", "max_iter (1 to 10000, whole)"),
+        accepted={**LOGISTIC, FAST: {"max_iter": 1}},
+    ),
+    Case(
         "a smoke run with a route",
         SMOKE,
         {"spec.smoke": {}},
@@ -1005,6 +1083,7 @@ BOUNDS = (
     ("a latency bound that no pod counts", {METRICS: [{"name": "s", "latency": {"slowerThan": "51ms"}}]}, "slowerThan"),
     ("a smoke run that never goes", {"spec.smoke": {"expiresAfter": "0s"}, ROUTE: REMOVED}, "spec.smoke.expiresAfter"),
     ("hyperparameters that are words", {"spec.training.smoke": {"hyperparameters": {"a": "b"}}}, "smoke.hyperparameters"),
+    ("a hyperparameter that no whole number is near", {HYPER: {"max_leaf_nodes": 1e300}}, "max_leaf_nodes"),
     ("no replica", {"spec.serving.replicas": 0}, "spec.serving.replicas"),
     ("no rows", {"spec.data.minimumRows": 0}, "spec.data.minimumRows"),
     ("a rule of no name", {ROUTE: {"httpRoute": {"name": "shop", "rule": ""}}}, "spec.serving.route.httpRoute.rule"),

@@ -83,6 +83,10 @@ class Cluster:
         else:
             context = dockerfile_dir.absolute()
             recipe = project.ImageRecipe(image, dockerfile or context / "Dockerfile", context, parent, dict(build_args or {}))
+        return self.push_recipe(recipe)
+
+    def push_recipe(self, recipe: project.ImageRecipe) -> str:
+        """Builds an image when its content is new, and returns its reference by digest."""
         return f"{self.registry}/{recipe.name}@{self._publish(recipe)[1]}"
 
     def _publish(self, recipe: project.ImageRecipe) -> tuple[str, str]:

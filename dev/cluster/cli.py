@@ -38,7 +38,7 @@ def commands() -> None:
 
     \b
     python -m cluster up                  start, or mend what is broken; says how to use it
-    python -m cluster push                build and push the project's images
+    python -m cluster push                build and push the project's images, or a folder of yours
     python -m cluster run -- curl ...     a command on the cluster's network
     python -m cluster down                remove it without a trace (the cache stays)
     """
@@ -101,15 +101,38 @@ def status() -> None:
 
 
 @commands.command()
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
-def push(images: tuple[str, ...]) -> None:
-    """Build images of the project and push them; prints each reference by digest. Without names: all of them.
+@click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER]...")
+@click.option("--name", metavar="NAME", help="Of the image of one FOLDER; default: own/<its last word>.")
+@click.option("--build-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="For the Dockerfile of a FOLDER.")
+def push(images: tuple[str, ...], name: str | None, arguments: tuple[str, ...]) -> None:
+    """Build images and push them; prints the reference of each, by digest, as a manifest takes it.
+
+    IMAGE is one of the project's: perennial/operator, perennial/runtime or perennial/training; without any, all of them.
+    FOLDER is one of yours with a Dockerfile, which is its build context too. Nothing is pulled: the Dockerfile begins with
+    ARG BASE_IMAGE=perennial/training (or perennial/runtime) and FROM ${BASE_IMAGE}; with another default, or none, the base is
+    Debian with Python 3.11.
 
     An image whose Dockerfile and files are as they were is neither built nor pushed again.
+
+    \b
+    Examples:
+      python -m cluster push
+      python -m cluster push ./trainer --name team/trainer
     """
+    if name is not None and len(images) != 1:
+        raise click.UsageError("--name is for one folder: give just one")
+    repository, given = from_environment().repository, dict(_argument(text) for text in arguments)
+    recipes = [project.asked(repository, image, name, given) for image in images or project.names(repository)]
     cluster = current(Progress())
-    for name in images or project.names(cluster.settings.repository):
-        click.echo(cluster.push(name))
+    for recipe in recipes:
+        click.echo(cluster.push_recipe(recipe))
+
+
+def _argument(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.UsageError(f"--build-arg {text!r} is no NAME=VALUE")
+    return name, value
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})

@@ -1,4 +1,4 @@
-"""The project's own images: which Dockerfile, on which other image, and a digest of what goes into each, which is its tag.
+"""The project's own images and a user's: which Dockerfile, on which other image, and a digest of what goes into each, its tag.
 
 A push of unchanged content asks the registry for the tag and is done.
 """
@@ -14,6 +14,10 @@ from cluster.images import BASE_IMAGE
 
 COPY = re.compile(r"^\s*(?:COPY|ADD)\s+(.+)$", re.IGNORECASE)
 FLAG = re.compile(r"^--(\w+)(?:=(\S+))?$")
+BASE = re.compile(r"^\s*(?i:ARG)\s+BASE_IMAGE(?:=(\S+))?\s*$", re.MULTILINE)
+NEEDED = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(?!scratch\b|--)\S+", re.IGNORECASE | re.MULTILINE)
+NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+"""Of an image in a registry."""
 SKIPPED_DIRECTORIES = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
 
@@ -55,6 +59,34 @@ def recipe(repository: Path, name: str) -> ImageRecipe:
     if found is None:
         raise ClusterError(f"The project has no image {name!r}; it has: {', '.join(known)}.")
     return found
+
+
+def asked(repository: Path, text: str, name: str | None, arguments: Mapping[str, str]) -> ImageRecipe:
+    """What a person means: an image of the project, or a folder with a Dockerfile; its image is called `name`, or own/<folder>.
+
+    The image that takes the place of BASE_IMAGE is the one that the Dockerfile gives as its default, where that is the project's.
+    """
+    known = recipes(repository)
+    if text in known or f"perennial/{text}" in known:
+        if name or arguments:
+            raise ClusterError(f"--name and --build-arg are for a folder of yours, and {text} is an image of the project.")
+        return recipe(repository, text)
+    folder = Path(text).resolve()
+    dockerfile = folder / "Dockerfile"
+    if not dockerfile.is_file():
+        raise ClusterError(f"{text} is neither a folder with a Dockerfile nor one of the project's images: {', '.join(known)}.")
+    called = name or f"own/{folder.name.lower()}"
+    if not NAME.fullmatch(called):
+        raise ClusterError(f"{called} is no name for an image: give one with --name, of a-z, 0-9, -, _, . and /.")
+    content = dockerfile.read_text()
+    base = BASE.search(content)
+    if base is None and NEEDED.search(content):
+        raise ClusterError(
+            f"{text}/Dockerfile starts from an image that would have to be pulled, and none is: begin with "
+            "ARG BASE_IMAGE=perennial/training and FROM ${BASE_IMAGE}; with another default it is Debian with Python 3.11."
+        )
+    parent = base.group(1) if base is not None and base.group(1) in known else None
+    return ImageRecipe(called, dockerfile, folder, parent, arguments)
 
 
 def content_digest(recipe: ImageRecipe, base: str) -> str:

@@ -35,6 +35,12 @@ It makes /perennial/data/train.parquet and /perennial/params.json, runs COMMAND 
       --column seen_at:time --column left:label -- python3 /trainer/train.py
 """
 EPILOG: Final = """\
+Without Docker, in a virtual environment with what your trainer needs and '.[training]' of a clone of Perennial:
+
+  python -m perennial_runtime.check --root "$(mktemp -d)" --column ... -- python train.py
+
+Your trainer finds its files below PERENNIAL_ROOT then, and runs as you do.
+
 An image without Python 3.11, or without numpy, onnx, onnxruntime and polars, is checked in three steps, the first and the
 last of them in Perennial's training image, with the same folder mounted at /perennial each time:
   --only inputs --column ...     then your image, by itself     then --only outputs
@@ -105,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:ROLE[:KIND]",
-        help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight; KIND of a feature: number, text",
+        help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight, synthetic (the others are not in "
+        "train.parquet); KIND of a feature: number, text",
     )
     add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
@@ -165,9 +172,10 @@ def _column(text: str) -> Described:
 
 def _check_columns(columns: Sequence[Described]) -> None:
     counts = {role: sum(column.role == role for column in columns) for role in ROLES}
-    if not counts["feature"] or counts["label"] != 1 or max(counts["time"], counts["group"], counts["weight"]) > 1:
+    once = ("time", "group", "weight", "synthetic")
+    if not counts["feature"] or counts["label"] != 1 or max(counts[role] for role in once) > 1:
         found = ", ".join(f"{count} {role}" for role, count in counts.items())
-        wanted = "describe one label, at least one feature, and at most one time, group and weight"
+        wanted = "describe one label, at least one feature, and at most one time, group, weight and synthetic"
         raise WrongWish(f"--column describes {found}: {wanted}")
     if len({column.name for column in columns}) != len(columns):
         raise WrongWish("--column describes a column twice")

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_R
 
 WORDS = ("basic", "plus", "family", "basic ünd more")
 MISSING = 0.05
+MADE = 0.1
+"""Share of the rows that are called synthetic."""
 GROUPS = 20
 READABLE = 0o444
 EVERYBODY = 0o777  # any user, as the pod's fsGroup gives it
@@ -143,6 +146,7 @@ def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
         "label": wish.named("label")[0].name,
         "time": wish.one("time"),
         **({"group": group} if (group := wish.one("group")) else {}),
+        **({"synthetic": made} if (made := wish.one("synthetic")) else {}),
         **({"weight": weight} if (weight := wish.one("weight")) else {}),
         "seed": wish.seed,
         "hyperparameters": wish.hyperparameters,
@@ -173,7 +177,9 @@ def _made_up(wish: Wish, pl: Any) -> Any:
         frame = frame.with_columns((begin + pl.duration(minutes=pl.int_range(pl.len()))).alias(moment))
     frame = frame.with_columns([pl.Series(one.name, [f"r{row}" for row in rows]) for one in wish.named("id")])
     frame = frame.with_columns([pl.Series(one.name, [f"g{row % GROUPS}" for row in rows]) for one in wish.named("group")])
-    return frame.with_columns([pl.Series(one.name, [chance.uniform(0.5, 2.0) for _ in rows]) for one in wish.named("weight")])
+    made = [pl.Series(one.name, [chance.random() < MADE for _ in rows]) for one in wish.named("synthetic")]
+    weights = [pl.Series(one.name, [chance.uniform(0.5, 2.0) for _ in rows]) for one in wish.named("weight")]
+    return frame.with_columns([*made, *weights])
 
 
 def _labels(task: str, score: list[float], chance: random.Random) -> list[int] | list[float]:
@@ -202,6 +208,7 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     label, moment = wish.named("label")[0].name, wish.one("time")
     kept = [pl.col(one.name).cast(pl.String) for role in ("id", "group") for one in wish.named(role)]
     kept += [pl.col(one.name).cast(pl.Float64) for one in wish.named("weight")]
+    kept += [_flag(pl.col(one.name), pl) for one in wish.named("synthetic")]
     times = [pl.col(moment)] if moment is not None else []
     try:
         of_label = pl.col(label).cast(pl.Float64 if wish.task == REGRESSION else pl.Int64)
@@ -213,7 +220,16 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
         raise WrongWish(f"--data {wish.data}: column {label!r} is no finite number in every row")
     if wish.task != REGRESSION and not set(typed[label].unique().to_list()) <= {0, 1}:
         raise WrongWish(f"--data {wish.data}: column {label!r} holds more than 0 and 1")
+    for one in wish.named("synthetic"):
+        if typed[one.name].null_count():
+            raise WrongWish(f"--data {wish.data}: column {one.name!r} is not true or false, or 1 or 0, in every row")
     return typed, kinds
+
+
+def _flag(column: Any, pl: Any) -> Any:
+    """True and false of what prepare takes for them, else null."""
+    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+    return column.cast(pl.String).str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
 
 
 # ---- the run ----
@@ -226,8 +242,11 @@ def run(wish: Wish, made: Ground) -> Iterator[Finding]:
     user: dict[str, Any] = {"user": wish.user, "group": wish.user, "extra_groups": []} if as_root else {}
     name = wish.user if as_root else os.geteuid()
     if not as_root and os.geteuid() != wish.user:
-        words = f"it runs as user {name}, which started this; in the cluster it runs as {wish.user}"
-        yield Finding("note", "user", words, f"set spec.training.runAsUser: {name}, or start this as that user")
+        yield _other_user(wish, made, name)
+    if as_root and (closed := _closed(made.base, wish.user)) is not None:
+        words = f"user {wish.user}, as which it runs, may not enter {closed}"
+        yield Finding("wrong", "command", words, f"chmod o+x {closed}, or start this as a user that is not root")
+        return
     began = time.monotonic()
     try:
         process = subprocess.Popen(
@@ -235,7 +254,7 @@ def run(wish: Wish, made: Ground) -> Iterator[Finding]:
             start_new_session=True, **user,
         )  # fmt: skip
     except OSError as error:
-        yield _not_started(wish, name, error)
+        yield _not_started(wish, made, name, error)
         return
     try:
         code = process.wait(wish.timeout)
@@ -248,6 +267,23 @@ def run(wish: Wish, made: Ground) -> Iterator[Finding]:
         _kill(process)
         raise
     yield _ended(code, time.monotonic() - began, name)
+
+
+def _other_user(wish: Wish, made: Ground, name: int) -> Finding:
+    words = f"it runs as user {name}, which started this; in the cluster it runs as {wish.user}"
+    if made.root != Path("/"):  # most often on somebody's machine and in no image
+        return Finding("note", "user", words, f"see that user {wish.user} may read the files of its image")
+    return Finding("note", "user", words, f"set spec.training.runAsUser: {name}, or start this as that user")
+
+
+def _closed(folder: Path, user: int) -> Path | None:
+    """The first folder on the way that a user of no other group may not enter."""
+    for one in (*reversed(folder.parents), folder):
+        found = one.stat()
+        bit = stat.S_IXUSR if found.st_uid == user else stat.S_IXGRP if found.st_gid == user else stat.S_IXOTH
+        if not found.st_mode & bit:
+            return one
+    return None
 
 
 def _place(made: Ground) -> Iterator[Finding]:
@@ -273,7 +309,7 @@ def environment(wish: Wish, made: Ground) -> dict[str, str]:
     }
 
 
-def _not_started(wish: Wish, user: int, error: OSError) -> Finding:
+def _not_started(wish: Wish, made: Ground, user: int, error: OSError) -> Finding:
     program = wish.command[0]
     if isinstance(error, FileNotFoundError):
         return Finding("wrong", "command", f"there is no {program}", "correct training.command, or the image")
@@ -281,9 +317,9 @@ def _not_started(wish: Wish, user: int, error: OSError) -> Finding:
         words = f"it could not be started as user {user}: this container may not change its user"
         return Finding("wrong", "command", words, f"docker run --user {user}, and no --cap-drop")
     words = f"{program} may not be run by user {user}: {error.strerror}"
-    return Finding(
-        "wrong", "command", words, "give it to everybody (chmod a+rx, its folders too), or set spec.training.runAsUser"
-    )
+    todo = "give it to everybody (chmod a+rx, its folders too), or set spec.training.runAsUser"
+    here = "" if made.root == Path("/") else "; outside of an image, start this as a user that is not root"
+    return Finding("wrong", "command", words, f"{todo}{here}")
 
 
 def _ended(code: int, seconds: float, user: int) -> Finding:

@@ -9,7 +9,7 @@ from typing import Final
 from perennial_runtime.contract import CLASSIFICATION
 
 NUMERIC, CATEGORICAL = "numeric", "categorical"
-ROLES: Final = ("feature", "label", "time", "id", "group", "weight")
+ROLES: Final = ("feature", "label", "time", "id", "group", "weight", "synthetic")
 KINDS: Final = {"number": NUMERIC, "text": CATEGORICAL}
 
 

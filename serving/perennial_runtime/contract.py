@@ -118,6 +118,38 @@ PROBABILITIES_OUTPUT = "probabilities"
 PARITY_ROWS = 512
 """The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
 
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Default and bounds (inclusive) of one hyperparameter."""
+
+    default: float
+    least: float
+    most: float
+    whole: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.least:.10g} to {self.most:.10g}{', whole' if self.whole else ''}"
+
+
+GRADIENT_BOOSTING, LOGISTIC_REGRESSION = "gradient-boosting", "logistic-regression"
+HYPERPARAMETERS: dict[str, dict[str, Range]] = {
+    GRADIENT_BOOSTING: {
+        "learning_rate": Range(0.1, 0.001, 1.0),
+        "max_iter": Range(100, 1, 5000, whole=True),
+        "max_leaf_nodes": Range(31, 2, 1024, whole=True),
+        "min_samples_leaf": Range(20, 1, 1_000_000, whole=True),
+        "l2_regularization": Range(0.0, 0.0, 1e6),
+        "max_categories": Range(200, 1, 200, whole=True),
+    },
+    LOGISTIC_REGRESSION: {
+        "C": Range(1.0, 1e-6, 1e6),
+        "max_iter": Range(200, 1, 10_000, whole=True),
+        "max_categories": Range(200, 1, 200, whole=True),
+    },
+}
+"""What each recipe takes and nothing else: the recipes go by it, and rules of the API server are made from it."""
+
 ALLOWED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Of the operators in model.onnx."""
 

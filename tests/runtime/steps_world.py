@@ -56,6 +56,13 @@ class World:
 
     root: Path
 
+    @classmethod
+    def of(cls, root: Path, rows: pl.DataFrame) -> World:
+        """With these rows as its source."""
+        found = cls(root)
+        rows.write_parquet(found.source / "a.parquet")
+        return found
+
     @property
     def source(self) -> Path:
         folder = self.root / "source"

@@ -8,6 +8,7 @@ import select
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -395,5 +396,107 @@ def test_weight_is_made_up_and_named_for_the_trainer(tmp_path: Path) -> None:
     with check_ground.ground(wanted, "inputs") as ground:
         assert json.loads(ground.params.read_text())["weight"] == "pays"
         assert (pl.read_parquet(ground.train)["pays"] > 0).all()
-    with pytest.raises(WrongWish, match="at most one time, group and weight"):
+    with pytest.raises(WrongWish, match="at most one time, group, weight and synthetic"):
         wish(tmp_path, columns=(*COLUMNS, "a:weight", "b:weight"))
+
+
+def test_rows_that_were_made_are_told_to_the_trainer(tmp_path: Path) -> None:
+    columns = (*COLUMNS, "made:synthetic")
+    with check_ground.ground(wish(tmp_path, "--rows", "400", columns=columns), None) as ground:
+        frame, params = pl.read_parquet(ground.train), json.loads(ground.params.read_text())
+    assert params["synthetic"] == "made"
+    assert frame.schema["made"] == pl.Boolean
+    assert 0 < frame["made"].sum() < 200
+    with pytest.raises(WrongWish, match="at most one time, group, weight and synthetic"):
+        wish(tmp_path, columns=(*columns, "other:synthetic"))
+
+
+@pytest.mark.parametrize("given", [[True, False], [1, 0], [1.0, 0.0], ["True", "0"]], ids=str)
+def test_made_rows_of_the_users_own_are_as_prepare_reads_them(tmp_path: Path, given: list[object]) -> None:
+    columns, path = ("hour:feature", "late:label", "made:synthetic"), tmp_path / "mine.parquet"
+    rows = {"hour": [1, 2], "late": [0, 1]}
+    pl.DataFrame({**rows, "made": given}).write_parquet(path)
+    with check_ground.ground(wish(tmp_path / "root", "--data", str(path), columns=columns), None) as ground:
+        assert pl.read_parquet(ground.train)["made"].to_list() == [True, False]
+    for wrong in ([True, None], ["yes", "no"], [2, 0]):
+        pl.DataFrame({**rows, "made": wrong}).write_parquet(path)
+        wanted = wish(tmp_path / "root", "--data", str(path), columns=columns)
+        with pytest.raises(WrongWish, match="'made' is not true or false"), check_ground.ground(wanted, None):
+            pass
+
+
+# ---- without Docker ----
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Path]:
+    """The Python of a virtual environment with what this one has, in a folder that any user may enter."""
+    with tempfile.TemporaryDirectory(prefix="perennial-check-venv-") as folder:
+        Path(folder).chmod(0o755)
+        subprocess.run([interpreter(), "-m", "venv", "--without-pip", f"{folder}/venv"], check=True)
+        python = Path(folder) / "venv" / "bin" / "python"
+        (packages,) = (Path(folder) / "venv" / "lib").glob("python*/site-packages")
+        (packages / "here.pth").write_text(f"{ROOT / 'serving'}\n{sysconfig.get_paths()['purelib']}\n")
+        yield python
+
+
+def interpreter() -> str:
+    """One that another user may run too, where there is one: root's own is often root's alone."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    others = [found for folder in ("/usr/bin", "/usr/local/bin") if (found := shutil.which(name, path=folder))]
+    return next((one for one in (sys.executable, *others) if not AS_ROOT or runs(USER, one, "-c", "")), sys.executable)
+
+
+def runs(user: int, *words: str | Path) -> bool:
+    """Whether a command of another user ends well."""
+    with suppress(PermissionError):
+        return (
+            subprocess.run(words, user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False).returncode
+            == 0
+        )
+    return False
+
+
+def checked(python: Path, *words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
+    """What a person types, as a user who is not root where there is another."""
+    given: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    plain = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [python, "-m", "perennial_runtime.check", *words],
+        env=plain, cwd=python.parent, capture_output=True, text=True, check=False, **given,
+    )  # fmt: skip
+
+
+TRAINER = ROOT / "examples" / "scikit-learn" / "train.py"
+DESCRIBED = tuple(word for column in COLUMNS for word in ("--column", column))
+
+
+def test_without_docker_a_trainer_is_checked_in_a_plain_virtual_environment(environment: Path, root: Path) -> None:
+    """By a user who is not root. Where root's Python is root's alone, root is told that the trainer's user may not run it."""
+    another = AS_ROOT and runs(USER, environment, "-c", "import polars, sklearn, perennial_runtime.check")
+    root.chmod(0o777)
+    script = root / "train.py"
+    script.write_text(TRAINER.read_text())
+    words = ("--root", str(root / "scratch"), "--rows", "300", "--hyperparameter", "trees=5", *DESCRIBED, "--", str(environment))
+    done = checked(environment, *words, str(script), user=USER if another else None)
+    if AS_ROOT and not another:
+        assert done.returncode == 1
+        assert "outside of an image, start this as a user that is not root" in done.stdout
+        return
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ended with 0 after" in done.stdout
+    assert "parity.parquet  model.onnx scores as the trainer did" in done.stdout
+    assert done.stdout.rstrip().endswith("nothing is wrong")
+    assert not (root / "scratch" / "perennial").exists()
+
+
+def test_a_folder_that_the_trainers_user_may_not_enter_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    wanted = wish(tmp_path / "inner", "--rows", "5", "--user", str(USER if AS_ROOT else os.geteuid()))
+    with check_ground.ground(wanted, None) as ground:
+        found = [one for one in check_ground.run(wanted, ground) if one.what == "command"]
+    if AS_ROOT:
+        assert "may not enter" in found[0].found
+        assert found[0].todo.startswith("chmod o+x /")
+    else:
+        assert found[0].level == "ok", "it is its own user's"

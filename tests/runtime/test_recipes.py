@@ -21,9 +21,10 @@ from threadpoolctl import threadpool_limits
 
 from perennial_runtime import export
 from perennial_runtime.answers import Refused
+from perennial_runtime.contract import HYPERPARAMETERS
 from perennial_runtime.recipes import models
 from perennial_runtime.recipes.encoders import RateEncoder
-from perennial_runtime.recipes.hyperparameters import ALLOWED, resolve
+from perennial_runtime.recipes.hyperparameters import resolve
 from perennial_runtime.recipes.train import train
 from perennial_runtime.scoring import Scorer
 from runtime.steps_world import frame
@@ -42,7 +43,7 @@ STRANGE = {
     "delay": [None, 1e30, -1e30, 0.1, 10.0, -0.0, None, 3e38],
     "carrier": ["AA", None, "never seen", "", "B6", "UA", "ünseen", "aa"],
 }
-ALGORITHMS = sorted(ALLOWED)
+ALGORITHMS = sorted(HYPERPARAMETERS)
 
 
 @pytest.fixture(autouse=True)

@@ -36,9 +36,7 @@ GATES = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    found = World(tmp_path_factory.mktemp("world"))
-    arrivals().write_parquet(found.source / "a.parquet")
-    return found
+    return World.of(tmp_path_factory.mktemp("world"), arrivals())
 
 
 @pytest.fixture(scope="module")

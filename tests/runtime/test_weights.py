@@ -41,9 +41,7 @@ GATES = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    found = World(tmp_path_factory.mktemp("world"))
-    weighed().write_parquet(found.source / "a.parquet")
-    return found
+    return World.of(tmp_path_factory.mktemp("world"), weighed())
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ PAINS = (REPOSITORY / "docs/pains.md").read_text()
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAINS)
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "examples").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)(?:#([^)\s]+))?\)")
+INSTALLED = re.compile(r"pip install '[./\w]+\[([\w,]+)\]'")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -38,6 +40,13 @@ def test_every_pain_is_answered() -> None:
     rows = re.findall(r"^\| (\d+) \|.*$", PAINS, re.MULTILINE)
     assert rows == [str(number) for number in range(1, 9)]
     assert all("`tests/" in line for line in PAINS.splitlines() if re.match(r"^\| \d+ \|", line))
+
+
+def test_every_command_that_installs_perennial_names_extras_that_there_are() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    told = [(path.name, found) for path in DOCUMENTS for found in INSTALLED.findall(path.read_text())]
+    assert {name for name, _ in told} >= {"README.md", "cli.md", "smoke.md", "trainers.md"}
+    assert [(name, found) for name, found in told if not set(found.split(",")) <= extras.keys()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -84,7 +84,7 @@ class Gate(SpecModel):
         )
     )
 
-    metric: Annotated[str, Field(pattern=METRIC_PATTERN, max_length=32)]
+    metric: Annotated[str, Field(pattern=METRIC_PATTERN, max_length=32, examples=["roc_auc"])]
     """What is measured on the holdout: of a classification roc_auc, average_precision, accuracy and calibration_error (root mean
     squared, over ten bins of equal mass); of a regression rmse and mae (root mean squared and mean absolute error, in the label's
     unit) and r2 (share of the label's variance that is explained); of either one of evaluation.metrics. And beside it:

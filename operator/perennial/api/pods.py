@@ -9,7 +9,7 @@ from pydantic import Field
 from perennial.api.base import Name, SpecModel
 
 Quantity = Annotated[int | str, Field(description="A Kubernetes quantity: 2, 500m, 1Gi.")]
-QuantityMap = Annotated[dict[str, Quantity], Field(max_length=16)]
+QuantityMap = Annotated[dict[str, Quantity], Field(max_length=16, examples=["{cpu: 500m, memory: 1Gi}"])]
 LabelMap = Annotated[dict[str, Annotated[str, Field(max_length=253)]], Field(max_length=32)]
 
 

@@ -20,5 +20,5 @@ class Smoke(SpecModel):
 class SmokeTraining(SpecModel):
     """What is different where a smoke run trains: it shall be fast, not good."""
 
-    hyperparameters: Annotated[dict[str, float], Field(max_length=16)] = {}
+    hyperparameters: Annotated[dict[str, float], Field(max_length=16, examples=["{max_iter: 5}"])] = {}
     """Take the place of the recipe's of the same names; an image of yours finds them in hyperparameters of params.json."""

@@ -39,6 +39,12 @@ NAMES_FIT = cel(
     f"!{_IS_REGRESSION} || !self.data.columns.exists(c, c.role == 'feature' && c.name == 'prediction')",
     "a feature of a regression can't be named prediction, which is the model's output: rename the column in the data",
 )
+SLICES_FIT = cel(
+    f"!({_HAS_RECIPE} ? self.training.recipe.task == 'regression' : has(self.data.task) && self.data.task == 'regression')"
+    " || !has(self.evaluation) || !(has(self.evaluation.slices) && self.evaluation.slices.size() > 0)",
+    "a regression is not judged by slices: give its gates minimum or maximum in place of minimumPerSlice, and remove "
+    "evaluation.slices",
+)
 
 
 def task_of(data: Data, training: Training) -> Task:

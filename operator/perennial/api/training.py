@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from perennial.api.base import Duration, SpecModel, cel, rules
 from perennial.api.data import Task
+from perennial.api.hyperparameters import recipe_rules, smoke_rules
 from perennial.api.pods import LabelMap, PodOptions, ResourceRequirements, Toleration
 from perennial.api.smoke import SmokeTraining
 
@@ -85,6 +86,7 @@ class Recipe(SpecModel):
                 "!has(self.classWeights) || self.task != 'regression'",
                 "recipe.classWeights is for classes, and a regression has none: remove it",
             ),
+            *recipe_rules(),
         )
     )
 
@@ -92,8 +94,8 @@ class Recipe(SpecModel):
     """What is predicted: classification, a label of two classes; regression, a number."""
     algorithm: Literal["gradient-boosting", "logistic-regression"] = "gradient-boosting"
     """The trainer."""
-    hyperparameters: Annotated[dict[str, float], Field(max_length=16)] = {}
-    """Numbers for the trainer, e.g. learning_rate: 0.1."""
+    hyperparameters: Annotated[dict[str, float], Field(max_length=16, examples=["{learning_rate: 0.1}"])] = {}
+    """Numbers for the trainer; docs/recipes.md lists what each algorithm takes."""
     class_weights: ClassWeights | None = None
     """For classes of which one is rare, or whose mistakes cost more; scores are no calibrated probabilities then. Not given:
     every row counts by its own weight."""
@@ -179,6 +181,7 @@ class Training(PodOptions):
                 "'training.workers is %d and training has a recipe, which trains in one pod: give an image of yours, or remove "
                 "workers'.format([self.workers])",
             ),
+            *smoke_rules(),
         )
     )
 

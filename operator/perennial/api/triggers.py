@@ -14,6 +14,8 @@ from perennial.api.base import Digest, Duration, SpecModel, StatusModel, Text, T
 CRON_PATTERN = "^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}$"
 ZONE_PATTERN = "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"
 MOST_RUNS = 100
+MOST_STARTS = MOST_RUNS + 1
+"""So many runs as a day can have, and the newest start, which the cooldown goes by, whoever began it."""
 MOST_FAILURES = 100
 
 AutomaticReason = Literal["Schedule", "NewData"]
@@ -173,8 +175,9 @@ class TriggersStatus(StatusModel):
 
     schedule: ScheduleStatus | None = None
     data: DataStatus | None = None
-    starts: Annotated[list[Start], Field(max_length=MOST_RUNS + 1)] = []
-    """The newest versions that began; those that ended as SameInputs are left out, for they trained nothing."""
+    starts: Annotated[list[Start], Field(max_length=MOST_STARTS)] = []
+    """The newest versions that began, and of older ones rather those of triggers, which runsPerDay counts; those that ended as
+    SameInputs are left out, for they trained nothing."""
     failures: Annotated[list[int], Field(max_length=MOST_FAILURES)] = []
     """Versions that did not improve, in a row."""
     counted_after: int = 0

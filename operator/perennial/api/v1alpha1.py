@@ -35,7 +35,7 @@ from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
 from perennial.api.smoke import Smoke
-from perennial.api.task import GATES_FIT, NAMES_FIT, SHIFTS_FIT, TOLD_ONCE
+from perennial.api.task import GATES_FIT, NAMES_FIT, SHIFTS_FIT, SLICES_FIT, TOLD_ONCE
 from perennial.api.training import Training
 from perennial.api.triggers import Limits, Triggers, TriggersStatus
 from perennial.api.version import (
@@ -67,6 +67,7 @@ class ModelDeploymentSpec(SpecModel):
             NOTHING_RETRAINS,
             TOLD_ONCE,
             GATES_FIT,
+            SLICES_FIT,
             SHIFTS_FIT,
             NAMES_FIT,
             cel(

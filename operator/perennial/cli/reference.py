@@ -18,8 +18,9 @@ HEAD = """# kubectl perennial
 
 Written from the program by `make crds`; change it there.
 
-In a clone, `pip install '.[cli]'` puts `kubectl-perennial` on the path, and kubectl knows it as `kubectl perennial`. The verbs
-`card`, `sbom` and `history --all` read the store and take `'.[cli,store]'` ([how](rollouts.md#what-was-decided-the-ledger)).
+In a clone, `pip install '.[cli]'` (Python 3.11) puts `kubectl-perennial` on the path, and kubectl knows it as
+`kubectl perennial`. The verbs `card`, `sbom` and `history --all` read the store and take `'.[cli,store]'`
+([how](rollouts.md#what-was-decided-the-ledger)).
 Everything that it does can be done without it, by the manifests and annotations that the other pages name.
 
 Where kubectl's own completion is on (`source <(kubectl completion bash)`), it completes `kubectl perennial` too, by the program

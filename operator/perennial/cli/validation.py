@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jsonschema
 from cel_expr_python import cel
@@ -20,6 +20,7 @@ from cel_expr_python.ext import ext_strings
 
 from perennial.api.crd import GROUP, VERSION, custom_resource_definitions
 from perennial.api.structural import VALIDATIONS
+from perennial.cli import shapes
 
 Schema = Mapping[str, Any]
 Place = tuple[str | int, ...]
@@ -168,9 +169,30 @@ def _schema_problems(schema: Schema, value: Any) -> Iterator[Problem]:
         place = tuple(error.absolute_path)
         missing = [name for name in error.validator_value if name not in error.instance] if error.validator == "required" else []
         if missing:
-            yield from (Problem((*place, name), "missing: it must be given") for name in missing)
-        else:
-            yield Problem(place, error.message if len(error.message) <= LONGEST else f"{error.message[:LONGEST]}...")
+            fields = error.schema.get("properties", {})
+            told = ((name, shapes.words(fields.get(name, {}), name, None, accepts)) for name in missing)
+            yield from (
+                Problem((*place, name), f"missing: it must be given{f', e.g. {words}' if words else ''}") for name, words in told
+            )
+            continue
+        message = error.message if len(error.message) <= LONGEST else f"{error.message[:LONGEST]}..."
+        yield Problem(place, f"{message}{_looks(error, place)}")
+
+
+def _looks(error: jsonschema.ValidationError, place: Place) -> str:
+    """What the field looks like, where it is of another type."""
+    if error.validator != "type":
+        return ""
+    schema = cast("Schema", error.schema)  # of draft 4, which has no true and false as schemas
+    name = place[-1] if place else ""
+    words = shapes.words(schema, name if isinstance(name, str) else "", error.instance, accepts)
+    return f"; write e.g. {words}" if words else ""
+
+
+def accepts(schema: Schema, value: Any) -> bool:
+    """Whether a value keeps a schema and its rules."""
+    whole = _defaulted(schema, value)
+    return not any(_validator()(schema).iter_errors(whole)) and not any(_rule_problems(schema, whole, ()))
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perennial.api.base import seconds
-from perennial.api.triggers import MOST_FAILURES, MOST_RUNS, Start, TriggersStatus
+from perennial.api.triggers import MOST_FAILURES, MOST_STARTS, Start, TriggersStatus
 from perennial.core import watch
 from perennial.core.draft import FINAL, Draft
 from perennial.core.inputs import moment, since, stamp
@@ -29,8 +29,16 @@ def begun(draft: Draft, status: TriggersStatus, version: Version) -> TriggersSta
     """A version began: it is noted, and another spec forgives what came before."""
     start = Start(version=version.number, at=stamp(draft.observed.now), automatic=is_automatic(version))
     starts = [one for one in status.starts if one.version != version.number]
-    kept = status.model_copy(update={"starts": [*starts, start][-MOST_RUNS - 1 :]})
+    kept = status.model_copy(update={"starts": _newest([*starts, start])})
     return forgiven(kept, version.number - 1) if version.spec.trigger.reason in ("Created", "SpecChanged") else kept
+
+
+def _newest(starts: list[Start]) -> list[Start]:
+    """As many as the status holds. One of a person or of the spec is forgotten before one of a trigger: only those are counted,
+    and only the newest of all begins a cooldown."""
+    others = [one.version for one in starts[:-1] if not one.automatic]
+    too_many = set(others[: max(0, len(starts) - MOST_STARTS)])
+    return [one for one in starts if one.version not in too_many][-MOST_STARTS:]
 
 
 def forgiven(status: TriggersStatus, number: int) -> TriggersStatus:

@@ -317,6 +317,10 @@ def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, 
     if rollout.breach or since(observed.now, rollout.step_entered_at) <= limit:
         return ()
     weight = 0 if rollout.withheld else rollout.weight
-    missing = shortfall.said(shortfall.lacks(observed, rollout)) or "every pod has to be read"
-    words = f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s; {missing}; waiting"
+    lacks = shortfall.lacks(observed, rollout)
+    missing = shortfall.said(lacks) or "every pod has to be read"
+    words = (
+        f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s; {missing}; waiting"
+        f"{shortfall.ways_out(observed, lacks)}"
+    )
     return (shortfall.told(observed, rollout, Finding("Inconclusive", True, "StepDeadline", words), SAVE_SECONDS),)

@@ -13,7 +13,7 @@ from functools import partial
 from perennial.api.base import seconds
 from perennial.api.rollout import Shadow
 from perennial.api.rollout_status import RolloutStatus
-from perennial.core import analysis, rollout
+from perennial.core import analysis, rollout, shortfall
 from perennial.core.conditions import Finding
 from perennial.core.draft import Draft
 from perennial.core.inputs import since
@@ -178,16 +178,17 @@ def _at_deadline(observed: Observed, wish: Shadow, current: RolloutStatus, findi
 def _waiting(observed: Observed, wish: Shadow, current: RolloutStatus, finding: Finding) -> Finding:
     """A hold that is over and still no step: nobody asks, or nothing is mirrored."""
     least = observed.spec.rollout.minimum_requests
-    few = current.step_candidate_requests < least
-    if finding.status is not True or not few or since(observed.now, current.step_entered_at) <= seconds(wish.hold):
+    enough = current.step_candidate_requests >= least
+    if finding.status is not True or enough or since(observed.now, current.step_entered_at) <= seconds(wish.hold):
         return finding
-    words = f"the hold of the shadow is over; the candidate has to answer {least} mirrored requests in it"
+    few = shortfall.Lack("TooFewRequests", f"the candidate has to answer {least} mirrored requests in it")
+    words = f"the hold of the shadow is over; {few.words}"
     if not current.step_candidate_requests and any(state.stable_total for state in current.metrics):
         words += (
             ", and none has come while stable answered: either the gateway does not mirror (remove spec.rollout.shadow), or this"
             " version's runtime is older than shadows (retrain)"
         )
-    return Finding("Measured", True, "TooFewRequests", words)
+    return Finding("Measured", True, few.reason, f"{words}{shortfall.ways_out(observed, (few,))}")
 
 
 def _inconclusive(observed: Observed, wish: Shadow, current: RolloutStatus) -> tuple[Finding, ...]:

@@ -47,13 +47,24 @@ def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_
         return finding
     over = rollout.step_started_at is not None and since(observed.now, rollout.step_started_at) > hold
     held = "is over" if over else "has begun" if rollout.step_started_at else "begins with the candidate's first request"
-    words = f"the hold of step {rollout.step + 1} {held}; {said(missing)}"
+    words = f"the hold of step {rollout.step + 1} {held}; {said(missing)}{ways_out(observed, missing)}"
     return told(observed, rollout, Finding("Measured", True, missing[0].reason, words), words_last)
 
 
 def said(missing: tuple[Lack, ...]) -> str:
     """All that is missing, in one line."""
     return "; ".join(lack.words for lack in missing)
+
+
+def ways_out(observed: Observed, missing: tuple[Lack, ...]) -> str:
+    """What a person may do where too few requests came: most often nobody asks this model for anything. A candidate in suspicion
+    is no matter of requests, and nobody is told to promote it."""
+    reasons = {lack.reason for lack in missing}
+    if "TooFewRequests" not in reasons or reasons & {"Suspicion", "PredictionsShifted", "NothingJudged"}:
+        return ""
+    skipped = observed.spec.rollout.on_too_little_data == "wait" and "MarginNotShown" not in reasons
+    more = ", or set rollout.onTooLittleData: promote" if skipped else ""
+    return f"; ways out: send requests, or type kubectl perennial promote {observed.meta.name}{more}"
 
 
 def margins_shown(observed: Observed, rollout: RolloutStatus) -> bool:

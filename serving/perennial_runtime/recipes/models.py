@@ -23,10 +23,9 @@ from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from perennial_runtime.contract import BALANCED, CLASSIFICATION, REGRESSION
+from perennial_runtime.contract import BALANCED, CLASSIFICATION, GRADIENT_BOOSTING, REGRESSION
 from perennial_runtime.export import NUMERIC, Feature
 from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
-from perennial_runtime.recipes.hyperparameters import GRADIENT_BOOSTING
 
 CHUNKS = 10
 """In how many parts a long fit reports its progress."""

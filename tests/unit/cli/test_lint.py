@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from crd_cases import BOUNDS, CASES, Case, base, deployment, edited
 from manifest_corpus import EXAMPLES, corpus
-from perennial.cli import documents, validation
+from perennial.api.crd import custom_resource_definitions
+from perennial.cli import documents, shapes, validation
 from perennial.cli.__main__ import VERBS, main
 
 BOMB = "x0: &x0 [a, a]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 9))
@@ -74,6 +76,69 @@ def test_no_manifest_of_the_corpus_makes_it_fail() -> None:
 def test_words(edits: dict[str, object], words: str) -> None:
     found = [f"{one.path}: {one.message}" for one in validation.problems(edited(deployment(), edits))]
     assert words in found[0]
+
+
+# ---- what a field looks like ----
+
+
+def said(edits: dict[str, object]) -> list[str]:
+    return [f"{one.path}: {one.message}" for one in validation.problems(edited(deployment(), edits))]
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ({"spec.triggers": {"newData": True}}, "'object'; write e.g. newData: {interval: 5m}"),
+        ({"spec.triggers": {"schedule": "@daily"}}, "'@daily' is not of type 'object'; write e.g. schedule: {cron: 0 3 * * *}"),
+        ({"spec.data.holdout": 0.2}, "0.2 is not of type 'object'; write e.g. holdout: {fraction: 0.2, by: time}"),
+        ({"spec.training.recipe.classWeights": "balanced"}, "write e.g. classWeights: {balanced: {}}"),
+        ({"spec.training.recipe.hyperparameters": ["max_iter"]}, "write e.g. hyperparameters: {learning_rate: 0.1}"),
+        ({"spec.training.resources": "2"}, "resources: {requests: {cpu: 500m, memory: 1Gi}}"),
+        ({"spec.data.columns.0": "dep_hour"}, "write e.g. {name: dep_hour, role: feature}"),
+        ({"spec.evaluation.gates": "roc_auc"}, "write e.g. gates: [{metric: roc_auc, minimum: 0.5}]"),
+        ({"spec.evaluation.slices": "carrier"}, "write e.g. slices: [{column: carrier}]"),
+        ({"spec.serving.replicas": "3"}, "'3' is not of type 'integer'; write e.g. replicas: 3"),
+        ({"spec.paused": "true"}, "'true' is not of type 'boolean'; write e.g. paused: true"),
+        ({"spec.paused": "on"}, "write e.g. paused: false"),
+        ({"spec.training.image": 5}, "5 is not of type 'string'; write e.g. image: '5'"),
+        ({"spec.training.timeout": 60}, "60 is not of type 'string'; write e.g. timeout: 1h"),
+        ({"spec.triggers": {"schedule": {}}}, "spec.triggers.schedule.cron: missing: it must be given, e.g. cron: 0 3 * * *"),
+    ],
+    ids=lambda part: next(iter(part)) if isinstance(part, dict) else "",
+)
+def test_a_value_of_another_type_is_told_what_the_field_looks_like(edits: dict[str, object], words: str) -> None:
+    assert words in said(edits)[0]
+
+
+def test_a_text_that_is_no_number_and_a_list_of_everything_get_an_example_too_and_no_code_is_run() -> None:
+    assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "three"})[0]
+    assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "!!python/object:os.system"})[0]
+    assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "1" * 5000})[0]
+    assert "write" not in said({"spec": []})[0], "an example of everything is a page"
+
+
+def fields(schema: validation.Schema, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], validation.Schema]]:
+    for name, field in schema.get("properties", {}).items():
+        yield (*place, name), field
+        yield from fields(field, (*place, name))
+    if "items" in schema:
+        yield from fields(schema["items"], (*place, "0"))
+
+
+def test_every_example_of_a_field_is_one_that_the_field_takes() -> None:
+    definition = custom_resource_definitions()["perennial.dev_modeldeployments.yaml"]
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    silent = set()
+    for place, field in fields(spec, ("spec",)):
+        text = shapes.words(field, place[-1], None, validation.accepts)
+        if text:
+            assert validation.accepts(field, yaml.safe_load(text)[place[-1]]), place
+        else:
+            silent.add(".".join(place))
+    assert silent <= {
+        "spec.data", "spec.data.columns", "spec.model", "spec.model.digest", "spec.rollout",
+        "spec.rollout.metrics.0.prometheus", "spec.training.recipe.classWeights.weights",
+    }  # fmt: skip
 
 
 # ---- files ----

@@ -105,6 +105,7 @@ def test_suspicion_is_told_with_the_metric() -> None:
     world.live(10)
     assert condition(world, "Measured")[:2] == ("True", "Suspicion")
     assert "errors: in suspicion: E " in condition(world, "Measured")[2]
+    assert "promote" not in condition(world, "Measured")[2], "nobody is told to promote what may do harm"
 
 
 def test_the_guard_follows_the_wish_and_stands_in_the_evidence() -> None:

@@ -306,6 +306,7 @@ def test_too_little_data_waits_and_says_that_no_mirrored_request_came() -> None:
     found = condition(world, "Measured")
     assert found[1] == "TooFewRequests"
     assert "does not mirror" in found[2]
+    assert "; ways out: send requests, or type kubectl perennial promote " in found[2]
 
 
 def test_too_little_data_may_abort_without_a_quarantine() -> None:

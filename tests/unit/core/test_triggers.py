@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perennial.api.triggers import MOST_RUNS, Start
 from perennial.core import ledger
 from perennial.core.answers import prepared_of
 from perennial.core.draft import Draft
+from perennial.core.inputs import stamp
 from perennial.core.observed import Version
 from perennial.core.triggers import CAUSES, HOLDS
 from perennial.standing import troubles
@@ -330,6 +332,23 @@ def test_runs_per_day_are_counted_over_24_hours() -> None:
     assert "limits.runsPerDay allows 2: the next may at 2026-01-02T01:00:0" in condition(world, "RetrainDue")[2]
     settled(night(world, 2, 1.01))
     assert len(world.versions) == 4
+
+
+def test_retrains_of_a_person_push_none_of_a_trigger_out_of_the_count() -> None:
+    world = model(triggers={"schedule": {"cron": "0 * * * *"}}, limits={"runsPerDay": MOST_RUNS, "stopAfterFailures": 100})
+    settled(world)
+    assert world.status.triggers is not None
+    runs = [Start(version=-number, at=stamp(world.now), automatic=True) for number in range(MOST_RUNS, 0, -1)]
+    world.status = world.status.model_copy(update={"triggers": world.status.triggers.model_copy(update={"starts": runs})})
+    for text in ("once", "and", "again"):
+        request(world, "retrain", text)
+        settled(world)
+        assert world.status.triggers is not None
+        starts = world.status.triggers.starts
+        assert [one.automatic for one in starts] == [True] * MOST_RUNS + [False], "all that count, and the newest"
+        assert starts[-1].version == max(world.versions)
+    night(world, 1, 5).live(5)
+    assert condition(world, "RetrainDue")[1] == "RunsPerDay"
 
 
 def test_limits_hold_no_person_and_no_spec_back() -> None:
