@@ -25,9 +25,11 @@ from perennial.adapters.podprogress import ReporterPorts
 from perennial.adapters.prometheus import PrometheusSources
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
+from perennial.api.served import missing
 from perennial.asking import Asking
 from perennial.core.observed import Defaults, StoreSettings
 from perennial.core.plan import plan, wanted_counters
+from perennial.core.report import outdated
 from perennial.door import Door
 from perennial.following import Following
 from perennial.gathering import Gatherer
@@ -73,7 +75,7 @@ class Operator:
         clock = SteadyClock()
         self._queue: WakeQueue[Key] = WakeQueue(time.monotonic, chance, telemetry.waited)
         telemetry.watch_depth(self._queue.depth)
-        surroundings = Surroundings(cluster, _defaults(settings), time.monotonic)
+        self._surroundings = surroundings = Surroundings(cluster, _defaults(settings), time.monotonic)
         self._reconciler = Reconciler(
             cluster=cluster,
             cache=self._cache,
@@ -95,6 +97,7 @@ class Operator:
     async def run(self, credentials: Credentials) -> None:
         """Until cancelled, or until a part of it ends, which is a fault."""
         await self._fill()
+        await self._look_at_schemas()
         door = Door(
             credentials=credentials,
             namespaces=self._settings.namespaces,
@@ -139,6 +142,21 @@ class Operator:
         for key in keys:
             self._queue.wake(key)
 
+    async def _look_at_schemas(self) -> None:
+        """Whether the cluster's CRDs have all that is written here; said once, and again when it has changed."""
+        before = self._surroundings.installed.dropped
+        try:
+            fields = missing(await self._cluster.schemas())
+        except ClusterError as error:
+            log.warning("the cluster's schemas could not be read, so nobody knows whether its CRDs are older: %s", error)
+            return
+        self._surroundings.note_dropped(fields)
+        give_back_memory()
+        if fields and fields != before:
+            log.warning("%s", outdated(fields))
+        elif before and not fields:
+            log.info("the CRDs in this cluster have all that this operator writes now")
+
     async def _relist_for_ever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -150,6 +168,8 @@ class Operator:
             except ClusterError as error:
                 log.warning("the cluster could not be relisted: %s", error)
                 continue
+            if self._surroundings.installed.dropped:
+                await self._look_at_schemas()
             asyncio.get_running_loop().call_later(AFTER_LISTS_SECONDS, give_back_memory)
             for key in news:
                 self._queue.wake(key)

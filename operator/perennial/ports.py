@@ -78,6 +78,11 @@ class Cluster(Protocol):
 
     async def json_patch(self, kind: str, namespace: str, name: str, patch: Sequence[Mapping[str, Any]]) -> Manifest: ...
 
+    async def schemas(self) -> Mapping[str, Manifest]:
+        """The schemas of our kinds, by kind (ModelVersion), as they are served: a field that is not in them is dropped when it is
+        written."""
+        ...
+
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> Manifest | None:
         """Background propagation, with a UID precondition. The object while finalizers hold it; None: it is gone (or was)."""
         ...

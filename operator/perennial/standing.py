@@ -41,6 +41,7 @@ TROUBLES: Mapping[str, str] = {
     "RollbackBlocked": "True",
     "WritesRefused": "True",
     "RequestUnknown": "True",
+    "CRDsOutdated": "True",
     "LedgerStored": "False",
     "DataPolled": "False",
     "RetrainingStopped": "True",

@@ -106,6 +106,7 @@ STORIES = (
     Story("PerennialQueueSlow", fires=waits(95, 5), quiet=waits(9999, 1)),
     Story("PerennialApiErrors", fires=api(6), quiet=api(4)),
     Story("PerennialApiErrors", fires=api(6, "0"), quiet=api(50, "404")),
+    replace(of_model("PerennialCRDsOutdated", "CRDsOutdated", 15, "FieldsMissing"), labels={"namespace": SYSTEM}),
     of_model("PerennialModelNotReady", "Ready", 5, "PodsNotReady"),
     Story(
         "PerennialModelNotReady",

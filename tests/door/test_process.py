@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import yaml
 
+from fakes.cluster import shipped
 from fakes.watch_api import WatchApi
 from perennial.settings import VARIABLES
 
@@ -122,3 +123,20 @@ async def test_it_gets_ready_writes_nothing_and_ends_within_seconds_of_sigterm(a
     assert time.monotonic() - told < 5
     assert "Traceback" not in errors.decode()
     assert {method for method, _, _ in watch_api.requests} == {"GET"}
+
+
+async def test_crds_that_are_older_than_the_operator_are_told_once_at_the_start(
+    api: tuple[WatchApi, str], tmp_path: Path
+) -> None:
+    watch_api, server = api
+    for kind, schema in shipped().items():
+        schema["properties"]["status"]["properties"].pop("progress", None)
+        name = {"group": "perennial.dev", "version": "v1alpha1", "kind": kind}
+        watch_api.schemas[kind] = {**schema, "x-kubernetes-group-version-kind": [name]}
+    port = free_port()
+    process = await perennial(**SETTINGS, KUBECONFIG=kubeconfig(tmp_path, server), PERENNIAL_METRICS_PORT=str(port))
+    await until_ready(port)
+    process.send_signal(signal.SIGTERM)
+    out, errors = await process.communicate()
+    said = (out + errors).decode()
+    assert said.count("the CRDs in this cluster are older than the operator and do not have ModelVersion.status.progress:") == 1

@@ -15,6 +15,7 @@ from typing import Any
 import jsonpatch
 
 from perennial.adapters.kinds import kind_of
+from perennial.api.crd import custom_resource_definitions
 from perennial.ports import ClusterError, Conflict, Invalid, Keep, Manifest, NotFound
 
 Place = tuple[str, str, str]
@@ -25,6 +26,12 @@ CREATED = "2026-01-01T00:00:00Z"
 
 class Crash(BaseException):
     """The process is killed here: no handler of the code under test may catch it."""
+
+
+def shipped() -> dict[str, Manifest]:
+    """Our schemas by kind, a copy."""
+    definitions = custom_resource_definitions().values()
+    return {one["spec"]["names"]["kind"]: one["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for one in definitions}
 
 
 class FakeCluster:
@@ -39,6 +46,7 @@ class FakeCluster:
         self.watchers: list[Watcher] = []
         self.verdict: Verdict = lambda verb, manifest: None
         self.crash_after: int | None = None
+        self.served: dict[str, Manifest] | None = None
         self._created = created
         self._applied: dict[Place, Manifest] = {}
         self._versions = itertools.count(1)
@@ -109,6 +117,10 @@ class FakeCluster:
         if "deletionTimestamp" in answer["metadata"] and "finalizers" not in answer["metadata"]:
             self.remove(answer)
         return self._done(answer)
+
+    async def schemas(self) -> Mapping[str, Manifest]:
+        """Those that this repository ships, unless a test serves others; the objects are not held to them."""
+        return copy.deepcopy(self.served) if self.served is not None else shipped()
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> Manifest | None:
         """The object, and by owner references what belongs to it; one with a finalizer is only told to go."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from perennial.adapters.kinds import CONFIG_MAPS, ROUTES
+from perennial.api.served import missing
 from perennial.ports import Cluster, Conflict, Invalid, Manifest, NotFound
 
 Case = Callable[[Cluster, str], Awaitable[None]]
@@ -205,7 +206,15 @@ async def routes_are_listed(cluster: Cluster, namespace: str) -> None:
     assert [item["metadata"]["name"] for item in items] == ["m"]
 
 
+async def schemas_of_our_kinds_have_all_that_the_operator_writes(cluster: Cluster, namespace: str) -> None:
+    found = await cluster.schemas()
+    assert found.keys() == {"ModelDeployment", "ModelVersion"}
+    assert missing(found) == ()
+    assert "steps" in found["ModelVersion"]["properties"]["status"]["properties"]
+
+
 CASES: tuple[Case, ...] = (
+    schemas_of_our_kinds_have_all_that_the_operator_writes,
     a_missing_object_is_not_found,
     what_is_created_is_read_back_with_an_identity,
     a_name_is_given_once,

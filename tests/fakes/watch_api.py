@@ -24,6 +24,8 @@ class WatchApi:
         self.streams: dict[str, list[asyncio.Queue[bytes | None]]] = {}
         self.refuse_watches = 0
         """So many watches are answered by 410, on which Kopf ends."""
+        self.schemas: dict[str, Any] = {}
+        """Of our kinds, as OpenAPI v3 has them."""
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
@@ -64,6 +66,8 @@ class WatchApi:
         parts = request.path.strip("/").split("/")
         if parts in (["api"], ["apis"], ["version"]):
             return web.json_response(_root(parts[0]))
+        if parts[0] == "openapi":
+            return web.json_response({"components": {"schemas": self.schemas}})
         if len(parts) == (2 if parts[0] == "api" else 3):
             return web.json_response(_resources(parts))
         if request.query.get("watch") == "true":

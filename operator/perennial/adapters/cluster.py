@@ -13,8 +13,9 @@ from urllib.parse import quote
 import aiohttp
 
 from perennial.adapters.credentials import Credentials
-from perennial.adapters.kinds import RESOURCES, kind_of
+from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, RESOURCES, VERSIONS, kind_of
 from perennial.ports import ClusterError, Conflict, Invalid, Keep, Manifest, NotFound, Unavailable
+from perennial_runtime.contract import API_VERSION
 
 FIELD_MANAGER = "perennial-operator"
 REQUEST_SECONDS = 10.0
@@ -91,6 +92,16 @@ class ApiServer:
         return await self._send(
             "patch", "PATCH", _path(kind, namespace, name), list(patch), parameters, content_type="application/json-patch+json"
         )
+
+    async def schemas(self) -> Mapping[str, Manifest]:
+        """Of OpenAPI v3, which every client may read: the CRDs themselves need a right of their own. Raises ClusterError."""
+        document = await self._send("get", "GET", f"/openapi/v3/apis/{API_VERSION}", timeout=LIST_SECONDS)
+        return {
+            of["kind"]: schema
+            for schema in ((document.get("components") or {}).get("schemas") or {}).values()
+            for of in schema.get("x-kubernetes-group-version-kind") or ()
+            if f"{of.get('group')}/{of.get('version')}/{of.get('kind')}" in (DEPLOYMENTS_OF_MODELS, VERSIONS)
+        }
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> Manifest | None:
         """Background propagation with a UID precondition; an object that is not there any more counts as done."""

@@ -80,6 +80,10 @@ class Surroundings:
         """The operator's own defaults, without any question."""
         return self._defaults
 
+    def note_dropped(self, fields: tuple[str, ...]) -> None:
+        """What the CRDs in the cluster do not have, as it was found out."""
+        self._defaults = replace(self._defaults, dropped=fields)
+
     async def route(self, namespace: str, name: str) -> Manifest | None:
         """An HTTPRoute that nobody asked for yet; None: it is not there."""
         if self._absent.get((namespace, name)) is not None:

@@ -37,6 +37,8 @@ class Defaults:
     """The API server lets nobody ask in another's name: the chart's ValidatingAdmissionPolicy is on."""
     recordings: bool = False
     """Each rollout is recorded, and the recording kept in a ConfigMap when it is over."""
+    dropped: tuple[str, ...] = ()
+    """Fields that this operator writes and the CRDs in the cluster do not have."""
 
 
 @dataclass(frozen=True, slots=True)

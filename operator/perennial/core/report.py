@@ -31,6 +31,8 @@ from perennial_runtime.contract import GROUP
 CLASS_SECONDS = 10.0
 """How soon to look again at a GatewayClass that cannot do what is asked for: nobody tells when it has changed."""
 
+MOST_NAMED = 5
+"""Fields that a message names."""
 NOT_FIT = ("Failed", "Rejected", "RolledBack")
 """States of a newest version that somebody has to look at."""
 UNTOLD = (storing.ACTION, polling.ACTION, KeepRecording.__name__)
@@ -45,6 +47,7 @@ def conditions(draft: Draft) -> None:
     _paused(draft)
     _refused_writes(draft)
     _misspelled(draft)
+    _outdated(draft)
     _accepted(draft)
     approval.tell(draft)
     limits.tell(draft)
@@ -236,6 +239,22 @@ def _misspelled(draft: Draft) -> None:
     if found:
         known = ", ".join(f"{GROUP}/{verb}" for verb in requests.VERBS)
         draft.find("RequestUnknown", True, "UnknownAnnotation", f"{', '.join(found)[:500]}: known are {known}; remove it with -")
+
+
+def _outdated(draft: Draft) -> None:
+    """CRDs older than this operator: the API server drops what they do not have, and says nothing."""
+    if fields := draft.observed.defaults.dropped:
+        draft.find("CRDsOutdated", True, "FieldsMissing", outdated(fields))
+
+
+def outdated(fields: tuple[str, ...]) -> str:
+    """What is missing, what comes of it, and what to do."""
+    more = f" and {len(fields) - MOST_NAMED} more" if len(fields) > MOST_NAMED else ""
+    named = f"{', '.join(fields[:MOST_NAMED])}{more}"
+    return (
+        f"the CRDs in this cluster are older than the operator and do not have {named}: what is written there is dropped, and "
+        "written again in every pass; helm upgrade perennial-crds, or apply crds/"
+    )
 
 
 def _accepted(draft: Draft) -> None:

@@ -11,6 +11,7 @@ import pytest
 from perennial.core import actions
 from perennial.core.observed import ContainerState
 from perennial.core.plan import plan
+from perennial.standing import troubles
 from perennial_runtime.contract import Refusal, encode_answer
 from unit.core.world import SPEC, World, evaluated, failed, served, spec
 
@@ -249,6 +250,24 @@ def test_misspelled_request_is_told() -> None:
     world.live(2)
     assert condition(world, "RequestUnknown")[0] == "True"
     assert "perennial.dev/rolback-to" in condition(world, "RequestUnknown")[2]
+
+
+def test_crds_that_are_older_than_the_operator_are_told_until_they_are_not() -> None:
+    world = served()
+    world.dropped = tuple(f"ModelVersion.status.f{number}" for number in range(7))
+    world.live(2)
+    status, reason, words = condition(world, "CRDsOutdated")
+    assert (status, reason) == ("True", "FieldsMissing")
+    assert "do not have ModelVersion.status.f0, ModelVersion.status.f1, " in words
+    assert "f4 and 2 more: what is written there is dropped" in words
+    assert words.endswith("helm upgrade perennial-crds, or apply crds/")
+    assert ("CRDsOutdated", "FieldsMissing") in troubles(world.status)
+    writes = world.status_writes
+    world.live(20)
+    assert world.status_writes == writes, "the condition itself is written once"
+    world.dropped = ()
+    world.live(2)
+    assert "CRDsOutdated" not in {one.type for one in world.status.conditions}
 
 
 def test_step_that_waits_for_requests_says_so() -> None:

@@ -126,6 +126,8 @@ class World:
     mirror_problem: str = ""
     refuses_mirrors: bool = False
     """The gateway does not accept a route with a mirror."""
+    dropped: tuple[str, ...] = ()
+    """Fields that the CRDs in the cluster do not have."""
     status_writes: int = 0
     generation: int = 1
     unreachable: bool = False
@@ -187,6 +189,7 @@ class World:
                 self.sources,
                 self.attested,
                 self.recorded,
+                self.dropped,
             ),
             versions=tuple(self.versions[number] for number in sorted(self.versions)),
             jobs=tuple(self.jobs.values()),

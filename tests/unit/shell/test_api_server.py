@@ -133,6 +133,25 @@ async def test_every_request_says_who_we_are_with_the_newest_token(
     assert {headers["User-Agent"] for _, _, headers, _ in server.requests} == {"perennial-operator"}
 
 
+async def test_schemas_of_our_kinds_are_read_of_openapi(served: tuple[Server, ApiServer, list[tuple[str, int]]]) -> None:
+    server, api, _ = served
+
+    def of(*kinds: tuple[str, str]) -> dict[str, object]:
+        named = [{"group": group, "version": "v1alpha1", "kind": kind} for group, kind in kinds]
+        return {"type": "object", "x-kubernetes-group-version-kind": named}
+
+    schemas = {
+        "dev.perennial.v1alpha1.ModelVersion": of(("perennial.dev", "ModelVersion")),
+        "dev.perennial.v1alpha1.ModelVersionList": of(("perennial.dev", "ModelVersionList")),
+        "io.k8s.DeleteOptions": of(("apps", "DeleteOptions"), ("perennial.dev", "DeleteOptions")),
+        "io.k8s.Time": {"type": "string"},
+    }
+    server.answers += [web.json_response({"components": {"schemas": schemas}}), web.json_response({})]
+    assert await api.schemas() == {"ModelVersion": schemas["dev.perennial.v1alpha1.ModelVersion"]}
+    assert await api.schemas() == {}
+    assert server.requests[0][1] == "/openapi/v3/apis/perennial.dev/v1alpha1"
+
+
 async def test_a_long_list_is_read_in_pages(served: tuple[Server, ApiServer, list[tuple[str, int]]]) -> None:
     server, api, _ = served
     server.answers += [
