@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,29 +79,27 @@ def _words(cells: pl.Series) -> Words:
     """What the cells add to their rows."""
     kind = cells.dtype
     if kind.is_float() or kind.is_decimal():
-        return _known(cells, _floats(_values(cells.cast(pl.Float64), np.float64)))
+        return _numbers(cells.cast(pl.Float64), np.float64, _floats)
     if kind == pl.UInt64:
-        return _known(cells, _integers(_values(cells, np.uint64)))
+        return _numbers(cells, np.uint64, _integers)
     if kind.is_integer() and kind not in (pl.Int128, pl.UInt128):
-        return _known(cells, _integers(_values(cells.cast(pl.Int64), np.int64)))
+        return _numbers(cells.cast(pl.Int64), np.int64, _integers)
     if kind in (pl.Date, pl.Datetime):
-        return _known(cells, _values(cells.cast(pl.Datetime("us")).cast(pl.Int64), np.uint64) ^ _TIME)
+        return _numbers(cells.cast(pl.Datetime("us")).cast(pl.Int64), np.uint64, lambda moments: moments ^ _TIME)
     if kind in (pl.Duration, pl.Time):
-        return _known(cells, _values(cells.cast(pl.Int64), np.uint64) ^ _SPAN)
+        return _numbers(cells.cast(pl.Int64), np.uint64, lambda spans: spans ^ _SPAN)
     return _texts(_written(cells))
 
 
-def _values(cells: pl.Series, kind: Any) -> NDArray[Any]:
-    """Of 64 bits each, not copied; anything stands where one is missing."""
+def _numbers(cells: pl.Series, kind: Any, words_of: Callable[[NDArray[Any]], Words]) -> Words:
+    """Of cells of 64 bits, which are not copied; anything stands where one is missing."""
     array = cells.to_arrow()
-    values: NDArray[Any] = np.frombuffer(array.buffers()[1], dtype=kind)[array.offset : array.offset + len(array)]
-    return values
-
-
-def _known(cells: pl.Series, words: Words) -> Words:
-    """The words, but for missing cells."""
-    if cells.null_count():
-        np.copyto(words, _MISSING, where=cells.is_null().to_numpy())
+    known, values = array.buffers()
+    start, end = array.offset, array.offset + len(array)
+    words = words_of(np.frombuffer(values, dtype=kind)[start:end])
+    if array.null_count:
+        bits = np.unpackbits(np.frombuffer(known, dtype=np.uint8), count=end, bitorder="little")
+        np.copyto(words, _MISSING, where=bits[start:] == 0)
     return words
 
 
@@ -133,7 +132,8 @@ def _texts(cells: pl.Series) -> Words:
     first = cells.head(FIRST_ROWS)
     if first.n_unique() <= len(first) // 2 and len(cells) > FIRST_ROWS:  # few different ones: each is hashed once
         encoded = cells.to_arrow().dictionary_encode(null_encoding="encode")
-        return _texts_of(pl.Series(encoded.dictionary, dtype=pl.String))[encoded.indices.to_numpy()]
+        words: Words = _texts_of(pl.Series(encoded.dictionary, dtype=pl.String))[encoded.indices.to_numpy()]
+        return words
     return _texts_of(cells)
 
 
@@ -176,7 +176,7 @@ def _hash_texts(words: Words, rows: NDArray[np.intp], begins: NDArray[np.int64],
     lengths = begins[rows + 1] - starts
     long = lengths > LONGEST
     for row in np.flatnonzero(long).tolist():
-        text = data[starts[row] : starts[row] + lengths[row]]
+        text = data[starts[row] : starts[row] + lengths[row]].tobytes()
         words[rows[row]] = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
     rows, starts, lengths = rows[~long], starts[~long], lengths[~long]
     padded = np.concatenate([data, np.zeros(8, dtype=np.uint8)])
