@@ -30,6 +30,8 @@ IDENTITY_FILE = "identity.json"
 TRAIN_ROWS_FILE = "train_rows.npy"
 PROFILE_FILE = "profile.json"
 SERVICE_FILE = "service.py"
+HASHES = "row_hashes"
+"""Key of IDENTITY_FILE: by which scheme TRAIN_ROWS_FILE was hashed."""
 THRESHOLD = 0.5
 """Score from which the served label is 1."""
 
@@ -65,6 +67,8 @@ class Contents:
     train_rows: Path
     golden: Mapping[str, Any]
     profile: Mapping[str, Any]
+    hashes: int
+    """By which scheme (`rows.SCHEME`) the training rows were hashed."""
     uid: str = ""
     """Of the ModelVersion, where the Bento will be signed: so that a signature is good for this object alone."""
 
@@ -114,6 +118,7 @@ def _context(contents: Contents, context: Path) -> Path:
     _write(context / GOLDEN_FILE, contents.golden)
     _write(context / PROFILE_FILE, contents.profile)
     who: dict[str, Any] = {"version": contents.version, "identity": contents.identity, "threshold": THRESHOLD}
+    who |= {HASHES: contents.hashes}
     who |= {"uid": contents.uid} if contents.uid else {}
     _write(context / IDENTITY_FILE, who)
     (context / SERVICE_FILE).write_text(SERVICE_SOURCE, encoding="utf-8")

@@ -236,8 +236,10 @@ class Collector:
         return typed
 
     def _find_infinite(self, name: str, numbers: pl.Series, file: int, first_row: int) -> None:
+        if name in self._infinite:
+            return
         infinite = numbers.abs() > float(np.finfo(np.float32).max)  # infinity is larger
-        if name not in self._infinite and infinite.any():
+        if infinite.any():
             self._infinite[name] = file, first_row + int(infinite.fill_null(value=False).arg_true()[0])
 
     def _decided(self, name: str) -> str:
@@ -290,7 +292,8 @@ def _read_as(cells: pl.Series, where: str) -> tuple[str, pl.Series]:
     """What a file says that a feature is, and its cells as that."""
     kind = cells.dtype
     if kind.is_numeric() or kind == pl.Boolean:
-        return NUMERIC, cells.cast(pl.Float64).fill_nan(None)
+        numbers = cells.cast(pl.Float64)
+        return NUMERIC, numbers.fill_nan(None) if numbers.is_nan().any() else numbers
     if kind in (pl.String, pl.Categorical, pl.Enum):
         typed = cells.cast(pl.String)
         return CATEGORICAL, typed.set(typed == "", None)
@@ -327,13 +330,17 @@ def _label(cells: pl.Series, where: str, first_row: int) -> pl.Series:
     kind = cells.dtype
     if not (kind.is_numeric() or kind in (pl.Boolean, pl.String)):
         raise Refused("LabelNotBinary", f"{where} is of type {kind}: {_TWO_CLASSES}")
-    numeric = kind.is_numeric()
-    words = cells.cast(pl.Float64).fill_nan(None).cast(pl.String) if numeric else cells.cast(pl.String).str.to_lowercase()
-    missing = words.is_null() | (words == "") | (words == "nan")
+    if kind.is_numeric():
+        numbers = cells.cast(pl.Float64).fill_nan(None)
+        missing = numbers.is_null()
+        labels = numbers.cast(pl.Int64, strict=False).set((numbers != 0) & (numbers != 1), None)
+    else:
+        words = cells.cast(pl.String).str.to_lowercase()
+        missing = words.is_null() | (words == "") | (words == "nan")
+        labels = words.replace_strict(_LABELS, default=None, return_dtype=pl.Int64)
     if missing.any():
         row = first_row + int(missing.arg_true()[0])
         raise Refused("LabelMissing", f"{where}, row {row} is empty: leave rows without a label out of the data")
-    labels = words.replace_strict(_LABELS, default=None, return_dtype=pl.Int64)
     if labels.null_count():
         row = first_row + int(labels.is_null().arg_true()[0])
         raise Refused("LabelNotBinary", f"{where}, row {row} is neither 0 nor 1: {_TWO_CLASSES}")

@@ -7,8 +7,9 @@ without a limit it is the CPUs of the process's affinity mask.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,15 @@ def spread(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Re
     is done by numpy or polars: other Python code would only wait for its turn."""
     with ThreadPoolExecutor(min(cpu_limit(), AT_ONCE)) as threads:
         return list(threads.map(work, items))
+
+
+def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items in order; the next one is made, in a thread, while one is dealt with."""
+    with ThreadPoolExecutor(1) as thread:
+        made = thread.submit(list, islice(items, 1))
+        while found := made.result():
+            made = thread.submit(list, islice(items, 1))
+            yield found[0]
 
 
 def _version_2(root: Path) -> float | None:

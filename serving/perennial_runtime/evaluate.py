@@ -34,7 +34,7 @@ from perennial_runtime.contract import (
     output_of,
 )
 from perennial_runtime.evaluate_answer import evidence_of, fitted
-from perennial_runtime.evaluate_champion import champion_scores, fetch_champion
+from perennial_runtime.evaluate_champion import champion_scores, check_hashes, fetch_champion
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
@@ -161,6 +161,7 @@ def blind_of(
     champion: Scores | None = None
     if spec.champion is not None and any(gate.not_worse_than_serving_by is not None for gate in spec.gates):
         source = fetch_champion(spec.champion, store, room, keys)
+        check_hashes(spec.champion, source, inputs.hashes)
         seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = champion_scores(spec.champion, source, inputs, room, limits)
         say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
@@ -191,6 +192,7 @@ def _package(
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][::every]])),
         profile=profile,
+        hashes=inputs.hashes,
         uid=spec.uid if spec.signed else "",
     )
     return identity, bento.build_archive(contents, room), profile

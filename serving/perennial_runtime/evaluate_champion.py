@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def fetch_champion(champion: Champion, store: Store, room: Path, keys: signature
     if bento.identity_of(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE) != champion.identity:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} holds another model than the one that serves")
     return source
+
+
+def check_hashes(champion: Champion, source: Path, wanted: int) -> None:
+    """Raises Refused where the champion's training rows were hashed in another way: none would be found in the holdout."""
+    try:
+        found = int(json.loads((source / bento.IDENTITY_FILE).read_bytes()).get(bento.HASHES, 1))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} has no {bento.IDENTITY_FILE}") from error
+    if found != wanted:
+        raise _not_comparable(
+            f"the training rows of {champion.version} were hashed by scheme {found}, and those of this version by scheme "
+            f"{wanted}, so that nobody can tell which rows of the holdout it was trained on: make a new ModelDeployment,"
+        )
 
 
 def champion_scores(champion: Champion, source: Path, inputs: Inputs, room: Path, limits: SandboxLimits) -> NDArray[np.float64]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from perennial_runtime import bento
+from perennial_runtime import bento, prepare_split
 from perennial_runtime.answers import Refused
 from perennial_runtime.contract import EvaluateSpec, PrepareResult, Step
 from perennial_runtime.sampling import rows_of
@@ -26,6 +27,8 @@ class Inputs:
     parity: Path | None
     """None: no trainer told its scores."""
     train_rows_file: Path
+    hashes: int
+    """By which scheme (`rows.SCHEME`) the rows of both sides were hashed."""
     schema: Schema
     train: Path
     train_rows: int
@@ -36,13 +39,15 @@ class Inputs:
 def fetch_inputs(spec: EvaluateSpec, store: Store, room: Path) -> Inputs:
     """All of them, in the folder `room`. Raises Refused and Unavailable."""
     schema_file = store.get_file(spec.schema, room / bento.SCHEMA_FILE)
+    split = _fetch_split(spec, store)
     train = store.lend_file(spec.train, room / "train.parquet")
     holdout = store.lend_file(spec.holdout, room / "holdout.parquet")
     return Inputs(
         model=store.get_file(spec.model, room / bento.MODEL_FILE),
         schema_file=schema_file,
         parity=store.get_file(spec.parity, room / "parity.parquet") if spec.parity else None,
-        train_rows_file=_fetch_train_rows(spec, store, room),
+        train_rows_file=store.get_file(split["train_rows"], room / bento.TRAIN_ROWS_FILE),
+        hashes=prepare_split.scheme(split),
         schema=read_schema(schema_file),
         train=train,
         train_rows=rows_of(train),
@@ -51,11 +56,10 @@ def fetch_inputs(spec: EvaluateSpec, store: Store, room: Path) -> Inputs:
     )
 
 
-def _fetch_train_rows(spec: EvaluateSpec, store: Store, room: Path) -> Path:
+def _fetch_split(spec: EvaluateSpec, store: Store) -> dict[str, Any]:
     prepared = store.get_result(spec.uid, Step.PREPARE)
     if not isinstance(prepared, PrepareResult):
         raise Refused(
             "PrepareResultMissing", f"the store holds no result of prepare for {spec.version}: retrain to make it again"
         )
-    split = json.loads(store.get_bytes(prepared.split))
-    return store.get_file(split["train_rows"], room / bento.TRAIN_ROWS_FILE)
+    return dict(json.loads(store.get_bytes(prepared.split)))

@@ -136,15 +136,15 @@ def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFr
 
 def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule, *, store: Store, room: Path) -> PrepareResult:
     train, holdout, kinds, shares = written.train, written.holdout, gathered.collector.kinds, written.shares
-    told = prepare_split.document(rule, spec, gathered.collector.identity)
-    rows = store.take_file(written.hashes.write(room / "train_rows.npy"))
+    trained = store.take_file(written.hashes.write(room / "train_rows.npy"))
+    told = prepare_split.document(rule, spec, gathered.collector.identity, trained)
     schema = store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task)))
     return PrepareResult(
         data=_digest(gathered.hashes, spec.columns, kinds),
         train=store.take_file(written.train_file),
         holdout=store.take_file(written.holdout_file),
         schema=schema,
-        split=store.put_bytes(_json({**told, "train_rows": rows})),
+        split=store.put_bytes(_json(told)),
         rows=gathered.runs.rows,
         train_rows=train.rows,
         holdout_rows=holdout.rows,

@@ -1,6 +1,6 @@
 """The first half of `prepare`: every row of every file, batch by batch, into sorted runs on disk.
 
-    source.files -> tabular.read -> row_hashing + columns.Collector -> spill.Runs, spill.Hashes
+    source.files -> tabular.read -> rows.row_hashes + columns.Collector -> spill.Runs, spill.Hashes
 
 Where the split is by key, each row is marked as held out or not here, for its own cells alone decide. Columns with the role
 sensitive are not read: no cell of theirs is in a frame, a hash, a run or a message. Neighbours: `prepare_order` puts the runs in
@@ -22,8 +22,9 @@ from perennial_runtime import source, split_keys, tabular
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import HASH, Collector, at_most_one
 from perennial_runtime.contract import Column, PrepareSpec
+from perennial_runtime.cpus import ahead
 from perennial_runtime.prepare_split import Rule
-from perennial_runtime.row_hashing import Hashing, processes_for
+from perennial_runtime.rows import row_hashes
 from perennial_runtime.source_files import SourceFile
 from perennial_runtime.source_progress import Progress
 from perennial_runtime.spill import Hashes, Runs
@@ -87,21 +88,25 @@ def gather(spec: PrepareSpec, rule: Rule, data: source.Source, files: Sequence[S
         keys=Hashes(room / "keys"),
     )
     marks = _Marks(rule, gathered, at_most_one(read, "synthetic"))
-    with Hashing(processes_for(progress.bytes)) as hashing:
-        for file in files:
-            with tempfile.TemporaryDirectory(dir=room / "file") as folder, data.opened(file, Path(folder)) as local:
-                row = 1
-                for batch, hashes in hashing.of(_batches(file, local, Path(folder), gathered.collector, sensitive)):
-                    typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
-                    gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
-                    gathered.hashes.add(hashes)
-                    row += batch.height
-                    progress.rows(batch.height)
-            progress.file(file.name, file.size, row - 1)
+    for file in files:
+        with tempfile.TemporaryDirectory(dir=room / "file") as folder, data.opened(file, Path(folder)) as local:
+            row = 1
+            for batch, hashes in ahead(_hashed(_batches(file, local, Path(folder), gathered.collector, sensitive))):
+                typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
+                gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
+                gathered.hashes.add(hashes)
+                row += batch.height
+                progress.rows(batch.height)
+        progress.file(file.name, file.size, row - 1)
     data.check_unchanged(files)
     gathered.collector.finish()
     gathered.runs.close()
     return gathered
+
+
+def _hashed(batches: Iterator[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, NDArray[np.uint64]]]:
+    for batch in batches:
+        yield batch, row_hashes(batch)
 
 
 def _check_paths(files: Sequence[SourceFile], sensitive: Sequence[str]) -> None:

@@ -5,7 +5,8 @@
 
 and, where a column has that role, "group", "synthetic" and "weight": name. A regression has "task": "regression" beside them;
 without that it is a classification. Told from the training rows alone (nothing of the holdout gets out), in the order of
-data.columns, a column at a time. Written by `prepare`.
+data.columns, a column at a time. The example of a number is the middle one of some rows.
+Written by `prepare`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet
 
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import CLASSIFICATION, Column
 from perennial_runtime.cpus import spread
-from perennial_runtime.sampling import known_numbers, rows_of, stride, word_counts
+from perennial_runtime.sampling import some_cells, word_counts
 
 MOST_CATEGORIES = 50
 _ROLES = ("feature", "label", "time", "id", "weight")
-MOST_ROWS = 16_777_216
-"""Of a column in memory: beyond it the example of a numeric feature is the middle of evenly chosen rows, not of all."""
 
 
 def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task: str = CLASSIFICATION) -> dict[str, object]:
@@ -61,22 +61,19 @@ def _facts(train: Path, numeric: Sequence[str], features: Sequence[str]) -> dict
 def _feature(train: Path, name: str, kind: str, facts: dict[str, object]) -> dict[str, object]:
     base: dict[str, object] = {"name": name, "kind": kind, "nullable": facts[f"null:{name}"] != 0}
     if kind == NUMERIC:
-        middle = _middle(train, name)
         low, high = facts[f"min:{name}"], facts[f"max:{name}"]
-        return {**base, "min": _number(low), "max": _number(high), "example": _number(middle)}
+        middle = _middle(some_cells(train, name).drop_nulls())
+        return {**base, "min": _number(low), "max": _number(high), "example": _number(low if middle is None else middle)}
     categories = word_counts(train, name)["word"].head(MOST_CATEGORIES).to_list()
     return {**base, "categories": categories, "example": categories[0] if categories else None}
 
 
-def _middle(train: Path, name: str) -> float | None:
-    """The lower median of what is known of a numeric column."""
-    rows = rows_of(train)
-    every = stride(rows, MOST_ROWS)
-    known = known_numbers(train, name, every, np.empty(-(-rows // every)))
-    if not len(known):
+def _middle(known: pl.Series) -> float | None:
+    """The lower median, without a sort."""
+    if known.is_empty():
         return None
-    known.partition((len(known) - 1) // 2)
-    return float(known[(len(known) - 1) // 2])
+    place = (len(known) - 1) // 2
+    return float(np.partition(known.to_numpy(), place)[place])
 
 
 def _number(value: object) -> int | float | None:

@@ -7,18 +7,21 @@ spec asks for a different one it is refused, for rows would change sides. `prepa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from perennial_runtime import split, split_keys
 from perennial_runtime.answers import Refused
 from perennial_runtime.columns import only
 from perennial_runtime.contract import PrepareResult, PrepareSpec, Step
+from perennial_runtime.rows import SCHEME
 from perennial_runtime.split import Split
 from perennial_runtime.split_keys import GROUP, KeyedSplit
 from perennial_runtime.store import Store
 
 TIME = "time"
+_SCHEME = "row_hashes"
+"""Key of `rows.SCHEME`."""
 Rule = Split | KeyedSplit
 _LISTED = 5
 _STAY = "or make a new ModelDeployment, which starts a split of its own"
@@ -51,6 +54,7 @@ def _parent(spec: PrepareSpec, store: Store) -> dict[str, Any] | None:
         )
     try:
         document = json.loads(store.get_bytes(parent.split))
+        scheme(document)
         if document.get("by", TIME) == TIME:
             split.from_document(document), str(document["column"])
         else:
@@ -83,6 +87,12 @@ def _first(spec: PrepareSpec) -> KeyedSplit:
 
 def _next(spec: PrepareSpec, document: dict[str, Any]) -> KeyedSplit:
     before = split_keys.from_document(document)
+    if scheme(document) != SCHEME:
+        raise Refused(
+            "SplitChanged",
+            f"the versions before were split by hashes of scheme {scheme(document)}, and this runtime makes those of scheme "
+            f"{SCHEME}: rows that they were trained on would be held out; keep to the older runtime image, {_STAY}",
+        )
     role = "group" if before.by == GROUP else "id"
     if before.column is not None and before.column not in [one.name for one in spec.columns if one.role == role]:
         raise Refused(
@@ -118,16 +128,22 @@ def check_identity(spec: PrepareSpec, after: Rule, store: Store, identity: Seque
     )
 
 
-def document(after: Rule, spec: PrepareSpec, identity: Sequence[str]) -> dict[str, object]:
-    """The rule as split.json says it."""
+def document(after: Rule, spec: PrepareSpec, identity: Sequence[str], trained: str) -> dict[str, object]:
+    """split.json: the rule, and what is kept of the training rows, the blob `trained` of their hashes."""
+    rows: dict[str, object] = {_SCHEME: SCHEME, "train_rows": trained}
     match after:
         case Split():
             told = {"by": TIME, "column": only(spec.columns, "time").name, "fraction": spec.holdout_fraction}
-            return {**split.to_document(after), **told}
+            return {**split.to_document(after), **told, **rows}
         case KeyedSplit():
-            return {**split_keys.to_document(after), "columns": list(identity) if after.column is None else []}
+            return {**split_keys.to_document(after), "columns": list(identity) if after.column is None else [], **rows}
         case _:
             assert_never(after)
+
+
+def scheme(document: Mapping[str, Any]) -> int:
+    """How the rows of a split.json were hashed; the first one did not say so."""
+    return int(document.get(_SCHEME, 1))
 
 
 def words(after: Rule, spec: PrepareSpec) -> str:

@@ -2,137 +2,192 @@
 
 A row is its cells in the order of the sorted column names; equal numbers are equal however they were typed (7, 7.0 and the CSV
 text 7.00), a missing cell is a missing cell. The hash of a row depends on that row alone, so that `evaluate` can find, years
-later, which holdout rows another version was trained on. Read by `prepare`; `row_text` writes the cells side by side.
+later, which holdout rows another version was trained on. Read by `prepare` and `split_keys`.
+
+    cells of a column -> a word of 64 bits each (numbers: those of the float64) -> row = mix(row + word), column by column
+
+`mix` is the finaliser of splitmix64 (Steele, Lea, Flood 2014; constants of Stafford's variant 13): each of its bits depends on
+all that went in. 60 million different rows share a hash by chance with a probability of 1e-4. It is no cryptographic hash:
+docs/adr/0029 says what that is good for, and what not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby, pairwise
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import row_text
-from perennial_runtime.row_text import EXACT, MISSING, Numbers, Texts
+SCHEME = 2
+"""Of what is hashed and how. Hashes of two schemes have nothing to do with each other; written wherever hashes are kept."""
+BLOCK_ROWS = 32_768
+"""Hashed at a time: all that is reckoned on the way stays in the processor's cache."""
+FIRST_ROWS = 1024
+"""Of a block, which tell whether a column of text has few different ones."""
+LONGEST = 64
+"""Bytes of a text up to which it is hashed beside many others; a longer one by itself."""
+EXACT = 2.0**53
+"""From here on a float64 is not surely the whole number that was written."""
 
+_INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _MARK = r"[.eE]"
 _FIRST = np.isin(np.arange(256), list(b"+-.0123456789"))
 """Bytes that a number may begin with."""
-_BEFORE = pl.Series(["", "-", "f", MISSING])
-"""What stands before the digits of a number: nothing, a minus, the mark of bits; alone: the mark of a missing cell."""
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+
+Words = NDArray[np.uint64]
 
 
-def row_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
-    """blake2b-8 of each row's canonical text."""
-    pieces = list(_pieces([_column(frame[name]) for name in sorted(frame.columns)]))
-    blank, found = hashlib.blake2b(digest_size=8), []
-    for text, begins in row_text.lines(pieces, frame.height):
-        for start, end in pairwise(begins):
-            row = blank.copy()  # cheaper than a new one with its parameters
-            row.update(text[start:end])
-            found.append(row.digest())
-    return np.frombuffer(b"".join(found), dtype="<u8").astype(np.uint64)
+def _constant(name: str) -> np.uint64:
+    """A number that no cell has by chance."""
+    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """A column that `row_text` prints: Float64, Int64 or UInt64, and what stands before its digits."""
+_ROW, _MISSING, _TEXT, _LARGE, _NEGATIVE, _TIME, _SPAN = (
+    _constant(name) for name in ("row", "missing", "text", "large", "negative", "time", "span")
+)
+_KEPT = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
+"""By bytes that are left of a text."""
 
-    cells: pl.Series
-    mark: str = " "
+
+def row_hashes(frame: pl.DataFrame) -> Words:
+    """The hash of each row."""
+    names, rows = sorted(frame.columns), np.full(frame.height, _ROW)
+    for start in range(0, frame.height, BLOCK_ROWS):
+        block, found = frame[start : start + BLOCK_ROWS], rows[start : start + BLOCK_ROWS]
+        for name in names:
+            found += _words(block[name])
+            _mix(found)
+    return rows
 
 
-def _column(cells: pl.Series) -> _Numbers | Texts:
-    """The cells, ready to be written side by side."""
+def _mix(words: Words) -> None:
+    """In place."""
+    shifted = words >> np.uint64(30)
+    words ^= shifted
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= np.right_shift(words, np.uint64(27), out=shifted)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= np.right_shift(words, np.uint64(31), out=shifted)
+
+
+def _words(cells: pl.Series) -> Words:
+    """What the cells add to their rows."""
     kind = cells.dtype
     if kind.is_float() or kind.is_decimal():
-        return _Numbers(cells.cast(pl.Float64))
-    if kind in _INTEGERS:
-        return _Numbers(cells if kind == pl.UInt64 else cells.cast(pl.Int64))
+        return _numbers(cells.cast(pl.Float64), np.float64, _floats)
+    if kind == pl.UInt64:
+        return _numbers(cells, np.uint64, _integers)
+    if kind.is_integer() and kind not in (pl.Int128, pl.UInt128):
+        return _numbers(cells.cast(pl.Int64), np.int64, _integers)
     if kind in (pl.Date, pl.Datetime):
-        return _Numbers(cells.cast(pl.Datetime("us")).cast(pl.Int64), "t")
+        return _numbers(cells.cast(pl.Datetime("us")).cast(pl.Int64), np.uint64, lambda moments: moments ^ _TIME)
     if kind in (pl.Duration, pl.Time):
-        return _Numbers(cells.cast(pl.Int64), "d")
-    return _canonical(cells)
+        return _numbers(cells.cast(pl.Int64), np.uint64, lambda spans: spans ^ _SPAN)
+    return _texts(_written(cells))
 
 
-def _pieces(columns: Sequence[_Numbers | Texts]) -> Iterator[Numbers | Texts]:
-    """Neighbouring columns of numbers of one type are written together."""
-    for _, group in groupby(columns, lambda column: column.cells.dtype if isinstance(column, _Numbers) else id(column)):
-        together = list(group)
-        numbers = [column for column in together if isinstance(column, _Numbers)]
-        yield from (column for column in together if not isinstance(column, _Numbers))
-        if numbers:
-            yield _together(numbers)
+def _numbers(cells: pl.Series, kind: Any, words_of: Callable[[NDArray[Any]], Words]) -> Words:
+    """Of cells of 64 bits, which are not copied; anything stands where one is missing."""
+    array = cells.to_arrow()
+    known, values = array.buffers()
+    start, end = array.offset, array.offset + len(array)
+    words = words_of(np.frombuffer(values, dtype=kind)[start:end])
+    if array.null_count:
+        bits = np.unpackbits(np.frombuffer(known, dtype=np.uint8), count=end, bitorder="little")
+        np.copyto(words, _MISSING, where=bits[start:] == 0)
+    return words
 
 
-def _together(columns: Sequence[_Numbers]) -> Numbers:
-    cells = [column.cells for column in columns]
-    if cells[0].dtype == pl.Float64:
-        return row_text.Floats(pl.DataFrame(cells))
-    missing = [each.is_null().to_numpy() if each.null_count() else None for each in cells]
-    return row_text.Integers(
-        pl.DataFrame([each.fill_null(0) for each in cells]), missing, "".join(column.mark for column in columns)
-    )
+def _floats(numbers: NDArray[np.float64]) -> Words:
+    numbers = numbers + 0.0  # -0.0 becomes 0.0
+    words = numbers.view(np.uint64)
+    np.copyto(words, _MISSING, where=np.isnan(numbers))
+    return words
 
 
-def _canonical(cells: pl.Series) -> Texts:
-    """The cells as text (null where missing)."""
+def _integers(numbers: NDArray[np.int64] | NDArray[np.uint64]) -> Words:
+    """Those of the floats that are equal; beyond these there is none that surely is."""
+    floats = numbers.astype(np.float64)
+    words, large = floats.view(np.uint64), np.abs(floats) >= EXACT
+    if large.any():
+        words[large] = numbers[large].view(np.uint64) ^ np.where(numbers[large] < 0, _NEGATIVE, _LARGE)
+    return words
+
+
+def _written(cells: pl.Series) -> pl.Series:
+    """Cells of any other kind as text (null where missing)."""
     kind = cells.dtype
-    if kind in (pl.String, pl.Categorical, pl.Enum):
-        return _text(cells.cast(pl.String))
-    if kind.is_integer() or kind == pl.Boolean:
-        return Texts(cells.cast(pl.String).to_arrow())
+    if kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
+        return cells.cast(pl.String)
     texts = [None if value is None else json.dumps(value, default=repr, sort_keys=True) for value in cells.to_list()]
-    return Texts(pl.Series(cells.name, texts, dtype=pl.String).to_arrow())
+    return pl.Series(cells.name, texts, dtype=pl.String)
 
 
-def _text(cells: pl.Series) -> Texts:
-    empty = cells == ""
-    cells = cells.set(empty, None) if empty.any() else cells
-    words = Texts(cells.to_arrow())
-    if not _may_be_numbers(words):
+def _texts(cells: pl.Series) -> Words:
+    first = cells.head(FIRST_ROWS)
+    if first.n_unique() <= len(first) // 2 and len(cells) > FIRST_ROWS:  # few different ones: each is hashed once
+        encoded = cells.to_arrow().dictionary_encode(null_encoding="encode")
+        words: Words = _texts_of(pl.Series(encoded.dictionary, dtype=pl.String))[encoded.indices.to_numpy()]
         return words
-    decimal = cells.str.contains(_FLOAT) & cells.str.contains(_MARK)
-    if not decimal.any():
-        return words
-    numbers = cells.zip_with(decimal, pl.Series([None], dtype=pl.String).new_from_index(0, len(cells))).cast(pl.Float64)
-    return Texts(_float_text(numbers).zip_with(decimal.fill_null(value=False), cells).to_arrow())
+    return _texts_of(cells)
 
 
-def _may_be_numbers(words: Texts) -> bool:
-    """Whether any begins like a number: most columns of words are known by that."""
-    _, begins, text = words.cells.buffers()
-    first, rows = words.cells.offset, len(words.cells)
-    places = np.frombuffer(begins, dtype=np.int64)[first : first + rows + 1]
-    firsts = places[:-1][places[1:] > places[:-1]]
-    return bool(_FIRST[np.frombuffer(text, dtype=np.uint8)[firsts]].any()) if len(firsts) else False
+def _texts_of(cells: pl.Series) -> Words:
+    array = cells.to_arrow()
+    _, places, text = array.buffers()
+    begins = np.frombuffer(places, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    data = np.frombuffer(text, dtype=np.uint8) if text else np.zeros(0, dtype=np.uint8)
+    filled = np.diff(begins) > 0  # an empty text is missing too
+    if cells.null_count():
+        filled &= cells.is_not_null().to_numpy()
+    words, rows = np.full(len(array), _MISSING), np.flatnonzero(filled)
+    if len(rows) and _FIRST[data[begins[rows]]].any():
+        rows = rows[~_numbers_in(cells, words)[rows]]
+    _hash_texts(words, rows, begins, data)
+    return words
 
 
-def _float_text(numbers: pl.Series) -> pl.Series:
-    """The cells as text (null where missing)."""
-    sign, digits = _float_pieces(numbers)
-    text = pl.select(pl.concat_str([sign, digits], ignore_nulls=True)).to_series().rename(numbers.name)
-    return text.set(text == MISSING, None)
+def _numbers_in(cells: pl.Series, words: Words) -> NDArray[np.bool_]:
+    """Writes the words of the cells that are numbers, and tells which they are."""
+    whole, decimal = cells.str.contains(_INTEGER), cells.str.contains(_FLOAT) & cells.str.contains(_MARK)
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(cells))
+    found = np.zeros(len(cells), dtype=np.bool_)
+    for which, kinds in ((whole, (pl.Int64, pl.UInt64)), (decimal, (pl.Float64,))):
+        if not which.any():
+            continue
+        texts = cells.zip_with(which, nothing)
+        for kind in kinds:
+            numbers = texts.cast(kind, strict=False)
+            known = numbers.is_not_null().to_numpy() & ~found
+            if known.any():
+                words[known] = _words(numbers)[known]
+                found |= known
+    return found
 
 
-def _float_pieces(numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Whole numbers as their digits, others as their bits (a printed float depends on the printer's version): what stands before
-    the digits, and the digits, null where missing."""
-    numbers = numbers.fill_nan(None)
-    missing = numbers.is_null().to_numpy()
-    values = numbers.fill_null(0.5).to_numpy() + 0.0  # -0.0 becomes 0.0
-    whole = (np.floor(values) == values) & (np.abs(values) < EXACT)
-    digits = np.ascontiguousarray(values).view(np.uint64).copy()
-    digits[whole] = np.abs(values[whole]).astype(np.uint64)
-    before = np.where(whole, (values < 0).astype(np.uint32), np.uint32(2))
-    before[missing] = 3
-    shown = pl.Series(numbers.name, digits)
-    return _BEFORE.gather(before), (shown.set(pl.Series(missing), None) if missing.any() else shown).cast(pl.String)
+def _hash_texts(words: Words, rows: NDArray[np.intp], begins: NDArray[np.int64], data: NDArray[np.uint8]) -> None:
+    """Writes the words of these rows, whose texts are not empty."""
+    starts = begins[rows]
+    lengths = begins[rows + 1] - starts
+    long = lengths > LONGEST
+    for row in np.flatnonzero(long).tolist():
+        text = data[starts[row] : starts[row] + lengths[row]].tobytes()
+        words[rows[row]] = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    rows, starts, lengths = rows[~long], starts[~long], lengths[~long]
+    padded = np.concatenate([data, np.zeros(8, dtype=np.uint8)])
+    eights = np.ndarray(len(data) + 1, "<u8", padded, strides=(1,))  # at each byte the eight from there on
+    found = lengths.astype(np.uint64) ^ _TEXT
+    for start in range(0, LONGEST, 8):
+        some = np.flatnonzero(lengths > start)
+        if not len(some):
+            break
+        part = eights[starts[some] + start] & _KEPT[np.minimum(lengths[some] - start, 8)]
+        part += found[some]
+        _mix(part)
+        found[some] = part
+    words[rows] = found

@@ -117,6 +117,8 @@ class World:
         parity: pl.DataFrame | bytes | None = None,
         gates: Sequence[GateSpec] = (GateSpec("roc_auc", minimum=0.6),),
         train_hashes: Sequence[int] | None = None,
+        *,
+        scheme: int | None = None,
     ) -> EvaluateSpec:
         """A version that was prepared and trained: everything in the store but the evaluation."""
         body = model() if onnx_model is None else onnx_model
@@ -125,7 +127,8 @@ class World:
         claimed = scores if parity is None else parity
         hashes = self.train["__row_hash"].to_numpy() if train_hashes is None else np.array(train_hashes, dtype=np.uint64)
         train_rows = self.blob("train_rows.npy", lambda path: np.save(path, hashes))
-        split = self.store.put_bytes(json.dumps({"windows": [], "train_rows": train_rows}).encode())
+        told = {} if scheme is None else {"row_hashes": scheme}  # the first prepare told of none
+        split = self.store.put_bytes(json.dumps({"windows": [], "train_rows": train_rows, **told}).encode())
         train = self.blob("train.parquet", self.train.drop("__row_hash").write_parquet)
         holdout = self.blob("holdout.parquet", self.holdout.write_parquet)
         schema = self.store.put_bytes(json.dumps(SCHEMA).encode())

@@ -22,6 +22,7 @@ from perennial_runtime.evaluate import evaluate
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_sandbox import SandboxLimits
 from perennial_runtime.parity_check import difference
+from perennial_runtime.rows import SCHEME
 from perennial_runtime.scoring import Scorer
 from runtime.evaluate_world import SCHEMA, World, against, model, truth
 
@@ -52,10 +53,10 @@ def refused(world: World, spec: EvaluateSpec, limits: SandboxLimits | None = Non
     return caught.value
 
 
-def challenger(world: World, name: str, gates: Sequence[GateSpec] = tuple(BESIDE)) -> EvaluateSpec:
+def challenger(world: World, name: str, gates: Sequence[GateSpec] = tuple(BESIDE), scheme: int | None = None) -> EvaluateSpec:
     """A later version: another slope, its own honest parity file."""
     scores = pl.DataFrame({"row": np.arange(512), "score": truth(world.train.head(512), slope=0.25)})
-    return world.spec(name, model(slope=0.25), scores, gates)
+    return world.spec(name, model(slope=0.25), scores, gates, scheme=scheme)
 
 
 def test_measures_every_gate_on_all_holdout_rows(champion: tuple[EvaluateSpec, EvaluateResult]) -> None:
@@ -77,7 +78,7 @@ def test_the_bento_holds_all_that_serving_needs(world: World, champion: tuple[Ev
     spec, result = champion
     source = world.bento_source(result.bento)
     identity = json.loads((source / bento.IDENTITY_FILE).read_text())
-    assert identity == {"version": "delays-v1", "identity": result.identity, "threshold": 0.5}
+    assert identity == {"version": "delays-v1", "identity": result.identity, "threshold": 0.5, "row_hashes": 1}
     assert bento.file_digest(source / bento.MODEL_FILE) == spec.model
     assert bento.file_digest(source / bento.SCHEMA_FILE) == spec.schema
     assert (source / "perennial_runtime" / "service.py").is_file()
@@ -224,6 +225,22 @@ def test_says_when_a_column_of_the_champion_is_of_another_kind_now(
     assert found.reason == "ChampionNotComparable"
     assert "column 'carrier' was categorical when delays-v1 was trained and is numeric now" in found.message
     assert "take notWorseThanServingBy out of the gates" in found.message
+
+
+def test_says_when_the_champions_rows_were_hashed_in_another_way(
+    world: World, champion: tuple[EvaluateSpec, EvaluateResult]
+) -> None:
+    spec = challenger(world, "delays-v15", scheme=SCHEME)
+    found = refused(world, against(spec, champion[1]))
+    assert found.reason == "ChampionNotComparable"
+    assert (
+        f"the training rows of delays-v1 were hashed by scheme 1, and those of this version by scheme {SCHEME}" in found.message
+    )
+    assert "take notWorseThanServingBy out of the gates" in found.message
+    alone = evaluate(replace(spec, gates=(GateSpec("roc_auc", minimum=0.6),)), world.store, world.folder / "work")
+    assert json.loads((world.bento_source(alone.bento) / bento.IDENTITY_FILE).read_text())["row_hashes"] == SCHEME
+    next_one = challenger(world, "delays-v16", scheme=SCHEME)
+    assert evaluate(against(next_one, alone, "delays-v15"), world.store, world.folder / "work").champion == alone.identity
 
 
 def hour_only() -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""A column that may be larger than memory: what is looked at of it is every so-manieth row, however the file is cut."""
+"""What schema.json tells of the columns: extremes of all rows, and an example of a few of them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,6 @@ from perennial_runtime.contract import Column
 from perennial_runtime.prepare_schema import describe
 
 
-@pytest.mark.parametrize("every", [1, 2, 7, 5000])
-@pytest.mark.parametrize("at_once", [1, 10, 333])
-def test_known_numbers_are_those_of_every_so_manieth_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, at_once: int
-) -> None:
-    monkeypatch.setattr(sampling, "COUNTED_ROWS", at_once)
-    random = np.random.default_rng(at_once)
-    cells = pl.Series("x", random.normal(size=700)).set(pl.Series(random.random(700) < 0.2), None)
-    path = tmp_path / "x.parquet"
-    cells.to_frame().write_parquet(path, row_group_size=128)
-    found = sampling.known_numbers(path, "x", every, np.empty(700 // every + 1))
-    assert sorted(found) == sorted(cells.gather_every(every).drop_nulls())
-
-
 def test_extremes_and_the_middle_are_those_of_all_rows(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     data = pl.DataFrame(
@@ -37,7 +23,7 @@ def test_extremes_and_the_middle_are_those_of_all_rows(tmp_path: Path) -> None:
         }
     )
     path = tmp_path / "train.parquet"
-    data.write_parquet(path, row_group_size=100)
+    data.write_parquet(path, row_group_size=200)
     columns = [Column("label", "label"), *(Column(name, "feature") for name in data.columns)]
     features = describe(path, columns, dict.fromkeys(data.columns, NUMERIC))["features"]
     assert isinstance(features, list)
@@ -45,3 +31,23 @@ def test_extremes_and_the_middle_are_those_of_all_rows(tmp_path: Path) -> None:
         wanted = cells.min(), cells.max(), cells.quantile(0.5, interpolation="lower")
         assert (feature["min"], feature["max"], feature["example"]) == wanted
         assert feature["nullable"]
+
+
+def test_of_a_long_file_a_few_row_groups_tell_the_middle(tmp_path: Path) -> None:
+    data = pl.DataFrame({"x": np.repeat(np.arange(20.0), 10)})
+    path = tmp_path / "train.parquet"
+    data.write_parquet(path, row_group_size=10)
+    found = sampling.some_cells(path, "x")
+    assert sorted(found.unique()) == [0, 3, 6, 9, 12, 15, 18]
+    columns = [Column("label", "label"), Column("x", "feature")]
+    features = describe(path, columns, {"x": NUMERIC})["features"]
+    assert features == [{"name": "x", "kind": NUMERIC, "nullable": False, "min": 0, "max": 19, "example": 9}]
+
+
+def test_a_number_that_no_row_looked_at_has_is_shown_by_the_least_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "MOST_GROUPS", 1)
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"rare": [None, None, 7.0, 9.0]}).write_parquet(path, row_group_size=2)
+    columns = [Column("label", "label"), Column("rare", "feature")]
+    features = describe(path, columns, {"rare": NUMERIC})["features"]
+    assert features == [{"name": "rare", "kind": NUMERIC, "nullable": True, "min": 7, "max": 9, "example": 7}]

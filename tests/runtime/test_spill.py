@@ -83,7 +83,7 @@ def test_prepare_writes_the_same_bytes_whatever_fits_into_memory(tmp_path: Path,
 def test_a_file_of_many_frames_has_the_bytes_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "ROW_GROUP", 100)
     data = frame(950)
-    data.write_parquet(tmp_path / "one", compression="zstd", row_group_size=100)
+    data.write_parquet(tmp_path / "one", compression="zstd", compression_level=spill.LEVEL, row_group_size=100)
     many = write_parquet((data[start : start + 70] for start in range(0, 950, 70)), tmp_path / "many")
     assert many.read_bytes() == (tmp_path / "one").read_bytes()
 

@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 
 from perennial_runtime import prepare_gather, spill
 from perennial_runtime.contract import Column, PrepareResult, encode_answer
+from perennial_runtime.rows import SCHEME
 from perennial_runtime.split_keys import KeyedSplit, from_document, keys_of, positions, to_document
 from runtime.steps_world import COLUMNS, World, as_text, frame
 
@@ -281,11 +282,32 @@ def test_refuses_whatever_would_move_a_row_to_the_other_side(
     assert world.prepare("uid-3", **after).rows == 1200
 
 
+@pytest.mark.parametrize("wish", [BY_HASH, BY_GROUP, {**BY_HASH, "columns": COLUMNS[:4]}], ids=["id", "group", "whole rows"])
+def test_refuses_to_go_on_with_a_split_by_hashes_of_another_scheme(world: World, wish: dict[str, Any]) -> None:
+    """A version that was prepared before hashes had a scheme: its split.json does not say any."""
+    grouped().write_parquet(world.source / "a.parquet")
+    first = world.prepare(**wish)
+    document = json.loads(world.store.get_bytes(first.split))
+    assert document.pop("row_hashes") == SCHEME
+    world.store.put_result("uid-old", "prepare", replace(first, split=world.store.put_bytes(json.dumps(document).encode())))
+    refused = world.refusal(uid="uid-2", parent_uid="uid-old", **wish)
+    told(refused, "SplitChanged", "hashes of scheme 1", f"those of scheme {SCHEME}", "new ModelDeployment")
+
+
+def test_a_split_by_time_goes_on_whatever_the_scheme_of_the_hashes(world: World) -> None:
+    grouped().write_parquet(world.source / "a.parquet")
+    first = world.prepare()
+    document = json.loads(world.store.get_bytes(first.split))
+    assert document.pop("row_hashes") == SCHEME
+    world.store.put_result("uid-old", "prepare", replace(first, split=world.store.put_bytes(json.dumps(document).encode())))
+    assert world.prepare("uid-2", parent_uid="uid-old").holdout == first.holdout
+
+
 def test_refuses_a_split_that_is_none(world: World) -> None:
     grouped().write_parquet(world.source / "a.parquet")
     first = world.prepare(**BY_GROUP)
     document = json.loads(world.store.get_bytes(first.split))
-    for change in ({"salt": None}, {"by": "luck"}, {"fraction": "x"}, {"columns": 5}):
+    for change in ({"salt": None}, {"by": "luck"}, {"fraction": "x"}, {"columns": 5}, {"row_hashes": "x"}):
         broken = world.store.put_bytes(json.dumps({**document, **change}).encode())
         uid = f"uid-{sorted(change)}"
         world.store.put_result(uid, "prepare", replace(first, split=broken))

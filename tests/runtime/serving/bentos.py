@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from perennial_runtime.bento import Contents, build, identity_of
 from perennial_runtime.contract import ServeSpec
+from perennial_runtime.rows import SCHEME
 from perennial_runtime.scoring import Scorer
 
 VERSION = "delays-v2"
@@ -110,5 +111,5 @@ def build_bento(work: Path) -> tuple[Path, str]:
     rows = work / "rows.npy"
     np.save(rows, np.arange(4, dtype=np.uint64))
     identity = identity_of(model, schema)
-    contents = Contents(VERSION, identity, model, schema, rows, golden(model), {})
+    contents = Contents(VERSION, identity, model, schema, rows, golden(model), {}, SCHEME)
     return build(contents, work), identity

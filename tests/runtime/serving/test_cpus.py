@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from perennial_runtime import cpus
-from perennial_runtime.cpus import AT_ONCE, cpu_limit, spread
+from perennial_runtime.cpus import AT_ONCE, ahead, cpu_limit, spread
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -63,3 +64,33 @@ def test_what_goes_wrong_with_one_thing_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cpus, "cpu_limit", lambda: 1)
     with pytest.raises(ZeroDivisionError):
         spread(lambda item: 1 // item, [1, 0])
+
+
+def test_the_next_item_is_made_while_one_is_dealt_with_and_no_more_than_that() -> None:
+    made: list[int] = []
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        for item in range(5):
+            made.append(item)
+            if item == 1:
+                second.set()
+            yield item
+
+    found = ahead(items())
+    assert next(found) == 0
+    assert second.wait(timeout=5)
+    assert made == [0, 1]
+    assert list(found) == [1, 2, 3, 4]
+    assert list(ahead(iter([]))) == []
+
+
+def test_what_goes_wrong_ahead_is_raised_where_its_item_is_asked_for() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    found = ahead(items())
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(found)
