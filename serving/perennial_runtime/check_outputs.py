@@ -28,7 +28,6 @@ from perennial_runtime.contract import (
     PARITY_ROWS,
     PROGRESS_NAME,
     REGRESSION,
-    output_of,
 )
 from perennial_runtime.outputs import OutputError, names, opened, tail
 
@@ -91,7 +90,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
     from perennial_runtime.evaluate_child import ModelRefused  # noqa: PLC0415
     from perennial_runtime.evaluate_rows import read_table  # noqa: PLC0415
     from perennial_runtime.parity_check import difference  # noqa: PLC0415
-    from perennial_runtime.scoring import task_of  # noqa: PLC0415
+    from perennial_runtime.scoring import score_columns, task_of  # noqa: PLC0415
 
     schema = json.loads(ground.params.read_text(encoding="utf-8"))
     limits = sandbox.SandboxLimits.of_this_pod()
@@ -110,7 +109,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
             words = f"loads, takes the {len(schema['features'])} features, {_did(task)[0].format(rows.height)}"
             yield Finding("ok", MODEL_NAME, words)
             yield from _answers(found, _did(task)[2])
-            expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits, output_of(task))
+            expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits, score_columns(schema))
             worst = difference(expected, found["parity"], wish.max_difference, task)
             yield Finding("ok", PARITY_NAME, f"model.onnx {_did(task)[1]} as the trainer did, to {worst:.2g}")
         except ModelRefused as refused:
