@@ -24,6 +24,7 @@ from perennial_runtime.contract import (
     METRICS_NAME,
     MODEL_BYTES_LIMIT,
     MODEL_NAME,
+    MULTICLASS,
     PARITY_NAME,
     PARITY_ROWS,
     PROGRESS_NAME,
@@ -103,7 +104,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
         tables = {"parity": [read_table(rows, schema)], **_strange(schema)}
         try:
             found = sandbox.score_in_sandbox(tolerant, tables, room, limits)
-            if any(map(math.isnan, found["parity"])):  # NaN: once more, to be told why
+            if _unanswered(found["parity"]):  # NaN: once more, to be told why
                 sandbox.score_in_sandbox(replace(tolerant, tolerant=False), tables, room, limits)
             task = task_of(schema)
             words = f"loads, takes the {len(schema['features'])} features, {_did(task)[0].format(rows.height)}"
@@ -115,6 +116,11 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
         except ModelRefused as refused:
             of_parity = refused.reason.startswith("Parity")
             yield Finding("wrong", PARITY_NAME if of_parity else MODEL_NAME, f"{refused.reason}: {refused.message}")
+
+
+def _unanswered(scores: Any) -> bool:
+    """Of an array that the sandbox gave: some row has none."""
+    return any(map(math.isnan, scores.ravel()))
 
 
 def _strange(schema: dict[str, Any]) -> dict[str, Any]:
@@ -135,12 +141,14 @@ def _did(task: str) -> tuple[str, str, str]:
     """What a model for this task does: with so many rows, in a word, and what it gives."""
     if task == REGRESSION:
         return "predicts finite numbers for {} rows", "predicts", "finite number"
+    if task == MULTICLASS:
+        return "gives each of {} rows a probability of each class, 1 together", "answers", "probability"
     return "scores {} rows in [0, 1]", "scores", "probability"
 
 
 def _answers(found: Mapping[str, Any], what: str) -> Iterator[Finding]:
     """Serving sends a request's values as they are: what happens to them is part of the graph."""
-    wrong = [case for name, case in STRANGE.items() if any(map(math.isnan, found[name]))]
+    wrong = [case for name, case in STRANGE.items() if _unanswered(found[name])]
     for case in wrong:
         todo = "make what happens to them part of the graph, e.g. by an encoder with a value for the unknown"
         yield Finding("wrong", MODEL_NAME, f"it gives no {what} for a row {case}: live requests would fail", todo)
