@@ -1,4 +1,5 @@
-"""A scikit-learn trainer that keeps the file contract (docs/file-contract.md): a forest, exported by perennial_runtime.export."""
+"""A scikit-learn trainer that keeps the file contract (docs/file-contract.md): a forest of two classes or of several, exported by
+perennial_runtime.export."""
 
 from __future__ import annotations
 
@@ -48,9 +49,9 @@ def main() -> None:
     (out / "metrics.json").write_text(json.dumps({"accuracy": accuracy, "rows": len(labels)}))
 
     model = pipeline(features, trees, seed).fit(columns, labels)
-    export.export_sklearn(model, features, out / "model.onnx")
-    sample = columns[: params["parity"]["rows"]]
-    export.write_parity(model.predict_proba(sample)[:, 1], out / "parity.parquet")
+    export.export_sklearn(model, features, out / "model.onnx", params.get("classes"))
+    found = model.predict_proba(columns[: params["parity"]["rows"]])
+    export.write_parity(found if "classes" in params else found[:, 1], out / "parity.parquet", params["task"])
 
 
 if __name__ == "__main__":

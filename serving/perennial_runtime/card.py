@@ -17,7 +17,7 @@ import numpy as np
 
 from perennial_runtime import card_plots
 from perennial_runtime.card_numbers import Curves, Drift, Residual, curves, drift, residuals
-from perennial_runtime.contract import REGRESSION, GateMeasurement
+from perennial_runtime.contract import CLASSIFICATION, REGRESSION, GateMeasurement
 from perennial_runtime.evaluate_gates import Blind
 
 MOST_FEATURES = 20
@@ -202,7 +202,7 @@ def card_of(version: str, record: Sequence[tuple[str, str]], found: Measured) ->
         dropped_rows=int((~judged).sum()),
         parity=found.parity,
         gates=found.gates,
-        curves=None if task == REGRESSION else curves(labels, scores),
+        curves=curves(labels, scores) if task == CLASSIFICATION else None,
         residuals=residuals(labels, scores) if task == REGRESSION else (),
         task=task,
         weighted=found.blind.weights is not None,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from perennial_runtime.check_wish import KINDS, ROLES, Described, Finding, Wish, WrongWish
-from perennial_runtime.contract import CLASSIFICATION, EXIT_REFUSED, REGRESSION, USER
+from perennial_runtime.contract import CLASSIFICATION, EXIT_REFUSED, MULTICLASS, REGRESSION, USER
 
 MODULE: Final = "python -m perennial_runtime.check"
 DESCRIPTION: Final = """\
@@ -114,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         help="column of spec.data.columns; ROLE: feature, label, time, id, group, weight, synthetic (the others are not in "
         "train.parquet); KIND of a feature: number, text",
     )
-    add("--task", choices=[CLASSIFICATION, REGRESSION], default=CLASSIFICATION, help="spec.data.task (default classification)")
+    tasks = [CLASSIFICATION, MULTICLASS, REGRESSION]
+    add("--task", choices=tasks, default=CLASSIFICATION, help="spec.data.task (default classification)")
     add("--data", type=Path, metavar="FILE", help="Parquet with these columns, in place of made-up rows")
     add("--rows", type=int, default=1000, help="made-up rows (default 1000)")
     add("--hyperparameter", action="append", default=[], metavar="NAME=NUMBER", help="for params.json")

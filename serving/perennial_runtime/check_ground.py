@@ -23,9 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from perennial_runtime.check_wish import CATEGORICAL, NUMERIC, Finding, Wish, WrongWish
-from perennial_runtime.contract import EXIT_REFUSED, MODEL_BYTES_LIMIT, PARITY_ROWS, REGRESSION
+from perennial_runtime.contract import (
+    EXIT_REFUSED,
+    FEWEST_CLASSES,
+    MODEL_BYTES_LIMIT,
+    MOST_CLASSES,
+    MULTICLASS,
+    PARITY_ROWS,
+    REGRESSION,
+)
 
 WORDS = ("basic", "plus", "family", "basic ünd more")
+CLASSES = ("high", "low", "middle", "ünder")
+"""Of a made-up label that has several; the last is rare."""
 MISSING = 0.05
 MADE = 0.1
 """Share of the rows that are called synthetic."""
@@ -123,12 +133,13 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
             "(--only inputs), then run this image by itself, then --only outputs there"
         ) from None
     frame, kinds = (_made_up(wish, pl), {}) if wish.data is None else _given(wish, pl)
+    classes = sorted(frame[wish.named("label")[0].name].unique().to_list()) if wish.task == MULTICLASS else []
     try:
         made.train.parent.chmod(EVERYBODY)  # an earlier --only inputs closed it
         for path in (made.train, made.params):
             path.unlink(missing_ok=True)
         frame.write_parquet(made.train)
-        made.params.write_text(json.dumps(_params(wish, kinds), indent=2, sort_keys=True) + "\n")
+        made.params.write_text(json.dumps(_params(wish, kinds, classes), indent=2, sort_keys=True) + "\n")
         for path in (made.train, made.params):
             path.chmod(READABLE)
         for folder in (made.out, *([made.home] if made.root != Path("/") else [])):
@@ -138,7 +149,7 @@ def _write_inputs(wish: Wish, made: Ground) -> None:
         raise WrongWish(_no_place(made, error)) from None
 
 
-def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
+def _params(wish: Wish, kinds: dict[str, str], classes: list[Any]) -> dict[str, object]:
     """As `perennial_runtime.fetch` writes it."""
     return {
         "task": wish.task,
@@ -148,6 +159,7 @@ def _params(wish: Wish, kinds: dict[str, str]) -> dict[str, object]:
         **({"group": group} if (group := wish.one("group")) else {}),
         **({"synthetic": made} if (made := wish.one("synthetic")) else {}),
         **({"weight": weight} if (weight := wish.one("weight")) else {}),
+        **({"classes": classes} if classes else {}),
         "seed": wish.seed,
         "hyperparameters": wish.hyperparameters,
         "parity": {"rows": PARITY_ROWS},
@@ -182,10 +194,15 @@ def _made_up(wish: Wish, pl: Any) -> Any:
     return frame.with_columns([*made, *weights])
 
 
-def _labels(task: str, score: list[float], chance: random.Random) -> list[int] | list[float]:
-    """By the law of the score; of both classes at least one."""
+def _labels(task: str, score: list[float], chance: random.Random) -> list[int] | list[float] | list[str]:
+    """By the law of the score; of each class at least one."""
     if task == REGRESSION:
         return [10 * value + chance.gauss(0, 1) for value in score]
+    if task == MULTICLASS:
+        high, low, middle, under = CLASSES
+        noisy = [value + chance.gauss(0, 0.5) for value in score]
+        told = [under if value < -2 else low if value < -0.5 else middle if value < 0.5 else high for value in noisy]
+        return [*told[: -2 * len(CLASSES)], *CLASSES, *CLASSES]
     drawn = [int(chance.random() < 1 / (1 + math.exp(-value))) for value in score]
     return [*drawn[:-2], 0, 1]
 
@@ -211,19 +228,39 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     kept += [_flag(pl.col(one.name), pl) for one in wish.named("synthetic")]
     times = [pl.col(moment)] if moment is not None else []
     try:
-        of_label = pl.col(label).cast(pl.Float64 if wish.task == REGRESSION else pl.Int64)
+        of_label = pl.col(label).cast(_label_type(wish.task, frame[label], pl))
         typed = frame.select(*casts, of_label, *times, *kept)
         typed = typed if moment is None else typed.sort(moment)
     except pl.exceptions.PolarsError as error:
         raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
-    if wish.task == REGRESSION and not typed[label].is_finite().fill_null(value=False).all():
-        raise WrongWish(f"--data {wish.data}: column {label!r} is no finite number in every row")
-    if wish.task != REGRESSION and not set(typed[label].unique().to_list()) <= {0, 1}:
-        raise WrongWish(f"--data {wish.data}: column {label!r} holds more than 0 and 1")
+    _check_label(wish, frame[label], typed[label])
     for one in wish.named("synthetic"):
         if typed[one.name].null_count():
             raise WrongWish(f"--data {wish.data}: column {one.name!r} is not true or false, or 1 or 0, in every row")
     return typed, kinds
+
+
+def _label_type(task: str, cells: Any, pl: Any) -> Any:
+    """As `prepare` types a label; of several classes it is a whole number or text."""
+    if task == REGRESSION:
+        return pl.Float64
+    return pl.String if task == MULTICLASS and not cells.dtype.is_numeric() else pl.Int64
+
+
+def _check_label(wish: Wish, given: Any, typed: Any) -> None:
+    """Raises WrongWish where the label is none that the task is for."""
+    where, found = f"--data {wish.data}: column {given.name!r}", typed.unique().to_list()
+    if wish.task == REGRESSION:
+        if not typed.is_finite().fill_null(value=False).all():
+            raise WrongWish(f"{where} is no finite number in every row")
+    elif wish.task == MULTICLASS:
+        if None in found or not FEWEST_CLASSES <= len(found) <= MOST_CLASSES:
+            wanted = f"{FEWEST_CLASSES} to {MOST_CLASSES} different texts or whole numbers, and none missing"
+            raise WrongWish(f"{where} holds {len(found)}, and --task {MULTICLASS} is for {wanted}")
+        if given.dtype.is_numeric() and (given % 1 != 0).any():
+            raise WrongWish(f"{where} holds numbers with a fraction, which are no classes")
+    elif not set(found) <= {0, 1}:
+        raise WrongWish(f"{where} holds more than 0 and 1")
 
 
 def _flag(column: Any, pl: Any) -> Any:

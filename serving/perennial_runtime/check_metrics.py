@@ -32,19 +32,24 @@ UNANSWERED: Final = 10
 MISSING: Final = 0.05
 WORDS: Final = ("AA", "B6", "UA", "ünd more")
 NUMBER, TEXT = "number", "text"
+PROBABILITY: Final = "probability_"
+"""Before a class's place: the columns of several classes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program: 0 when every file has a number for each row, 1 when something is wrong, 64 for a wrong command line."""
     given = _parser().parse_args(arguments)
     columns = [text.partition(":") for text in given.column]
+    classes = tuple(filter(None, given.classes.split(",")))
     if not given.command or any(kind not in ("", NUMBER, TEXT) for _, _, kind in columns):
         _parser().error(f"write --column NAME[:{TEXT}] --value NAME -- COMMAND")
     with tempfile.TemporaryDirectory(prefix="check-metrics-") as folder:
         rows, values, room = (Path(folder) / name for name in ("rows", "values", "room"))
         for one in (rows, values, room):
             one.mkdir()
-        frame = made_up({name: kind or NUMBER for name, _, kind in columns}, given.seed) if given.data is None else given.data
+        frame = given.data
+        if frame is None:
+            frame = made_up({name: kind or NUMBER for name, _, kind in columns}, given.seed, classes)
         counts = _write(frame, rows)
         failed = _run(given.command, rows, values, given.timeout)
         return _told([failed] if failed else list(_read(tuple(given.value), counts, room, values)), wrong=bool(failed))
@@ -63,19 +68,24 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--column", action="append", default=[], metavar="NAME[:text]", help="of evaluation.metrics.columns; numbers, or text")
     add("--value", action="append", required=True, metavar="NAME", help="of evaluation.metrics.values")
-    add(
-        "--data", type=pl.read_parquet, metavar="FILE", help="Parquet with label, score and the columns, in place of made-up rows"
-    )
+    add("--classes", default="", metavar="NAME,NAME,...", help="of task: multiclass; rows have their probabilities then")
+    known = "Parquet with label, score (or probability_0, ..) and the columns, in place of made-up rows"
+    add("--data", type=pl.read_parquet, metavar="FILE", help=known)
     add("--seed", type=int, default=0, help="of the made-up rows (default 0)")
     add("--timeout", type=float, default=600.0, metavar="SECONDS", help="longest run of the command (default 600)")
     add("command", nargs="*", metavar="COMMAND", help="after --: evaluation.metrics.command")
     return parser
 
 
-def made_up(kinds: dict[str, str], seed: int) -> pl.DataFrame:
-    """Rows with each column, of which some values are missing, both labels and all scores from 0 to 1."""
+def made_up(kinds: dict[str, str], seed: int, classes: Sequence[str] = ()) -> pl.DataFrame:
+    """Rows with each column, of which some values are missing, both labels and all scores from 0 to 1; or labels of all classes,
+    and their probabilities."""
     random = np.random.default_rng(seed)
     columns = {name: _column(kind, random) for name, kind in kinds.items()}
+    if classes:
+        drawn = random.dirichlet(np.ones(len(classes)), ROWS)
+        told = {f"{PROBABILITY}{place}": drawn[:, place] for place in range(len(classes))}
+        return pl.DataFrame({**columns, "label": pl.Series(random.choice(np.array(classes), ROWS).tolist()), **told})
     label, score = random.integers(0, 2, ROWS), np.linspace(0.0, 1.0, ROWS)
     return pl.DataFrame({**columns, "label": pl.Series(label, dtype=pl.Int8), "score": random.permutation(score)})
 
@@ -91,7 +101,9 @@ def _write(frame: pl.DataFrame, folder: Path) -> Rows:
     """The files of both models; the champion's is shorter where there are rows enough."""
     fewer = frame[:-UNANSWERED] if frame.height > UNANSWERED else frame
     frame.write_parquet(folder / CHALLENGER_FILE)
-    fewer.with_columns(score=1 - pl.col("score")).write_parquet(folder / CHAMPION_FILE)
+    several = [name for name in frame.columns if name.startswith(PROBABILITY)]
+    turned = {name: pl.col(other) for name, other in zip(several, reversed(several), strict=True)}
+    fewer.with_columns(**(turned or {"score": 1 - pl.col("score")})).write_parquet(folder / CHAMPION_FILE)
     return Rows(frame.height, fewer.height)
 
 

@@ -1,7 +1,7 @@
 """Declared columns -> typed columns: each batch as it is read, then, when all files were seen, what a feature is.
 
     feature   number (integers, floats, decimals, booleans -> Float64, NaN is missing) or text (missing where empty)
-    label     Int64 of 0 and 1; of a regression Float64
+    label     Int64 of 0 and 1; of a regression Float64; of several classes String or Int64 (`class_labels`)
     time      Datetime in UTC, microseconds (a time without a zone is UTC)
     id        text
     slice     text
@@ -25,7 +25,8 @@ import numpy as np
 import polars as pl
 
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION, Column
+from perennial_runtime.class_labels import ClassLabels
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, Column
 
 HASH = "__row_hash"
 NUMERIC, CATEGORICAL = "numeric", "categorical"
@@ -33,7 +34,10 @@ NEARLY_NUMBERS = 0.99
 """A CSV column of which this share (and not all) are numbers is a column of numbers with mistakes, not text."""
 
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
-_TWO_CLASSES = "the label is 0 or 1, or a boolean; a number is predicted by task: regression (training.recipe.task or data.task)"
+_TWO_CLASSES = (
+    "the label is 0 or 1, or a boolean; a number is predicted by task: regression (training.recipe.task or data.task), one of "
+    "several classes by task: multiclass"
+)
 _SWITCHES = ("true", "false")
 _NO_NUMBER = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 _LISTED = 20
@@ -142,6 +146,8 @@ class Collector:
     _infinite: dict[str, tuple[int, int]] = field(default_factory=dict)
     _no_numbers: dict[str, _Counted] = field(default_factory=dict)
     """Of a column that must hold a number in every row: those that hold none."""
+    _classes: ClassLabels | None = None
+    """Of the label, where there are several."""
 
     def start(self, name: str, is_text: bool, from_path: Collection[str] = ()) -> None:
         """The batches that follow come from this file; `is_text` for CSV, `from_path` are columns that its path gives."""
@@ -162,12 +168,16 @@ class Collector:
         """Decides what the features are. Refused when a column is two things, or holds what no feature may."""
         for name, counted in self._no_numbers.items():
             counted.refuse(name, self._where)
+        if self._classes is not None:
+            self._classes.finish(self._where)
         for column in self.columns:
             if column.role == "feature":
                 self.kinds[column.name] = self._decided(column.name)
 
     def final(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows that `add` typed, with their features in the kinds that `finish` decided."""
+        """Rows that `add` typed, with their features, and a label of several classes, in the kinds that `finish` decided."""
+        if self._classes is not None:
+            frame = frame.with_columns(self._classes.final(frame[self._classes.name]))
         return frame.with_columns(
             [
                 self._numbers(frame[name])
@@ -193,6 +203,8 @@ class Collector:
         match column.role:
             case "label" if self.task == REGRESSION:
                 return self._number(column, cells, where, first_row)
+            case "label" if self.task == MULTICLASS:
+                return self._class(column, cells, first_row)
             case "weight":
                 return self._number(column, cells, where, first_row)
             case "label":
@@ -205,6 +217,11 @@ class Collector:
                 return _flag(cells, where, first_row)
             case _:
                 return self._feature(column.name, cells, where, first_row)
+
+    def _class(self, column: Column, cells: pl.Series, first_row: int) -> pl.Series:
+        self._classes = self._classes or ClassLabels(column.name, _NO_NUMBER)
+        is_text = self._as_text is None or column.name in self._as_text
+        return self._classes.add(cells, (len(self.names) - 1, self.names[-1]), first_row, is_text=is_text)
 
     def _number(self, column: Column, cells: pl.Series, where: str, first_row: int) -> pl.Series:
         """A column that must hold a finite number in every row; those that hold none are counted and refused at the end."""

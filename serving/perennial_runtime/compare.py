@@ -22,6 +22,7 @@ from perennial_runtime.bento import THRESHOLD, file_digest
 from perennial_runtime.contract import (
     MODEL_BYTES_LIMIT,
     MODEL_NAME,
+    MULTICLASS,
     OUT_PATH,
     PARITY_ROWS,
     REGRESSION,
@@ -103,20 +104,23 @@ def _scores(spec: CompareSpec, store: Store, train_file: Path, pair: Pair) -> st
     schema_file = store.get_file(spec.schema, pair.room / "schema.json")
     schema = read_schema(schema_file)
     task = task_of(schema)
-    word = output_of(task)
     tables = {"parity": [read_table(pl.read_parquet(train_file, n_rows=PARITY_ROWS), schema)]}
     subjects = (Subject(pair.before, schema_file, None), Subject(pair.now, schema_file, spec.allowed_domains))
     try:
         before, now = (score_in_sandbox(one, tables, pair.room, pair.limits)["parity"] for one in subjects)
     except ModelRefused as refused:
         return f"its scores can't be compared: {refused.reason}: {refused.message[:200]}"
-    apart = np.abs(before - now)
+    apart = np.abs(before - now).reshape(len(before), -1).max(axis=1)
+    another, word = "other" if task == MULTICLASS else "another", output_of(task)
     if not apart.any():
         return f"all {len(apart)} rows of the parity sample have the same {word}"
-    other = f"{int((apart > 0).sum())} of {len(apart)} rows of the parity sample have another {word}, by up to {apart.max():.3g}"
+    other = (
+        f"{int((apart > 0).sum())} of {len(apart)} rows of the parity sample have {another} {word}, by up to {apart.max():.3g}"
+    )
     if task == REGRESSION:
         return other
-    labels = int(((before >= THRESHOLD) != (now >= THRESHOLD)).sum())
+    was, is_now = (one.argmax(axis=1) if task == MULTICLASS else one >= THRESHOLD for one in (before, now))
+    labels = int((was != is_now).sum())
     return f"{other}, and {labels} another label"
 
 

@@ -31,7 +31,6 @@ from perennial_runtime.contract import (
     EvaluateResult,
     EvaluateSpec,
     Step,
-    output_of,
 )
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_champion import champion_scores, check_hashes, fetch_champion
@@ -50,7 +49,7 @@ from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.sampling import stride, thinned
-from perennial_runtime.scoring import task_of
+from perennial_runtime.scoring import score_columns, task_of
 from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
@@ -97,7 +96,7 @@ def _evaluate(
     inputs = fetch_inputs(spec, store, room)
     sample = min(PARITY_ROWS, inputs.train_rows)
     task = task_of(inputs.schema)
-    parity = parity_in_sandbox(inputs.parity, sample, room, limits, output_of(task)) if inputs.parity else None
+    parity = parity_in_sandbox(inputs.parity, sample, room, limits, score_columns(inputs.schema)) if inputs.parity else None
     first = head(inputs.train, sample, inputs.schema)
     tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
     say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)

@@ -15,9 +15,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from perennial_runtime.columns import numbers_in
-from perennial_runtime.contract import REGRESSION
+from perennial_runtime.contract import MULTICLASS, REGRESSION
 from perennial_runtime.evaluate_columns import Table
-from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema, task_of
+from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema, classes_of, task_of
 
 HASH_COLUMN = "__row_hash"
 BATCH_ROWS = 131_072
@@ -82,7 +82,11 @@ def _codes(column: pl.Series) -> tuple[list[str], NDArray[np.int32]]:
 
 
 def read_labels(path: Path, schema: Schema) -> NDArray[Any]:
-    """The label column as booleans; of a regression as numbers."""
+    """The label column as booleans; of several classes as each label's place among them, of a regression as numbers."""
+    if task_of(schema) == MULTICLASS:
+        classes = list(classes_of(schema))
+        cells = read_column(path, schema["label"])
+        return cells.replace_strict(classes, range(len(classes)), return_dtype=pl.Int64).to_numpy()
     if task_of(schema) == REGRESSION:
         return read_column(path, schema["label"]).cast(pl.Float64).to_numpy()
     labels: NDArray[np.bool_] = read_column(path, schema["label"]).cast(pl.Int8).to_numpy() == 1

@@ -101,18 +101,18 @@ def _written(parts: Iterable[Table], folder: Path) -> list[str]:
 
 
 def parity_in_sandbox(
-    path: Path, rows: int, scratch: Path, limits: SandboxLimits, column: str = SCORE_OUTPUT
+    path: Path, rows: int, scratch: Path, limits: SandboxLimits, columns: Sequence[str] = (SCORE_OUTPUT,)
 ) -> NDArray[np.float64]:
-    """The trainer's own scores of the first `rows` rows of train.parquet, in order: `column` of the file. Raises ModelRefused."""
+    """The trainer's own scores of the first `rows` rows of train.parquet, in order: the file's `columns`. Raises ModelRefused."""
     short = replace(limits, cpu_seconds=PARITY_SECONDS, wall_seconds=PARITY_SECONDS)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
         room = Path(folder)
         try:
-            done = _child("parity_check", {"parity": str(path), "rows": rows, "column": column}, room, short)
+            done = _child("parity_check", {"parity": str(path), "rows": rows, "columns": list(columns)}, room, short)
         except subprocess.TimeoutExpired:
-            raise broken(f"it was not read within {PARITY_SECONDS} s", column) from None
+            raise broken(f"it was not read within {PARITY_SECONDS} s", columns) from None
         if not _answered(done, room):
-            raise broken(f"the process that reads it {_how(done.returncode)}", column)
+            raise broken(f"the process that reads it {_how(done.returncode)}", columns)
         scores: NDArray[np.float64] = np.load(room / "out" / SCORES_FILE, allow_pickle=False)
         return scores
 

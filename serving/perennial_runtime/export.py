@@ -5,13 +5,14 @@ The recipes use it; a user's own training image does too (docs/file-contract.md)
     from perennial_runtime import export
     features = export.features(params)                     # of /perennial/params.json
     columns = export.columns(frame, features)              # training data under the null rules of serving
-    export.export_sklearn(pipeline, features, Path("/perennial/out/model.onnx"))
+    export.export_sklearn(pipeline, features, Path("/perennial/out/model.onnx"), params.get("classes"))
     export.write_parity(pipeline.predict_proba(columns)[:512, 1], Path("/perennial/out/parity.parquet"))
     export.write_environment(Path("/perennial/out/environment.txt"))   # the packages that it ran with, for the record
 
 model.onnx has one input for each feature, named as its column, [N, 1]: float for a numeric feature (missing is NaN), string for
 a categorical one (missing is ""); and one output: `score`, [N], the probability of class 1, or, where params.json says that the
-task is regression, `prediction`, [N], the number. What happens to missing and unseen
+task is regression, `prediction`, [N], the number, or multiclass, `probabilities`, [N, K], in the order of its `classes`
+(write_parity gets all of them then, and the task). What happens to missing and unseen
 values is part of the graph. A model that is no scikit-learn pipeline writes the same inputs and output by other means, and
 `check` tells whether it did.
 """
@@ -39,8 +40,16 @@ from sklearn.base import RegressorMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from perennial_runtime import environment
-from perennial_runtime.contract import CLASSIFICATION, PREDICTION_OUTPUT, SCORE_OUTPUT, output_of
-from perennial_runtime.recipes.encoders import RateEncoder, Standardizer
+from perennial_runtime.contract import (
+    CLASSIFICATION,
+    MULTICLASS,
+    PREDICTION_OUTPUT,
+    PROBABILITIES_OUTPUT,
+    REGRESSION,
+    SCORE_OUTPUT,
+    output_of,
+)
+from perennial_runtime.recipes.encoders import ClassRatesEncoder, RateEncoder, Standardizer
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 NUMERIC = "numeric"
@@ -75,18 +84,23 @@ def columns(frame: pl.DataFrame, wanted: Sequence[Feature]) -> pl.DataFrame:
     )
 
 
-def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path) -> None:
+def export_sklearn(pipeline: Any, wanted: Sequence[Feature], path: Path, classes: Sequence[Any] | None = None) -> None:
     """Write a fitted classifier or regressor (a Pipeline whose first step takes the columns by name) to `path`, checked.
+    `classes` are those of params.json, where there are several.
 
     The first step is usually a ColumnTransformer over the names of `wanted`; its steps may be those that skl2onnx converts,
     and `recipes.encoders`. Raises ExportError.
     """
     inputs = [(feature.name, _tensor(feature)) for feature in wanted]
     model = convert(pipeline, inputs)
-    regresses = isinstance(_last(pipeline), RegressorMixin)
-    (keep_prediction if regresses else keep_score)(model)
+    final = _last(pipeline)
+    several = classes is not None or len(getattr(final, "classes_", ())) > 2
+    if several:
+        _check_classes(final, classes)
+    task = REGRESSION if isinstance(final, RegressorMixin) else MULTICLASS if several else CLASSIFICATION
+    _KEEP[task](model)
     path.write_bytes(_canonical(model))
-    check(path, wanted, PREDICTION_OUTPUT if regresses else SCORE_OUTPUT)
+    check(path, wanted, output_of(task))
 
 
 def convert(model: Any, inputs: Sequence[tuple[str, Any]]) -> onnx.ModelProto:
@@ -111,6 +125,16 @@ def convert(model: Any, inputs: Sequence[tuple[str, Any]]) -> onnx.ModelProto:
     return converted
 
 
+def _check_classes(final: Any, classes: Sequence[Any] | None) -> None:
+    """The model's columns are in the order of its own classes, which are the labels, or their places among `classes`."""
+    found = np.asarray(final.classes_).tolist()
+    if classes is not None and found not in (list(classes), list(range(len(classes)))):
+        raise ExportError(
+            f"the model tells {len(found)} classes apart ({str(found)[:100]}), and params.json has {len(classes)} "
+            f"({str(list(classes))[:100]}): fit it to the label of train.parquet as it is, or to each label's place in `classes`"
+        )
+
+
 def _last(model: Any) -> Any:
     """The step of a pipeline that predicts."""
     return model.steps[-1][1] if hasattr(model, "steps") else model
@@ -126,7 +150,12 @@ def _canonical(model: onnx.ModelProto) -> bytes:
 
 def write_parity(scores: NDArray[Any], path: Path, task: str = CLASSIFICATION) -> None:
     """parity.parquet: the trainer's own scores of the first rows of train.parquet, in their order; with the task regression its
-    predictions."""
+    predictions, with multiclass the probabilities of all classes, [N, K]."""
+    if task == MULTICLASS:
+        table = np.asarray(scores, dtype=np.float64)
+        named = {f"probability_{place}": table[:, place] for place in range(table.shape[1])}
+        pl.DataFrame({"row": np.arange(len(table), dtype=np.int64), **named}).write_parquet(path)
+        return
     column = np.asarray(scores, dtype=np.float64).reshape(-1)
     pl.DataFrame({"row": np.arange(len(column), dtype=np.int64), output_of(task): column}).write_parquet(path)
 
@@ -180,6 +209,19 @@ def keep_prediction(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info(PREDICTION_OUTPUT, TensorProto.FLOAT, [None]))
 
 
+def keep_probabilities(model: onnx.ModelProto) -> None:
+    """Keep the probabilities of all classes, [N, K], of the outputs (label, probabilities)."""
+    found = model.graph.output[-1]
+    if found.name != PROBABILITIES_OUTPUT:
+        model.graph.node.append(helper.make_node("Identity", [found.name], [PROBABILITIES_OUTPUT]))
+    width = [None, found.type.tensor_type.shape.dim[1].dim_value or None]
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(PROBABILITIES_OUTPUT, TensorProto.FLOAT, width))
+
+
+_KEEP = {CLASSIFICATION: keep_score, MULTICLASS: keep_probabilities, REGRESSION: keep_prediction}
+
+
 def thresholds_to_float32(model: HistGradientBoostingClassifier | HistGradientBoostingRegressor) -> None:
     """Round every threshold down to a float32: for float32 inputs each comparison stays as it was, in the graph too.
 
@@ -196,11 +238,17 @@ def thresholds_to_float32(model: HistGradientBoostingClassifier | HistGradientBo
 
 def _register() -> None:
     update_registered_converter(RateEncoder, "PerennialRateEncoder", _same_width, _convert_rates, overwrite=True)
+    update_registered_converter(ClassRatesEncoder, "PerennialClassRates", _width_of_rates, _convert_class_rates, overwrite=True)
     update_registered_converter(Standardizer, "PerennialStandardizer", _double_width, _convert_standardizer, overwrite=True)
 
 
 def _same_width(operator: Any) -> None:
     operator.outputs[0].type = FloatTensorType([None, operator.raw_operator.n_features_in_])
+
+
+def _width_of_rates(operator: Any) -> None:
+    encoder = operator.raw_operator
+    operator.outputs[0].type = FloatTensorType([None, encoder.n_features_in_ * len(encoder.classes_)])
 
 
 def _double_width(operator: Any) -> None:
@@ -225,6 +273,35 @@ def _convert_rates(scope: Any, operator: Any, container: Any) -> None:
             values_floats=[float(rate) for rate in rates.values()],
             default_float=float(encoder.default_),
         )
+    container.add_node(
+        "Concat", outputs, operator.outputs[0].full_name, op_version=13, name=scope.get_unique_operator_name("rates_all"), axis=1
+    )
+
+
+def _convert_class_rates(scope: Any, operator: Any, container: Any) -> None:
+    """Each column: text -> its place among the known ones -> that row of the table of rates."""
+    encoder: ClassRatesEncoder = operator.raw_operator
+    source = _joined(scope, operator, container)
+    outputs = []
+    for index, (words, rates) in enumerate(zip(encoder.words_, encoder.rates_, strict=True)):
+        column, place, table, rate = (str(scope.get_unique_variable_name(name)) for name in ("column", "place", "table", "rate"))
+        container.add_initializer(f"{column}_index", TensorProto.INT64, [], [index])
+        container.add_initializer(table, TensorProto.FLOAT, list(rates.shape), [float(value) for value in rates.ravel()])
+        pick, look, read = (scope.get_unique_operator_name(name) for name in ("pick", "places", "rates"))
+        container.add_node("Gather", [source, f"{column}_index"], column, op_version=13, name=pick, axis=1)
+        container.add_node(
+            "LabelEncoder",
+            column,
+            place,
+            op_domain="ai.onnx.ml",
+            op_version=2,
+            name=look,
+            keys_strings=words,
+            values_int64s=list(range(len(words))),
+            default_int64=len(words),
+        )
+        container.add_node("Gather", [table, place], rate, op_version=13, name=read, axis=0)
+        outputs.append(rate)
     container.add_node(
         "Concat", outputs, operator.outputs[0].full_name, op_version=13, name=scope.get_unique_operator_name("rates_all"), axis=1
     )

@@ -48,7 +48,7 @@ def params(spec: TrainSpec, schema: bytes) -> dict[str, object]:
         document = json.loads(schema)
         features = [{"name": item["name"], "kind": item["kind"]} for item in document["features"]]
         label, time = document["label"], document["time"]
-        beside = {role: document[role] for role in ("group", "synthetic", "weight") if role in document}
+        beside = {name: document[name] for name in ("group", "synthetic", "weight", "classes") if name in document}
     except (ValueError, KeyError, TypeError):
         raise Refused("SchemaBroken", f"blob sha256:{spec.schema} is no schema.json: train again from prepare") from None
     return {

@@ -28,7 +28,7 @@ TOLERANCE = 1e-4
 
 def golden_document(schema: Schema, table: Table, scores: NDArray[np.float64]) -> dict[str, Any]:
     """golden.json: {tolerance, rows, scores}, at most ROWS rows that the serving schema accepts; and what an answer is called,
-    where that is not score."""
+    where that is not score. Of several classes a row's scores are a list."""
     chosen = choose(schema, table)
     columns = {name: column[chosen] for name, column in table.columns().items()}
     rows = [
@@ -38,7 +38,7 @@ def golden_document(schema: Schema, table: Table, scores: NDArray[np.float64]) -
     task, wanted = task_of(schema), scores[chosen]
     of_numbers = {} if task == CLASSIFICATION else {"answer": output_of(task)}
     tolerance = nearest(wanted, TOLERANCE, task)
-    return {"tolerance": tolerance, "rows": rows, "scores": [float(score) for score in wanted], **of_numbers}
+    return {"tolerance": tolerance, "rows": rows, "scores": wanted.tolist(), **of_numbers}
 
 
 def choose(schema: Schema, table: Table, rows: int = ROWS) -> list[int]:

@@ -35,11 +35,11 @@ class GoldenMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Requests and the scores expected for them."""
+    """Requests and the scores expected for them: of each row one, or of several classes one for each, in their order."""
 
     tolerance: float
     rows: Sequence[Mapping[str, Any]]
-    scores: Sequence[float]
+    scores: Sequence[Sequence[float]]
     answer: str = SCORE_OUTPUT
     """What of a prediction is compared."""
 
@@ -48,13 +48,19 @@ def read_golden(directory: Path) -> Golden:
     """golden.json of a Bento's src. Raises GoldenMismatch when it is no set of requests."""
     try:
         document = json.loads((directory / GOLDEN_FILE).read_bytes())
-        scores = [float(score) for score in document["scores"]]
+        scores = [_numbers(score) for score in document["scores"]]
         golden = Golden(float(document["tolerance"]), document["rows"], scores, str(document.get("answer", SCORE_OUTPUT)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GoldenMismatch(f"{GOLDEN_FILE} cannot be read: {type(error).__name__}: {error}") from error
     if not golden.rows or len(golden.rows) != len(golden.scores):
         raise GoldenMismatch(f"{GOLDEN_FILE} has {len(golden.rows)} rows and {len(golden.scores)} scores")
     return golden
+
+
+def _numbers(answer: Any) -> list[float]:
+    """A score, or those of all classes: listed, or by name in their order."""
+    found = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, list) else [answer]
+    return [float(one) for one in found]
 
 
 async def golden_run(port: int, token: str, golden: Golden, warm_seconds: float = WARM_CALL_SECONDS) -> int:
@@ -75,18 +81,19 @@ async def golden_run(port: int, token: str, golden: Golden, warm_seconds: float 
     return sent
 
 
-async def _ask(client: httpx.AsyncClient, rows: Sequence[Mapping[str, Any]], answer: str) -> list[float]:
+async def _ask(client: httpx.AsyncClient, rows: Sequence[Mapping[str, Any]], answer: str) -> list[list[float]]:
     response = await client.post(PREDICT_PATH, json={"instances": list(rows)})
     if response.status_code != 200:
         raise GoldenMismatch(f"a golden request was answered {response.status_code}: {response.text[:300]}")
-    return [float(item[answer]) for item in response.json()["predictions"]]
+    return [_numbers(item[answer]) for item in response.json()["predictions"]]
 
 
-def _compare(first: int, found: Sequence[float], wanted: Sequence[float], tolerance: float) -> None:
-    if len(found) != len(wanted):
-        raise GoldenMismatch(f"{len(wanted)} golden rows were answered by {len(found)} scores")
-    worst = max(range(len(found)), key=lambda index: abs(found[index] - wanted[index]))
-    difference = abs(found[worst] - wanted[worst])
+def _compare(first: int, found: Sequence[Sequence[float]], wanted: Sequence[Sequence[float]], tolerance: float) -> None:
+    if list(map(len, found)) != list(map(len, wanted)):
+        raise GoldenMismatch(f"{len(wanted)} golden rows were answered by {len(found)} scores, or by those of other classes")
+    apart = [max(abs(one - other) for one, other in zip(*pair, strict=True)) for pair in zip(found, wanted, strict=True)]
+    worst = max(range(len(apart)), key=lambda index: apart[index])
+    difference = apart[worst]
     if difference > tolerance or not math.isfinite(difference):
         raise GoldenMismatch(
             f"golden request {first + worst} is off by {difference:.3g} (tolerance {tolerance:g}): this pod does not answer as "

@@ -5,14 +5,15 @@
 | TimeInFuture | rows whose time is more than a day ahead |
 | IdAsFeature | a feature that names rows: text that is another in every row, a counter, or the column of ids or groups again |
 | LabelLeaked | a feature that tells the label by itself: AUC of at least 0.995 on the training rows; of a number: correlation |
-| | of ranks of at least that |
+| | of ranks of at least that; of several classes: the mean of their AUCs |
 | TimeTellsLabel | the same of the time column |
 | RowsShared | holdout rows that a training row repeats in every feature and the label |
 
 How well a column tells the label: the larger of the AUC of its order and that of its rate of class 1. The rates are of each word,
 or of each hundredth of the numbers (missing is one, too), from every other row, and judged on the rows between. Where the label
 is a number, its ranks stand in its place: the larger of the correlation of ranks (Spearman's) with the column, and with the mean
-rank of its words or hundredths.
+rank of its words or hundredths. Of several classes each has such an AUC against all others, and their mean is judged: a feature
+that knows one class is what features are for, one that knows them all is the label again.
 
 A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
 number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look coarse by
@@ -26,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,7 +36,7 @@ from numpy.typing import NDArray
 from perennial_runtime import split
 from perennial_runtime.answers import Refused
 from perennial_runtime.columns import NUMERIC, numbers_in
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION, Column
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, Column
 from perennial_runtime.cpus import spread
 from perennial_runtime.metrics_offline import rank_auc
 from perennial_runtime.sampling import stride
@@ -60,6 +62,7 @@ _LISTED = 5
 _PART = "__part"
 
 Labels = NDArray[np.bool_]
+Codes = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
 
@@ -205,6 +208,11 @@ def _teller(sides: Sides) -> tuple[str, Callable[[pl.Series], float]] | None:
     if sides.task == REGRESSION:
         ranks = cells.rank().to_numpy().astype(np.float64)
         return ("correlation of ranks", lambda column: tells_number(column, ranks)) if len(ranks) >= FEWEST else None
+    if sides.task == MULTICLASS:
+        codes = cells.rank("dense").to_numpy().astype(np.intp) - 1
+        judged = np.flatnonzero(_enough(np.bincount(codes)))
+        words = f"mean AUC of {len(judged)} classes"
+        return (words, lambda column: tells_class(column, codes, judged)) if len(judged) > 1 else None
     labels = cells.to_numpy() == 1
     if min(labels.sum(), (~labels).sum()) < FEWEST:
         return None
@@ -216,6 +224,45 @@ def tells(cells: pl.Series, labels: Labels) -> float:
     known, values, parts = _parted(cells)
     order = _auc(labels[known], values[known])
     return max(order, 1 - order, _auc_of_rates(parts, labels))
+
+
+def _enough(rows: NDArray[Any]) -> Labels:
+    """Which classes have rows enough, and leave enough to the others."""
+    enough: Labels = (rows >= FEWEST) & (rows.sum() - rows >= FEWEST)
+    return enough
+
+
+def tells_class(cells: pl.Series, codes: Codes, judged: Codes) -> float:
+    """How well a column by itself tells the classes that are judged: the mean of their AUCs against all others."""
+    classes = int(codes.max()) + 1
+    known, values, parts = _parted(cells)
+    order = _aucs(codes[known], values[known], classes)
+    places = parts.fill_null("").rank("dense").to_numpy().astype(np.intp) - 1
+    even = np.arange(len(codes)) % 2 == 0
+    table = np.bincount(places[even] * classes + codes[even], minlength=(int(places.max()) + 1) * classes).reshape(-1, classes)
+    other = np.bincount(places[~even] * classes + codes[~even], minlength=table.size).reshape(-1, classes)
+    learnt = [(_of_parts(table, other, one) + _of_parts(other, table, one)) / 2 for one in judged]
+    return float(np.mean(np.maximum(np.maximum(order, 1 - order)[judged], learnt)))
+
+
+def _aucs(codes: Codes, values: Floats, classes: int) -> Floats:
+    """Of the values' order, for each class against all others; 0.5 where there is one side only."""
+    rows = np.bincount(codes, minlength=classes).astype(np.float64)
+    ranks = pl.Series(values).rank().to_numpy() if len(values) else np.zeros(0)
+    sums = np.bincount(codes, weights=ranks, minlength=classes)
+    pairs = rows * (len(codes) - rows)
+    return np.where(pairs > 0, (sums - rows * (rows + 1) / 2) / np.maximum(pairs, 1), 0.5)
+
+
+def _of_parts(learnt: NDArray[Any], asked: NDArray[Any], one: int) -> float:
+    """AUC of a class's rate by part, learnt from some rows' counts (parts, classes) and asked of others'; as `_means` has it."""
+    totals, base = learnt.sum(axis=1), learnt[:, one].sum() / max(learnt.sum(), 1)
+    rates = (learnt[:, one] + base) / (totals + 1)
+    _, place = np.unique(rates, return_inverse=True)
+    hits = np.bincount(place, weights=asked[:, one])
+    others = np.bincount(place, weights=asked.sum(axis=1) - asked[:, one])
+    pairs = hits.sum() * others.sum()
+    return float((hits * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else 0.5
 
 
 def tells_number(cells: pl.Series, ranks: Floats) -> float:

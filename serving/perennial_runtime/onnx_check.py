@@ -5,7 +5,8 @@ an ONNX file is native code fed by a file that anybody may have written (`evalua
 
 What is refused: a file that is no valid ONNX, tensors stored outside the file, operators of domains that are not allowed (in
 the graph, its subgraphs and local functions), inputs that are not the schema's features, a missing or odd output `score` (of a
-regression `prediction`), and scores that are no probabilities, or predictions that are no finite numbers.
+regression `prediction`, of several classes `probabilities`), and scores that are no probabilities, or predictions that are no
+finite numbers.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
-from perennial_runtime.contract import MODEL_BYTES_LIMIT, PREDICTION_OUTPUT, SCORE_OUTPUT, output_of
+from perennial_runtime.contract import MODEL_BYTES_LIMIT, PREDICTION_OUTPUT, PROBABILITIES_OUTPUT, SCORE_OUTPUT, output_of
 from perennial_runtime.evaluate_child import ModelRefused, carry_out
 from perennial_runtime.evaluate_columns import Table, read_table
-from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, read_schema, task_of
+from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, classes_of, read_schema, task_of
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 _OUTPUTS = {
     SCORE_OUTPUT: ("OnnxScoreMissing", ("probability of 1", "probability")),
     PREDICTION_OUTPUT: ("OnnxPredictionMissing", ("predicted number of a regression", "number")),
+    PROBABILITIES_OUTPUT: ("OnnxProbabilitiesMissing", ("probability of each class", "probability of each class")),
 }
 """Why a model without one is refused, and what it means."""
 _LISTED = 5
@@ -41,7 +43,7 @@ def check(path: Path, schema: Schema, domains: Sequence[str], limit: int = MODEL
     _refuse_domains(model, domains)
     _refuse_invalid(model)
     _refuse_inputs(model, schema)
-    _refuse_outputs(model, task_of(schema))
+    _refuse_outputs(model, task_of(schema), len(classes_of(schema)))
 
 
 def _load(path: Path, limit: int) -> onnx.ModelProto:
@@ -136,7 +138,7 @@ def _input_problem(name: str, kind: str, found: onnx.TypeProto) -> str:
     return f"input {name!r} takes {shape[0]} rows at a time, not any number" if shape[0] is not None else ""
 
 
-def _refuse_outputs(model: onnx.ModelProto, task: str) -> None:
+def _refuse_outputs(model: onnx.ModelProto, task: str, classes: int) -> None:
     name = output_of(task)
     reason, meaning = _OUTPUTS[name]
     outputs = {item.name: item.type for item in model.graph.output}
@@ -146,10 +148,11 @@ def _refuse_outputs(model: onnx.ModelProto, task: str) -> None:
         )
     found = outputs[name]
     shape = _shape(found)
-    odd_shape = shape is not None and (len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] not in (1, None)))
-    if found.tensor_type.elem_type not in _FLOATS or odd_shape:
+    fits = shape is None or (len(shape) == 2 and shape[1] in (classes or 1, None)) or (len(shape) == 1 and not classes)
+    if found.tensor_type.elem_type not in _FLOATS or not fits:
+        wanted = f"[N, {classes}]" if classes else "[N] or [N, 1]"
         raise ModelRefused(
-            reason, f"output {name!r} has shape {_shown(shape)} or holds no floats: make it [N] or [N, 1], a {meaning[1]}"
+            reason, f"output {name!r} has shape {_shown(shape)} or holds no floats: make it {wanted}, a {meaning[1]}"
         )
 
 
@@ -171,16 +174,18 @@ def _some(items: Sequence[str]) -> str:
 def score_tables(
     path: Path, schema: Schema, tables: Mapping[str, Iterable[Table]], tolerant: bool
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Scores of what the tables hold, by name. `tolerant`: a row that the model can't answer is NaN instead of a refusal."""
+    """Scores of what the tables hold, by name: [N], or of several classes [N, K]. `tolerant`: a row that the model can't answer
+    is NaN instead of a refusal."""
     try:
         scorer = Scorer(path, schema)
     except Exception as error:  # onnxruntime's own classes
         said = " ".join(str(error).split())
         raise ModelRefused("OnnxDoesNotLoad", f"onnxruntime can't load model.onnx: {said[:300]}") from error
     try:
+        none = np.empty(_shape_of(schema, 0))
         return {
             name: np.concatenate(
-                [_tolerant(scorer, part) if tolerant else scorer.score(part.columns()) for part in parts] or [np.empty(0)]
+                [_tolerant(scorer, schema, part) if tolerant else scorer.score(part.columns()) for part in parts] or [none]
             )
             for name, parts in tables.items()
         }
@@ -188,8 +193,14 @@ def score_tables(
         raise ModelRefused("ScoresInvalid", f"model.onnx: {error}") from error
 
 
-def _tolerant(scorer: Scorer, table: Table) -> np.ndarray[Any, Any]:
-    scores = np.full(table.rows, np.nan)
+def _shape_of(schema: Schema, rows: int) -> tuple[int, ...]:
+    """Of so many rows' scores."""
+    classes = len(classes_of(schema))
+    return (rows, classes) if classes else (rows,)
+
+
+def _tolerant(scorer: Scorer, schema: Schema, table: Table) -> np.ndarray[Any, Any]:
+    scores = np.full(_shape_of(schema, table.rows), np.nan)
     waiting = [(start, min(start + TOLERANT_BATCH, table.rows)) for start in range(0, table.rows, TOLERANT_BATCH)]
     while waiting:
         start, end = waiting.pop()

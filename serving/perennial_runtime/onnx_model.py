@@ -45,7 +45,7 @@ class ServedModel:
         self._usual_seconds = 0.0
 
     async def score(self, columns: Columns) -> NDArray[np.float64]:
-        """Probabilities of the positive class, or numbers of a regression, one for each row. Raises ScoreError."""
+        """As `Scorer.score`: one number for each row, or of several classes one for each of them. Raises ScoreError."""
         if len(next(iter(columns.values()))) > LOOP_ROWS:
             return await self._in_thread(columns, timed=False)
         if self._usual_seconds > LOOP_SECONDS:

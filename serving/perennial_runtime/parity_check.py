@@ -2,13 +2,13 @@
 
 `perennial_runtime.evaluate_sandbox` starts `python -m perennial_runtime.parity_check <request.json>`, for any image may have
 written the file (`evaluate_child`). The footer is judged first, and no other column than row and score (of a
-regression: prediction) is ever decoded.
+regression: prediction; of several classes: probability_0 and so on) is ever decoded.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +16,66 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import CLASSIFICATION, PARITY_NAME, REGRESSION, SCORE_OUTPUT, output_of
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, PARITY_NAME, REGRESSION, SCORE_OUTPUT, output_of
 from perennial_runtime.evaluate_child import ModelRefused, carry_out
 
 PARITY_BYTES = 16 * 1024 * 1024
-"""A file of 512 rows and two columns has a few kB."""
+"""A file of 512 rows and two columns has a few kB, of 51 columns 200."""
 SCORES_FILE = "parity.npy"
+_LISTED = 5
 SINGLE = 2e-6
 """Of the largest number, about sixteen steps of single precision: as near as a sum of many float32 is to the same in float64."""
 
 
-def read_parity(path: Path, expected: int, column: str = SCORE_OUTPUT) -> NDArray[np.float64]:
-    """The scores (predictions of a regression) of the rows 0 .. expected - 1, in order. Raises ModelRefused for anything else."""
+def read_parity(path: Path, expected: int, columns: Sequence[str] = (SCORE_OUTPUT,)) -> NDArray[np.float64]:
+    """The scores (predictions of a regression) of the rows 0 .. expected - 1, in order: [N], or of several columns [N, K]. Raises
+    ModelRefused for anything else."""
     size = path.stat().st_size
     if size > PARITY_BYTES:
-        raise broken(f"it has {size} bytes, for two columns and {expected} rows", column)
+        raise broken(f"it has {size} bytes, for {len(columns) + 1} columns and {expected} rows", columns)
     try:
-        _check_footer(path, expected, column)
-        frame = pl.read_parquet(path, columns=["row", column])
+        _check_footer(path, expected, columns)
+        frame = pl.read_parquet(path, columns=["row", *columns])
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException) as error:
         if isinstance(error, ModelRefused):
             raise
-        raise broken(f"it can't be read as Parquet ({type(error).__name__})", column) from None
+        raise broken(f"it can't be read as Parquet ({type(error).__name__})", columns) from None
     rows: NDArray[Any] = frame["row"].drop_nulls().sort().to_numpy()
     if not np.array_equal(rows, np.arange(expected)):
-        raise broken(f"its column row is not exactly 0 .. {expected - 1}", column)
-    scores = frame.sort("row")[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    if not np.isfinite(scores).all():
-        raise broken(f"its column {column} holds null, NaN or infinite values", column)
-    return scores
+        raise broken(f"its column row is not exactly 0 .. {expected - 1}", columns)
+    ordered = frame.sort("row")
+    scores = [ordered[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in columns]
+    wrong = [name for name, found in zip(columns, scores, strict=True) if not np.isfinite(found).all()]
+    if wrong:
+        raise broken(f"its column {wrong[0]} holds null, NaN or infinite values", columns)
+    return scores[0] if len(columns) == 1 else np.stack(scores, axis=1)
 
 
-def _check_footer(path: Path, expected: int, column: str) -> None:
+def _check_footer(path: Path, expected: int, columns: Sequence[str]) -> None:
     kinds = pl.read_parquet_schema(path)
-    missing = [name for name in ("row", column) if name not in kinds]
+    missing = [name for name in ("row", *columns) if name not in kinds]
     if missing:
-        raise broken(f"it has no column {' and no column '.join(missing)}", column)
-    if not kinds["row"].is_integer() or not kinds[column].is_float():
-        raise broken(f"its columns row and {column} are {kinds['row']} and {kinds[column]}, not int64 and float64", column)
+        raise broken(f"it has no column {' and no column '.join(missing[:_LISTED])}", columns)
+    wrong = next((name for name in columns if not kinds[name].is_float()), columns[0])
+    if not kinds["row"].is_integer() or not kinds[wrong].is_float():
+        raise broken(f"its columns row and {wrong} are {kinds['row']} and {kinds[wrong]}, not int64 and float64", columns)
     rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     if rows != expected:
-        raise broken(f"its column row is not exactly 0 .. {expected - 1} (it has {rows} rows)", column)
+        raise broken(f"its column row is not exactly 0 .. {expected - 1} (it has {rows} rows)", columns)
 
 
-def broken(what: str, column: str = SCORE_OUTPUT) -> ModelRefused:
+def broken(what: str, columns: Sequence[str] = (SCORE_OUTPUT,)) -> ModelRefused:
     """The refusal of a parity file."""
+    scores = columns[0] if len(columns) == 1 else f"{columns[0]} .. {columns[-1]}"
     return ModelRefused(
         "ParityBroken",
-        f"{PARITY_NAME}: {what}; write columns row (int64) and {column} (float64) for the first rows of train.parquet",
+        f"{PARITY_NAME}: {what}; write columns row (int64) and {scores} (float64) for the first rows of train.parquet",
     )
+
+
+def words_of(task: str) -> str:
+    """What the answers of a model for this task are called."""
+    return "probabilities" if task == MULTICLASS else f"{output_of(task)}s"
 
 
 def nearest(numbers: NDArray[np.float64], limit: float, task: str) -> float:
@@ -74,13 +85,13 @@ def nearest(numbers: NDArray[np.float64], limit: float, task: str) -> float:
 
 def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit: float, task: str = CLASSIFICATION) -> float:
     """How far the model's answers are from the trainer's own at most. Raises ModelRefused where that is over the limit."""
-    distance = np.abs(expected - found)
+    distance = np.abs(expected - found).reshape(len(expected), -1).max(axis=1)
     worst, limit = float(distance.max()), nearest(expected, limit, task)
     if worst > limit:
         off = int((distance > limit).sum())
         raise ModelRefused(
             "ParityOff",
-            f"the {output_of(task)}s of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
+            f"the {words_of(task)} of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
             f"in {off} of {len(expected)} rows, most in row {int(distance.argmax())}; the limit is {limit:g}: "
             "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference",
         )
@@ -88,7 +99,7 @@ def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit:
 
 
 def _work(request: Mapping[str, Any], out: Path) -> None:
-    np.save(out / SCORES_FILE, read_parity(Path(request["parity"]), int(request["rows"]), request["column"]))
+    np.save(out / SCORES_FILE, read_parity(Path(request["parity"]), int(request["rows"]), request["columns"]))
 
 
 if __name__ == "__main__":

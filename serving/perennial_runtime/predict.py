@@ -20,6 +20,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 from pydantic_core import from_json
 
+from perennial_runtime.scoring import Classes
+
 MAX_INSTANCES = 1000
 """Rows of one request; more belong into several requests."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -79,6 +81,28 @@ class PredictResponse(BaseModel):
 
     predictions: list[Prediction]
     version: str = Field(description="ModelVersion that answered.")
+
+
+def classes_response(classes: Classes) -> type[BaseModel]:
+    """The answer of a model of several classes: for each instance the most probable one, and the probability of each by name."""
+    chance: Any = Annotated[float, Field(ge=0.0, le=1.0)]
+    config = ConfigDict(hide_input_in_errors=True)
+    named: dict[str, Any] = {f"p{place}": (chance, Field(alias=str(one))) for place, one in enumerate(classes)}
+    probabilities = create_model("Probabilities", __config__=config, **named)
+    label: Any = Literal[classes]
+    prediction: Any = create_model(
+        "PredictedClass",
+        __config__=config,
+        label=(label, Field(description="The most probable class; of equally probable ones the first.")),
+        probabilities=(probabilities, Field(description="Probability of each class, by its name.")),
+    )
+    described = Field(description="ModelVersion that answered.")
+    return create_model(
+        "PredictClassesResponse",
+        __config__=config,
+        predictions=(list[prediction], ...),
+        version=(str, described),
+    )
 
 
 class PredictNumbersResponse(BaseModel):

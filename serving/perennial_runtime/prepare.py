@@ -22,10 +22,19 @@ from pathlib import Path
 
 import polars as pl
 
-from perennial_runtime import brought, leakage, prepare_split, split
+from perennial_runtime import brought, leakage, prepare_classes, prepare_split, split
 from perennial_runtime.answers import say
 from perennial_runtime.columns import HASH, only
-from perennial_runtime.contract import MODEL_SECRET_PATH, SOURCE_SECRET_PATH, WORK_PATH, Column, PrepareResult, PrepareSpec, Step
+from perennial_runtime.contract import (
+    MODEL_SECRET_PATH,
+    MULTICLASS,
+    SOURCE_SECRET_PATH,
+    WORK_PATH,
+    Column,
+    PrepareResult,
+    PrepareSpec,
+    Step,
+)
 from perennial_runtime.prepare_gather import Gathered, gather
 from perennial_runtime.prepare_order import HELD, TRAINED, Ordered, put_in_order
 from perennial_runtime.prepare_schema import describe
@@ -111,6 +120,8 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     written.holdout.write(_rows(gathered, ordered, rule, HELD), label, written.holdout_file)
     duplicates = gathered.runs.rows - ordered.rows
     say("sides", train=written.train.rows, holdout=written.holdout.rows, duplicates=duplicates, **shares.told)
+    if spec.task == MULTICLASS:
+        prepare_classes.check(label, written.train.classes, written.holdout.classes, weight)
     for side in (written.holdout, written.train):
         side.check_label(label)
         side.check_weights()
@@ -138,7 +149,7 @@ def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule,
     train, holdout, kinds, shares = written.train, written.holdout, gathered.collector.kinds, written.shares
     trained = store.take_file(written.hashes.write(room / "train_rows.npy"))
     told = prepare_split.document(rule, spec, gathered.collector.identity, trained)
-    schema = store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task)))
+    schema = store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task, train.classes.ordered)))
     return PrepareResult(
         data=_digest(gathered.hashes, spec.columns, kinds),
         train=store.take_file(written.train_file),

@@ -3,10 +3,10 @@
     {"label": name, "time": name, "id": [...], "features": [{"name", "kind": "numeric", "nullable", "min", "max", "example"} |
                                                             {"name", "kind": "categorical", "nullable", "categories", "example"}]}
 
-and, where a column has that role, "group", "synthetic" and "weight": name. A regression has "task": "regression" beside them;
-without that it is a classification. Told from the training rows alone (nothing of the holdout gets out), in the order of
-data.columns, a column at a time. The example of a number is the middle one of some rows.
-Written by `prepare`.
+and, where a column has that role, "group", "synthetic" and "weight": name. A regression has "task": "regression" beside them,
+several classes have "task": "multiclass" and "classes": [their labels in order]; without that it is a classification. Told from
+the training rows alone (nothing of the holdout gets out), in the order of data.columns, a column at a time. The example of a
+number is the middle one of some rows. Written by `prepare`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ MOST_CATEGORIES = 50
 _ROLES = ("feature", "label", "time", "id", "weight")
 
 
-def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task: str = CLASSIFICATION) -> dict[str, object]:
-    """The document of schema.json for the training rows in a Parquet file."""
+def describe(
+    train: Path, columns: Sequence[Column], kinds: dict[str, str], task: str = CLASSIFICATION, classes: Sequence[str | int] = ()
+) -> dict[str, object]:
+    """The document of schema.json for the training rows in a Parquet file; `classes` where there are several."""
     names = {role: [column.name for column in columns if column.role == role] for role in ("feature", "label", "time", "id")}
     facts = _facts(train, [name for name in names["feature"] if kinds[name] == NUMERIC], names["feature"])
     beside = {column.role: column.name for column in columns if column.role in ("group", "synthetic", "weight")}
@@ -39,6 +41,7 @@ def describe(train: Path, columns: Sequence[Column], kinds: dict[str, str], task
         **beside,
         "features": spread(lambda name: _feature(train, name, kinds[name], facts), names["feature"]),
         **({} if task == CLASSIFICATION else {"task": task}),
+        **({"classes": list(classes)} if classes else {}),
     }
 
 

@@ -15,8 +15,9 @@ import polars as pl
 
 from perennial_runtime import prepare_split
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION, PrepareSpec
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, PrepareSpec
 from perennial_runtime.leakage import Sample
+from perennial_runtime.prepare_classes import ClassCounts
 from perennial_runtime.prepare_gather import Groups
 from perennial_runtime.prepare_order import HELD, LEFT, TRAINED, Ordered
 from perennial_runtime.prepare_split import Rule
@@ -107,6 +108,8 @@ class Side:
     lowest: float = math.inf
     highest: float = -math.inf
     """Of the label."""
+    classes: ClassCounts = field(default_factory=ClassCounts)
+    """Where there are several."""
     _values: dict[str, pl.Series] = field(default_factory=dict)
     """Two different values of each of these columns at most."""
 
@@ -127,11 +130,13 @@ class Side:
             numbers = labels.to_numpy()
             self.lowest = min(self.lowest, float(numbers.min(initial=math.inf)))
             self.highest = max(self.highest, float(numbers.max(initial=-math.inf)))
+        elif self.task == MULTICLASS:
+            self.classes.add(labels, frame[self.weight] if self.weight else None)
         else:
             self.positives += int(labels.sum())
         if self.weight:
             some = frame.filter(pl.col(self.weight) > 0)
-            ones = int((some[label] == 1).sum())
+            ones = 0 if self.task == MULTICLASS else int((some[label] == 1).sum())
             self.weighing = self.weighing[0] + some.height, self.weighing[1] + ones
         self.sample.add(frame)
         for name in self.slices:

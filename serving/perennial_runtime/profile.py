@@ -31,7 +31,8 @@ def profile_document(
     described = spread(lambda feature: _described(feature, column(feature)), schema["features"])
     features = {feature["name"]: found for feature, found in zip(schema["features"], described, strict=True)}
     thinned = {"every": every} if every > 1 else {}
-    return {"rows": rows, **thinned, "features": features, "scores": _numeric(scores)}
+    told = scores if scores.ndim == 1 else scores.max(axis=1)  # of several classes the most probable one's
+    return {"rows": rows, **thinned, "features": features, "scores": _numeric(told)}
 
 
 def _described(feature: dict[str, Any], table: Table) -> dict[str, Any]:

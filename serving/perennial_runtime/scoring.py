@@ -21,10 +21,22 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import CLASSIFICATION, PREDICTION_OUTPUT, REGRESSION, SCORE_OUTPUT, output_of
+from perennial_runtime.contract import (
+    CLASSIFICATION,
+    FEWEST_CLASSES,
+    MOST_CLASSES,
+    MULTICLASS,
+    PREDICTION_OUTPUT,
+    PROBABILITIES_OUTPUT,
+    REGRESSION,
+    SCORE_OUTPUT,
+    output_of,
+)
 
 Schema = Mapping[str, Any]
-"""schema.json as a document: label, features [{name, kind, nullable, ...}], time, id."""
+"""schema.json as a document: label, features [{name, kind, nullable, ...}], time, id; task, and the classes of several."""
+Classes = tuple[str, ...] | tuple[int, ...]
+"""The labels that a model of several classes tells apart, in the order of its probabilities."""
 Columns = Mapping[str, "Sequence[Any] | NDArray[Any]"]
 Feeds = dict[str, NDArray[Any]]
 
@@ -32,6 +44,8 @@ NUMERIC = "numeric"
 CATEGORICAL = "categorical"
 BATCH = 65_536
 """Rows of one onnxruntime call: bounds the memory of scoring a whole holdout."""
+SUM_TOLERANCE = 1e-3
+"""By so much a row's probabilities may sum to more or less than 1: they are float32, and a class may be of 50."""
 
 
 class ScoreError(ValueError):
@@ -88,17 +102,40 @@ def task_of(schema: Schema) -> str:
     return str(schema.get("task", CLASSIFICATION))
 
 
+def classes_of(schema: Schema) -> Classes:
+    """The classes of a model of several, in the order of its probabilities; none of any other. Raises ValueError where a schema
+    (anybody may have written a Bento) has none that could be."""
+    if task_of(schema) != MULTICLASS:
+        return ()
+    found = schema.get("classes")
+    if not isinstance(found, list) or not FEWEST_CLASSES <= len(found) <= MOST_CLASSES:
+        raise ValueError(f"the schema of several classes lists no {FEWEST_CLASSES} to {MOST_CLASSES} classes")
+    words, whole = [one for one in found if type(one) is str], [one for one in found if type(one) is int]
+    if len(found) not in (len(set(words)), len(set(whole))):
+        raise ValueError("the schema's classes are neither different texts nor different whole numbers")
+    return tuple(words) if words else tuple(whole)
+
+
+def score_columns(schema: Schema) -> tuple[str, ...]:
+    """What a row's scores are called in a table: one name, or probability_0 and so on, in the order of the classes."""
+    classes = classes_of(schema)
+    return tuple(f"probability_{place}" for place in range(len(classes))) or (output_of(task_of(schema)),)
+
+
 class Scorer:
-    """A loaded model that turns columns of feature values into probabilities of the positive class, or into predicted numbers."""
+    """A loaded model that turns columns of feature values into probabilities of the positive class, or of each of several, or
+    into predicted numbers."""
 
     def __init__(self, path: Path, schema: Schema, threads: int = 1) -> None:
         self._schema = schema
         self._task = task_of(schema)
+        self._classes = len(classes_of(schema))
         self._session = open_session(path, threads)
         self._wide = wide_inputs(self._session)
 
     def score(self, columns: Columns) -> NDArray[np.float64]:
-        """Probabilities or numbers, one for each row. Raises ScoreError when the model fails or answers anything else."""
+        """Probabilities or numbers, one for each row ([N]), or of several classes one for each row and class ([N, K]). Raises
+        ScoreError when the model fails or answers anything else."""
         inputs = feeds(self._schema, columns, self._wide)
         rows = len(next(iter(inputs.values())))
         parts = [
@@ -114,6 +151,8 @@ class Scorer:
         except Exception as error:  # noqa: BLE001
             # onnxruntime raises classes of its own extension module; its text may quote a value of the row: only the kind is told
             raise ScoreError(f"the model failed on a batch of {rows} rows ({type(error).__name__})") from None
+        if self._task == MULTICLASS:
+            return distributions(answer, rows, self._classes)
         return numbers(answer, rows, PREDICTION_OUTPUT) if self._task == REGRESSION else probabilities(answer, rows)
 
 
@@ -125,6 +164,28 @@ def probabilities(answer: NDArray[Any], rows: int) -> NDArray[np.float64]:
         count = int(outside.sum())
         raise ScoreError(f"output {SCORE_OUTPUT!r} is outside [0, 1] for {count} of {rows} rows: it must be a probability")
     return scores
+
+
+def distributions(answer: NDArray[Any], rows: int, classes: int) -> NDArray[np.float64]:
+    """The output `probabilities` as float64 [rows, classes]; raises ScoreError unless each row is a distribution."""
+    name = PROBABILITIES_OUTPUT
+    if answer.shape != (rows, classes):
+        shape = list(answer.shape)
+        raise ScoreError(f"output {name!r} has shape {shape} for {rows} rows and {classes} classes: make it [N, {classes}]")
+    found = answer.astype(np.float64)
+    finite = np.isfinite(found).all(axis=1)
+    if not finite.all():
+        raise ScoreError(f"output {name!r} is NaN or infinite for {int((~finite).sum())} of {rows} rows")
+    outside = ((found < 0) | (found > 1)).any(axis=1)
+    if outside.any():
+        raise ScoreError(f"output {name!r} is outside [0, 1] for {int(outside.sum())} of {rows} rows: each is a probability")
+    off = np.abs(found.sum(axis=1) - 1) > SUM_TOLERANCE
+    if off.any():
+        raise ScoreError(
+            f"output {name!r} does not sum to 1 (within {SUM_TOLERANCE:g}) in {int(off.sum())} of {rows} rows: each row must "
+            "hold the probabilities of all classes"
+        )
+    return found
 
 
 def numbers(answer: NDArray[Any], rows: int, output: str) -> NDArray[np.float64]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from perennial_runtime.answers import say
 from perennial_runtime.bento import IDENTITY_FILE, MODEL_FILE, SCHEMA_FILE
-from perennial_runtime.contract import PREDICTION_OUTPUT, REGRESSION
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, PREDICTION_OUTPUT, PROBABILITIES_OUTPUT
 from perennial_runtime.onnx_model import ServedModel
 from perennial_runtime.predict import (
     MAX_BODY_BYTES,
@@ -32,9 +33,10 @@ from perennial_runtime.predict import (
     PredictResponse,
     RequestModel,
     SchemaBroken,
+    classes_response,
     features_of,
 )
-from perennial_runtime.scoring import ScoreError, task_of
+from perennial_runtime.scoring import Classes, Schema, ScoreError, classes_of, task_of
 
 PREDICT_PATH = "/predict"
 VERSION_HEADER = "x-perennial-version"
@@ -50,7 +52,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Response = PredictResponse | PredictNumbersResponse
+Scores = list[float] | list[list[float]]
+"""Of a request: a number for each instance, or of several classes one for each of them."""
 
 
 class ClientGone(Exception):
@@ -65,38 +68,60 @@ class Predictor:
         identity = _read(directory / IDENTITY_FILE)
         self.version = str(identity["version"])
         self.requests = RequestModel(features_of(schema))
+        self._task = task_of(schema)
+        self._classes = _classes(schema)
+        self._names = tuple(map(str, self._classes))
         self.model = ServedModel(directory / MODEL_FILE, schema, threads)
         self._threshold = float(identity["threshold"])
-        self._of_numbers = task_of(schema) == REGRESSION
-        self.response: type[Response] = PredictNumbersResponse if self._of_numbers else PredictResponse
+        self.response: type[BaseModel] = self._typed()
 
-    async def predict(self, instances: Any) -> Response:
+    def _typed(self) -> type[BaseModel]:
+        if self._task == MULTICLASS:
+            return classes_response(self._classes)
+        return PredictResponse if self._task == CLASSIFICATION else PredictNumbersResponse
+
+    async def predict(self, instances: Any) -> BaseModel:
         """The typed answer for checked instances. Raises ScoreError."""
         answers = self._shown(await self._scores(instances))
-        if self._of_numbers:
+        if self._task == MULTICLASS:
+            return self.response.model_validate({"predictions": answers, "version": self.version})
+        if self._task != CLASSIFICATION:
             numbers = [PredictedNumber.model_construct(prediction=one["prediction"]) for one in answers]
             return PredictNumbersResponse.model_construct(predictions=numbers, version=self.version)
         predictions = [Prediction.model_construct(label=int(one["label"]), score=one["score"]) for one in answers]
         return PredictResponse.model_construct(predictions=predictions, version=self.version)
 
     async def answer(self, body: bytes, tell: Callable[[Sequence[float]], None] | None = None) -> bytes:
-        """JSON in, JSON out; `tell` gets the scores, which a regression has none of. Raises BadRequest or ScoreError."""
+        """JSON in, JSON out; `tell` gets the scores, which two classes alone have. Raises BadRequest or ScoreError."""
         scores = await self._scores(self.requests.parse(body))
-        if tell is not None and not self._of_numbers:
+        if tell is not None and self._task == CLASSIFICATION:
             tell(scores)
         return orjson.dumps({"predictions": self._shown(scores), "version": self.version})
 
-    async def _scores(self, instances: Any) -> list[float]:
-        found: list[float] = (await self.model.score(self.requests.columns(instances))).tolist()
+    async def _scores(self, instances: Any) -> Any:
+        found: Scores = (await self.model.score(self.requests.columns(instances))).tolist()
         return found
 
-    def _shown(self, scores: Sequence[float]) -> list[dict[str, float]]:
-        if self._of_numbers:
-            return [{PREDICTION_OUTPUT: number} for number in scores]
-        return [{"label": self._label(score), "score": score} for score in scores]
+    def _shown(self, scores: Any) -> list[dict[str, Any]]:
+        if self._task == CLASSIFICATION:
+            return [{"label": self._label(score), "score": score} for score in scores]
+        if self._task == MULTICLASS:
+            return [self._told(row) for row in scores]
+        return [{PREDICTION_OUTPUT: number} for number in scores]
+
+    def _told(self, row: Sequence[float]) -> dict[str, Any]:
+        """The most probable class, of equal ones the first, and all of them by name."""
+        return {"label": self._classes[row.index(max(row))], PROBABILITIES_OUTPUT: dict(zip(self._names, row, strict=True))}
 
     def _label(self, score: float) -> int:
         return 1 if score >= self._threshold else 0
+
+
+def _classes(schema: Schema) -> Classes:
+    try:
+        return classes_of(schema)
+    except ValueError as error:
+        raise SchemaBroken(f"{SCHEMA_FILE} is not what prepare writes: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -122,7 +147,7 @@ def _declare(predictor: Predictor) -> Any:
     import bentoml  # noqa: PLC0415 - takes a second and reads the environment
 
     class Service:
-        async def predict(self, instances: Any) -> Response:
+        async def predict(self, instances: Any) -> BaseModel:
             """Scores rows: one prediction for each instance, in their order."""
             return await predictor.predict(instances)
 

@@ -35,6 +35,17 @@ from runtime.steps_world import World, frame
 FEATURES = (Column("delay", "feature"), Column("carrier", "feature"))
 NUMBERS = (*FEATURES, Column("at", "time"), Column("arrival", "label"), Column("flight", "id"))
 
+KINDS = (*FEATURES, Column("at", "time"), Column("kind", "label"), Column("flight", "id"))
+
+
+def kinds(rows: int = 1500, seed: int = 1, start: int = 0, most: int = 3) -> pl.DataFrame:
+    """`steps_world` rows with a class: by delay and carrier early, late or on time; or one of `most`, kind-0 and so on."""
+    known = arrivals(rows, seed, start)["arrival"]
+    names = ["early", "on time", "late"] if most == 3 else [f"kind-{place}" for place in range(most)]
+    edges = known.quantile(0.2), known.quantile(0.9)
+    ends = np.linspace(edges[0] or 0.0, edges[1] or 0.0, most - 1)
+    return frame(rows, seed, start).with_columns(kind=pl.Series([names[place] for place in np.searchsorted(ends, known)]))
+
 
 def arrivals(rows: int = 1500, seed: int = 1, start: int = 0) -> pl.DataFrame:
     """`steps_world` rows with a number to predict: minutes, from the delay and the carrier, with an error of about 8."""

@@ -361,7 +361,7 @@ def test_image_without_polars_is_told_the_three_steps() -> None:
     shutil.rmtree("/tmp/perennial-no-polars", ignore_errors=True)
 
 
-REGRESSES = """
+TRAINS = """
 import os
 from pathlib import Path
 from perennial_runtime.recipes.train import train
@@ -372,7 +372,7 @@ train("gradient-boosting", base / "params.json", base / "data" / "train.parquet"
 
 def test_regression_is_checked_as_one(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(REGRESSES)
+    script.write_text(TRAINS)
     found = levels(trained(tmp_path / "root", script, "--task", "regression", "--hyperparameter", "max_iter=10"))
     assert found["wrong"] == []
     words = "\n".join(found["ok"])
@@ -389,6 +389,56 @@ def test_outputs_of_a_classifier_are_none_of_a_regression(kept: Path, tmp_path: 
 
     found = levels(judged(kept, tmp_path, told_otherwise, "--task", "regression"))
     assert any("OnnxPredictionMissing: model.onnx has no output named 'prediction'" in one for one in found["wrong"])
+
+
+def test_several_classes_are_checked_as_such(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAINS)
+    found = levels(trained(tmp_path / "root", script, "--task", "multiclass", "--hyperparameter", "max_iter=10"))
+    assert found["wrong"] == []
+    words = "\n".join(found["ok"])
+    assert "model.onnx: loads, takes the 2 features, gives each of 400 rows a probability of each class, 1 together" in words
+    assert "model.onnx: answers rows with missing values and with unseen texts" in words
+    assert "parity.parquet: model.onnx answers as the trainer did, to " in words
+    assert "log_loss" in words
+
+
+def test_made_up_classes_are_named_in_their_order_and_each_has_rows(tmp_path: Path) -> None:
+    with check_ground.ground(wish(tmp_path, "--only", "inputs", "--rows", "50", "--task", "multiclass"), "inputs") as ground:
+        labels, params = pl.read_parquet(ground.train)["late"], json.loads(ground.params.read_text())
+    assert params["classes"] == sorted(set(labels)) == ["high", "low", "middle", "ünder"]
+    assert (labels.value_counts()["count"] >= 2).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["b", "c", "a", "b"], ["a", "b", "c"]), ([10, 9, 100, 9], [9, 10, 100]), ([1.0, 3.0, 2.0, 2.0], [1, 2, 3])],
+)
+def test_classes_of_a_file_of_ones_own_are_its_labels(tmp_path: Path, labels: list[Any], classes: list[Any]) -> None:
+    newest_first = pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2024, 1, 4), "1d", eager=True).reverse()
+    rows = pl.DataFrame({"hour": [1.0, 2.0, 3.0, 4.0], "late": labels, "at": newest_first})
+    rows.write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--task", "multiclass", "--data", str(tmp_path / "rows.parquet"))
+    columns = ("hour:feature", "at:time", "late:label")
+    with check_ground.ground(wish(tmp_path / "root", *options, columns=columns), "inputs") as ground:
+        assert json.loads(ground.params.read_text())["classes"] == classes
+        assert sorted(set(pl.read_parquet(ground.train)["late"])) == classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, 1, 1, 0], "column 'late' holds 2, and --task multiclass is for 3 to 50"),
+        (["a", "b", "c", None], "and none missing"),
+        ([1.0, 2.5, 3.0, 4.0], "holds numbers with a fraction"),
+    ],
+)
+def test_labels_that_are_no_classes_are_a_wrong_wish(tmp_path: Path, labels: list[Any], words: str) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0, 3.0, 4.0], "late": labels}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--task", "multiclass", "--data", str(tmp_path / "rows.parquet"))
+    wanted = wish(tmp_path / "root", *options, columns=("hour:feature", "late:label"))
+    with pytest.raises(WrongWish, match=words), check_ground.ground(wanted, "inputs"):
+        pass
 
 
 def test_weight_is_made_up_and_named_for_the_trainer(tmp_path: Path) -> None:

@@ -44,6 +44,28 @@ def test_rows_of_the_users_own_are_taken_as_they_are(tmp_path: Path, capfd: Capt
     assert "ok     cost: 8.33333 (from " in capfd.readouterr().out
 
 
+MISSED = """\
+import os, pathlib, polars as pl
+for rows in pathlib.Path(os.environ["PERENNIAL_ROWS"]).iterdir():
+    given = pl.read_parquet(rows)
+    named = {"red": "probability_0", "green": "probability_1", "blue": "probability_2"}
+    ours = pl.coalesce([pl.when(pl.col("label") == one).then(pl.col(column)) for one, column in named.items()])
+    given.select(cost=1 - ours).write_parquet(pathlib.Path(os.environ["PERENNIAL_VALUES"]) / rows.name)
+"""
+
+
+def test_rows_of_several_classes_have_their_labels_and_all_probabilities(capfd: Capture) -> None:
+    assert main(["--classes", "red,green,blue", *line(MISSED)]) == 0
+    told = capfd.readouterr().out
+    rows = made_up({}, 0, ["red", "green", "blue"])
+    assert rows.columns == ["label", "probability_0", "probability_1", "probability_2"]
+    assert set(rows["label"]) == {"red", "green", "blue"}
+    assert rows.select(pl.sum_horizontal(pl.selectors.float())).to_series().to_list() == pytest.approx([1.0] * 1000)
+    places = rows["label"].replace_strict(["red", "green", "blue"], [1, 2, 3]).to_list()
+    missed = sum(1 - row[place] for row, place in zip(rows.rows(), places, strict=True)) / 1000
+    assert f"ok     cost: {missed:.6g} (from " in told
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

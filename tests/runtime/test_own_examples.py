@@ -39,6 +39,11 @@ def test_scikit_learn_trainer_keeps_the_contract(tmp_path: Path) -> None:
     assert any("claims: accuracy" in one for one in found["ok"])
 
 
+def test_scikit_learn_trainer_keeps_the_contract_for_several_classes(tmp_path: Path) -> None:
+    options = ("--task", "multiclass", "--hyperparameter", "trees=3")
+    assert levels(trained(tmp_path, EXAMPLES / "scikit-learn/train.py", *options))["wrong"] == []
+
+
 def test_front_computes_in_the_graph_what_training_saw(tmp_path: Path) -> None:
     made = front()
     columns = [made.Number("hour", 12.0, 6.0), made.Text("carrier", ("AA", "UA"))]

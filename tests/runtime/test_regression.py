@@ -247,7 +247,7 @@ def test_parity_of_large_numbers_is_no_nearer_than_single_precision() -> None:
 
 def test_parity_has_the_column_of_the_task(first: Made, tmp_path: Path) -> None:
     rows = pl.read_parquet(first.out / "parity.parquet").height
-    assert len(read_parity(first.out / "parity.parquet", rows, "prediction")) == rows
+    assert len(read_parity(first.out / "parity.parquet", rows, ("prediction",))) == rows
     with pytest.raises(ModelRefused, match="it has no column score"):
         read_parity(first.out / "parity.parquet", rows)
 

@@ -1,6 +1,6 @@
 """The columns' encoders of the recipes: scikit-learn transformers that `export` can write into an ONNX graph.
 
-Both decide at fit time what an unseen value, or a missing one, becomes; nothing is left for the caller to do. They answer in
+All decide at fit time what an unseen value, or a missing one, becomes; nothing is left for the caller to do. They answer in
 float32, as the ONNX graph does, so that a tree's thresholds are compared with the same numbers in training and serving.
 """
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 Matrix = NDArray[np.float32]
+MOST_RATES = 20
+"""Classes of which a text has a rate, the largest: columns of 50 for each text column would be most of a trainer's memory."""
 
 
 class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -49,6 +51,51 @@ class RateEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rates = (positives + self.smoothing * float(self.default_)) / (masses + self.smoothing)
         kept = sorted(range(len(found)), key=lambda index: (-int(counts[index]), str(found[index])))[: self.most]
         return {str(found[index]): np.float32(rates[index]) for index in kept}
+
+
+class ClassRatesEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Text -> smoothed rates of the classes among the training rows with that text, as `RateEncoder` has one: [N, K] of text
+    becomes [N, K * classes], the rates of the first column first. Of more than `classes` classes the largest have rates."""
+
+    def __init__(self, most: int = 200, smoothing: float = 20.0, classes: int = MOST_RATES) -> None:
+        self.most = most
+        self.smoothing = smoothing
+        self.classes = classes
+
+    def fit(self, columns: Any, labels: NDArray[Any], sample_weight: NDArray[np.float64] | None = None) -> Self:
+        """`columns` [N, K] of str, `labels` [N] of 0, 1, 2 .."""
+        words = np.asarray(columns, dtype=object)
+        weights = np.ones(len(labels)) if sample_weight is None else sample_weight
+        masses = np.bincount(labels, weights=weights)
+        self.classes_ = np.sort(np.argsort(-masses, kind="stable")[: self.classes])
+        shares = masses[self.classes_] / masses.sum()
+        self.default_ = shares.astype(np.float32)
+        found = [self._table(words[:, index], labels, weights, shares) for index in range(words.shape[1])]
+        self.words_ = [known for known, _ in found]
+        self.rates_ = [np.vstack([rates, self.default_]) for _, rates in found]
+        self.n_features_in_ = words.shape[1]
+        return self
+
+    def transform(self, columns: Any) -> Matrix:
+        """[N, K] of str -> [N, K * classes] float32."""
+        words = np.asarray(columns, dtype=object)
+        encoded = []
+        for index, (known, rates) in enumerate(zip(self.words_, self.rates_, strict=True)):
+            places = {word: place for place, word in enumerate(known)}
+            found, positions = np.unique(words[:, index].astype(str), return_inverse=True)
+            encoded.append(rates[np.array([places.get(str(word), len(known)) for word in found], dtype=np.intp)][positions])
+        return np.hstack(encoded)
+
+    def _table(
+        self, words: NDArray[Any], labels: NDArray[Any], weights: NDArray[np.float64], shares: NDArray[np.float64]
+    ) -> tuple[list[str], Matrix]:
+        """The texts that have rates of their own, and these: (texts, classes)."""
+        found, positions, counts = np.unique(words.astype(str), return_inverse=True, return_counts=True)
+        masses = np.bincount(positions, weights=weights, minlength=len(found))
+        hits = [np.bincount(positions, weights=weights * (labels == one), minlength=len(found)) for one in self.classes_]
+        rates = (np.stack(hits, axis=1) + self.smoothing * shares) / (masses + self.smoothing)[:, None]
+        kept = sorted(range(len(found)), key=lambda index: (-int(counts[index]), str(found[index])))[: self.most]
+        return [str(found[index]) for index in kept], rates[kept].astype(np.float32)
 
 
 class Standardizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]

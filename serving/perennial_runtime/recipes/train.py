@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from numpy.typing import NDArray
 from sklearn.metrics import (
     accuracy_score,
     log_loss,
@@ -28,6 +29,7 @@ from perennial_runtime.contract import (
     ENVIRONMENT_NAME,
     METRICS_NAME,
     MODEL_NAME,
+    MULTICLASS,
     OUT_PATH,
     PARAMS_FILE,
     PARITY_NAME,
@@ -39,6 +41,7 @@ from perennial_runtime.contract import (
 )
 from perennial_runtime.recipes import models
 from perennial_runtime.recipes.hyperparameters import resolve
+from perennial_runtime.scoring import classes_of
 
 INNER_SHARE = 0.1
 """Share of the training rows (the newest) that the recipe keeps from its first fit, to measure its own claims."""
@@ -53,13 +56,14 @@ def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> Non
     """Fit twice: on the older rows for the claims, then on all rows for the model. Once where the older ones have one label."""
     params: dict[str, Any] = json.loads(params_file.read_text())
     chosen = resolve(algorithm, params.get("hyperparameters", {}))
+    by_class = {str(name): float(value) for name, value in params.get("classWeights", {}).items()}
+    models.check_factors(str(params["task"]), by_class)
     features = export.features(params)
     seed = int(params["seed"])
     frame = pl.read_parquet(train_file)
     rows = _rows(params, frame, features)
     say("training", algorithm=algorithm, rows=len(rows), features=len(features))
 
-    by_class = {str(name): float(value) for name, value in params.get("classWeights", {}).items()}
     inner = max(1, round(len(rows) * (1 - INNER_SHARE)))
     older = rows.part(0, inner)
     progress = Progress(out / PROGRESS_NAME, phases=2 if older.teaches else 1)
@@ -73,21 +77,32 @@ def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> Non
 
     environment.write(out / ENVIRONMENT_NAME)
     try:
-        export.export_sklearn(final, features, out / MODEL_NAME)
+        export.export_sklearn(final, features, out / MODEL_NAME, params.get("classes"))
     except export.ExportError as error:
         raise Refused("ExportFailed", str(error)) from error
     sample = export.columns(frame.head(params.get("parity", {}).get("rows", PARITY_ROWS)), features)
-    export.write_parity(models.answers(final, sample, rows.task), out / PARITY_NAME, rows.task)
+    export.write_parity(models.answers(final, sample, rows), out / PARITY_NAME, rows.task)
     say("trained", claims=claims)
 
 
 def _rows(params: dict[str, Any], frame: pl.DataFrame, features: tuple[export.Feature, ...]) -> models.Rows:
     """What params.json says of train.parquet."""
     task = str(params["task"])
-    labels = frame[params["label"]].cast(pl.Float64 if task == REGRESSION else pl.Int64).to_numpy()
+    labels, classes = _labels(params, frame[params["label"]], task)
     weights = frame[params["weight"]].cast(pl.Float64).to_numpy() if "weight" in params else None
-    rows = models.Rows(export.columns(frame, features), labels, weights, task)
+    rows = models.Rows(export.columns(frame, features), labels, weights, task, classes)
     return rows.weighing() if weights is not None else rows
+
+
+def _labels(params: dict[str, Any], cells: pl.Series, task: str) -> tuple[NDArray[Any], int]:
+    """What is learnt, and how many classes there are: of several, each label is its place among them."""
+    if task == REGRESSION:
+        return cells.cast(pl.Float64).to_numpy(), 0
+    if task != MULTICLASS:
+        return cells.cast(pl.Int64).to_numpy(), 2
+    classes = list(classes_of(params))
+    places = cells.replace_strict(classes, range(len(classes)), return_dtype=pl.Int64)
+    return places.to_numpy(), len(classes)
 
 
 def measure(pipeline: Pipeline, rows: models.Rows) -> dict[str, float]:
@@ -96,12 +111,17 @@ def measure(pipeline: Pipeline, rows: models.Rows) -> dict[str, float]:
     if not rows.teaches:
         return claims
     labels, weights = rows.labels, rows.weights
-    found = models.answers(pipeline, rows.columns, rows.task)
+    found = models.answers(pipeline, rows.columns, rows)
     if rows.task == REGRESSION:
         claims |= {
             "rmse": root_mean_squared_error(labels, found, sample_weight=weights),
             "mae": mean_absolute_error(labels, found, sample_weight=weights),
             "r2": r2_score(labels, found, sample_weight=weights),
+        }
+    elif rows.task == MULTICLASS:
+        claims |= {
+            "log_loss": log_loss(labels, found, labels=range(rows.classes), sample_weight=weights),
+            "accuracy": accuracy_score(labels, found.argmax(axis=1), sample_weight=weights),
         }
     else:
         claims |= {
