@@ -7,19 +7,20 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from perennial.api.base import SpecModel, cel, rules
+from perennial.api.builtin_metrics import named, words
 from perennial.api.data import COLUMN_PATTERN
-from perennial.api.own_metrics import BUILT_IN, METRIC_PATTERN, OwnMetrics
+from perennial.api.own_metrics import METRIC_PATTERN, OwnMetrics
 
 MOST: Final = 1e12
 """Of a bound in a unit of its own."""
 LIST_BY_COLUMN = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["column"]}
 _BOUNDS = "[has(self.minimum), has(self.maximum), has(self.notWorseThanServingBy), has(self.minimumPerSlice)]"
-_MORE_IS_BETTER = "['roc_auc', 'average_precision', 'accuracy', 'r2']"
-_LESS_IS_BETTER = "['calibration_error', 'rmse', 'mae', 'model_bytes', 'latency_p99_ms', 'data_age_hours']"
-_BY_SLICE = "['roc_auc', 'average_precision', 'accuracy']"
-_SHARES = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error', 'r2']"
-_NOT_COMPARED = "['model_bytes', 'latency_p99_ms', 'data_age_hours']"
-_BUILT_IN = str(list(BUILT_IN))
+_MORE_IS_BETTER = named(lambda one: one.better == "more")
+_LESS_IS_BETTER = named(lambda one: one.better == "less")
+_BY_SLICE = named(lambda one: one.by_slice)
+_SHARES = named(lambda one: one.share)
+_NOT_COMPARED = named(lambda one: not one.compared)
+_BUILT_IN = named()
 _DECLARED = "(has(self.metrics) ? self.metrics.values.map(v, v.name) : [])"
 
 SLICES_ARE_COLUMNS = cel(
@@ -49,36 +50,33 @@ class Gate(SpecModel):
             ),
             cel(
                 f"!(has(self.minimum) || has(self.minimumPerSlice)) || !(self.metric in {_LESS_IS_BETTER})",
-                "of calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+                f"of {words(_LESS_IS_BETTER)} less is better: give maximum",
                 "'gate %s: of it less is better; give maximum'.format([self.metric])",
             ),
             cel(
                 f"!has(self.maximum) || !(self.metric in {_MORE_IS_BETTER})",
-                "of roc_auc, average_precision, accuracy and r2 more is better: give minimum",
+                f"of {words(_MORE_IS_BETTER)} more is better: give minimum",
                 "'gate %s: of it more is better; give minimum'.format([self.metric])",
             ),
             cel(
                 f"!has(self.notWorseThanServingBy) || !(self.metric in {_NOT_COMPARED})",
-                "model_bytes, latency_p99_ms and data_age_hours are not compared with the serving version: give maximum",
+                f"{words(_NOT_COMPARED)} are not compared with the serving version: give maximum",
                 "'gate %s is not compared with the serving version: give maximum'.format([self.metric])",
             ),
             cel(
                 f"!has(self.minimumPerSlice) || self.metric in {_BY_SLICE} || self.metric in {_LESS_IS_BETTER}",
-                "minimumPerSlice is for roc_auc, average_precision and accuracy: give minimum or maximum",
-                "'gate %s: minimumPerSlice is for roc_auc, average_precision and accuracy; give minimum or maximum'"
-                ".format([self.metric])",
+                f"minimumPerSlice is for {words(_BY_SLICE)}: give minimum or maximum",
+                f"'gate %s: minimumPerSlice is for {words(_BY_SLICE)}; give minimum or maximum'.format([self.metric])",
             ),
             cel(
                 f"!(self.metric in {_SHARES}) || ((!has(self.minimum) || (self.minimum >= 0.0 && self.minimum <= 1.0))"
                 " && (!has(self.notWorseThanServingBy) || self.notWorseThanServingBy <= 1.0))",
-                "roc_auc, average_precision, accuracy, calibration_error and r2 are shares: minimum and notWorseThanServingBy are"
-                " from 0 to 1",
+                f"{words(_SHARES)} are shares: minimum and notWorseThanServingBy are from 0 to 1",
                 "'gate %s: it is a share, give a minimum or notWorseThanServingBy from 0 to 1'.format([self.metric])",
             ),
             cel(
                 f"!has(self.maximum) || self.maximum >= 0.0 || !(self.metric in {_LESS_IS_BETTER})",
-                "calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum "
-                "from 0 on",
+                f"{words(_LESS_IS_BETTER)} are never under 0: give a maximum from 0 on",
                 "'gate %s: it is never under 0, give a maximum from 0 on'.format([self.metric])",
             ),
         )
@@ -139,8 +137,8 @@ class Evaluation(SpecModel):
             ),
             cel(
                 f"!has(self.gates) || self.gates.all(g, g.metric in {_BUILT_IN} || g.metric in {_DECLARED})",
-                f"a gate's metric must be {', '.join(BUILT_IN)}, or one that evaluation.metrics.values names",
-                f"'gate %s: there is no such metric; write {', '.join(BUILT_IN)}, or one that evaluation.metrics.values names'"
+                f"a gate's metric must be {', '.join(_BUILT_IN)}, or one that evaluation.metrics.values names",
+                f"'gate %s: there is no such metric; write {', '.join(_BUILT_IN)}, or one that evaluation.metrics.values names'"
                 f".format([self.gates.filter(g, !(g.metric in {_BUILT_IN}) && !(g.metric in {_DECLARED}))[0].metric])",
             ),
             cel(

@@ -7,15 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perennial.api.base import LIST_BY_NAME, Duration, SpecModel, cel, rules
+from perennial.api.builtin_metrics import named
 from perennial.api.data import COLUMN_PATTERN
 from perennial.api.pods import ResourceRequirements
 
 METRIC_PATTERN = "^[a-z][a-z0-9_]{0,30}[a-z0-9]$"
-BUILT_IN = (
-    "roc_auc", "average_precision", "accuracy", "calibration_error", "rmse", "mae", "r2",
-    "model_bytes", "latency_p99_ms", "data_age_hours",
-)  # fmt: skip
-"""Metrics that need no program; any other name in a gate is one of `evaluation.metrics`."""
+"""Of a metric in a gate: a built-in one (`builtin_metrics`), or one of `evaluation.metrics`."""
 
 OWN_METRICS_HAVE_AN_IMAGE = cel(
     "!has(self.evaluation) || !has(self.evaluation.metrics) || has(self.evaluation.metrics.image)"
@@ -43,7 +40,7 @@ class OwnMetric(SpecModel):
             examples=["cost"],
             json_schema_extra=rules(
                 cel(
-                    f"!(self in {list(BUILT_IN)})",
+                    f"!(self in {named()})",
                     "a metric of your own can't have the name of one that is measured anyway: rename it",
                     "'%s is measured anyway: give your metric another name'.format([self])",
                 )

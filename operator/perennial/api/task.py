@@ -7,6 +7,7 @@ Nothing else may decide it: prepare, training, evaluation and serving all get th
 from __future__ import annotations
 
 from perennial.api.base import cel
+from perennial.api.builtin_metrics import of_task, words
 from perennial.api.data import Data, Task
 from perennial.api.training import Training
 
@@ -14,8 +15,7 @@ _HAS_RECIPE = "(has(self.training) && has(self.training.recipe))"
 _IS_REGRESSION = (
     f"({_HAS_RECIPE} ? self.training.recipe.task == 'regression' : (has(self.data.task) && self.data.task == 'regression'))"
 )
-_OF_NUMBERS = "['rmse', 'mae', 'r2']"
-_OF_CLASSES = "['roc_auc', 'average_precision', 'accuracy', 'calibration_error']"
+_OF_NUMBERS, _OF_CLASSES = of_task("regression"), of_task("classification")
 _GATES = "!has(self.evaluation) || !has(self.evaluation.gates) || self.evaluation.gates"
 
 TOLD_ONCE = cel(
@@ -24,11 +24,10 @@ TOLD_ONCE = cel(
 )
 GATES_FIT = cel(
     f"{_GATES}.all(g, !(g.metric in ({_IS_REGRESSION} ? {_OF_CLASSES} : {_OF_NUMBERS})))",
-    "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
-    "accuracy and calibration_error",
-    f"{_IS_REGRESSION} ? 'the task is regression, and a gate has a metric of classes: take rmse, mae or r2' : "
-    "'the task is classification, and a gate has a metric of numbers: take roc_auc, average_precision, accuracy or "
-    "calibration_error, or make it a regression by training.recipe.task, or data.task'",
+    f"a gate's metric does not fit the task: a regression has {words(_OF_NUMBERS)}, a classification {words(_OF_CLASSES)}",
+    f"{_IS_REGRESSION} ? 'the task is regression, and a gate has a metric of classes: take {words(_OF_NUMBERS, 'or')}' : "
+    f"'the task is classification, and a gate has a metric of numbers: take {words(_OF_CLASSES, 'or')}, or make it a "
+    "regression by training.recipe.task, or data.task'",
 )
 SHIFTS_FIT = cel(
     f"!{_IS_REGRESSION} || !has(self.rollout) || !has(self.rollout.metrics) || "
