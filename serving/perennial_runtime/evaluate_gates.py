@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION, GateMeasurement, GateSpec
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, GateMeasurement, GateSpec
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_facts import Fact
 from perennial_runtime.evaluate_slices import SliceGate
@@ -35,13 +35,15 @@ class Blind:
     """The blind holdout, row by row. `champion` is None when nothing serves; NaN where the champion can't answer."""
 
     labels: NDArray[Any]
-    """Classes, or the numbers of a regression."""
+    """Classes, of several their places among `classes`, or the numbers of a regression."""
     scores: NDArray[np.float64]
     champion: NDArray[np.float64] | None
     seen: NDArray[np.bool_]
     """Rows that either version was trained on."""
     weights: NDArray[np.float64] | None = None
     task: str = CLASSIFICATION
+    classes: tuple[str, ...] = ()
+    """Of several, in the order of their probabilities."""
 
     @property
     def sample(self) -> Sample:
@@ -56,7 +58,10 @@ class Blind:
     @property
     def compared(self) -> NDArray[np.bool_]:
         """Rows that count for a comparison."""
-        return self.judged if self.champion is None else self.judged & ~np.isnan(self.champion)
+        if self.champion is None:
+            return self.judged
+        answered: NDArray[np.bool_] = ~np.isnan(self.champion.reshape(len(self.champion), -1)).any(axis=1)
+        return self.judged & answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,38 +91,45 @@ def _measured(place: int, gate: GateSpec, blind: Blind, seed: int, beside: Besid
     if gate.metric in beside.own:
         return _own(gate, blind, beside.own[gate.metric])
     if gate.not_worse_than_serving_by is None:
-        rows = enough(blind, blind.judged)
+        rows = enough(blind, blind.judged, gate.metric)
         return _measurement(gate, alone(gate.metric, blind.sample.of(rows), seed), int(rows.sum()))
     if blind.champion is None:
         return None
-    rows = enough(blind, blind.compared)
+    rows = enough(blind, blind.compared, gate.metric)
     found = difference(gate.metric, blind.sample.of(rows), blind.champion[rows], seed)
     return _measurement(gate, found, int(rows.sum()))
 
 
 def _own(gate: GateSpec, blind: Blind, own: Own) -> GateMeasurement | None:
     rows = blind.judged if gate.not_worse_than_serving_by is None else blind.compared
-    enough(blind, rows)
+    enough(blind, rows, gate.metric)
     found = measured(gate, own, blind.compared[blind.judged])
     return None if found is None else _measurement(gate, found, int(rows.sum()))
 
 
-def enough(blind: Blind, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those of the rows that have a weight at all, if they can be judged. Raises ModelRefused."""
+def enough(blind: Blind, rows: NDArray[np.bool_], metric: str) -> NDArray[np.bool_]:
+    """Those of the rows that have a weight at all, if they can be judged by the metric. Raises ModelRefused."""
     counted = rows if blind.weights is None else rows & (blind.weights > 0)
     labels = blind.labels[counted]
-    if blind.sample.of(counted).judgeable:
+    if blind.sample.of(counted).judgeable(metric):
         return counted
-    of_class, needed = (
-        ("", "at least 2 of different labels")
-        if blind.task == REGRESSION
-        else (f" ({int(labels.sum())} of class 1)", "at least 2 of each class")
-    )
+    of_class, needed = _lacking(blind, labels)
     raise ModelRefused(
         "HoldoutTooSmall",
         f"{len(labels)} holdout rows{of_class} are left after dropping {int((~rows).sum())} that "
         f"a version was trained on or that the serving version can't score: {needed} are needed; add newer data",
     )
+
+
+def _lacking(blind: Blind, labels: NDArray[Any]) -> tuple[str, str]:
+    """Which rows are left, and which are needed."""
+    if blind.task == REGRESSION:
+        return "", "at least 2 of different labels"
+    if blind.task == MULTICLASS:
+        counts = np.bincount(labels, minlength=len(blind.classes))
+        few = int(counts.argmin())
+        return f" ({counts[few]} of class {blind.classes[few]!r})", "for roc_auc at least 2 of each class"
+    return f" ({int(labels.sum())} of class 1)", "at least 2 of each class"
 
 
 def _measurement(gate: GateSpec, found: Estimate, rows: int) -> GateMeasurement:

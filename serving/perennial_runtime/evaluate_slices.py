@@ -2,13 +2,14 @@
 
     holdout column -> slices (most rows first, at most MOST_SLICES) -> estimate and p of each that is large enough -> adjusted p
 
-A slice with fewer rows than `minimum_rows` is not judged, and one that lacks a class is not where the metric needs both. p is
+A slice with fewer rows than `minimum_rows` is not judged, and one that lacks a class is not where the metric needs all. p is
 that of "the metric of this slice is at least the minimum", one-sided against "it is less":
 
 | metric | p |
 |---|---|
 | accuracy | exact binomial: P(X <= right rows), X of all rows at the rate of the minimum |
-| roc_auc | Student's t: (logit AUC - logit minimum) / error, error and freedom of `metrics_offline` |
+| roc_auc | Student's t: (logit AUC - logit minimum) / error, error and freedom of `metrics_offline` (of several classes |
+| | `metrics_multiclass`) |
 | average_precision, and all of them with row weights | normal law: the same on the logit scale, the error from the bootstrap's |
 
 They are adjusted over all judged slices of all gates and columns by Benjamini, Hochberg: JRSS B 57 (1995) 289: of the slices
@@ -28,14 +29,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import MOST_SLICES, SLICE_LEVEL, GateSpec, SliceFound, SlicesFound, SliceSpec
+from perennial_runtime.contract import MOST_SLICES, MULTICLASS, SLICE_LEVEL, GateSpec, SliceFound, SlicesFound, SliceSpec
 from perennial_runtime.measures import Sample, alone
-from perennial_runtime.metrics_offline import THRESHOLD, Estimate, Z
+from perennial_runtime.metrics_offline import Estimate, Z
 
 NAME_LENGTH = 48
 TOLD = 3
 """Slices that a gate tells by name, at most."""
 MISSING = "(missing)"
+ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,8 @@ def _why_not(metric: str, one: Slice, sample: Sample) -> str:
     ours = sample.of(one.rows)
     if ours.weights is not None and not ours.weights.any():
         return f"{len(one.rows)} rows, all of weight 0"
-    if metric != "accuracy" and not ours.judgeable:
-        return f"{len(one.rows)} rows, nearly all of one class"
+    if metric != ACCURACY and not ours.judgeable(metric):
+        return f"{len(one.rows)} rows, {'not 2 of each' if ours.task == MULTICLASS else 'nearly all of one'} class"
     return ""
 
 
@@ -144,10 +146,9 @@ def p_under(metric: str, estimate: Estimate, minimum: float, sample: Sample) -> 
     from scipy.stats import binom, norm, t  # noqa: PLC0415 - see `adjust`
 
     labels, counts_alike = sample.labels, sample.weights is None
-    if metric == "accuracy" and counts_alike:
-        right = int(((sample.scores >= THRESHOLD) == labels).sum())
-        return float(binom.cdf(right, len(labels), minimum))
-    fewest = int(min(labels.sum(), (~labels).sum())) if metric != "accuracy" else len(labels)
+    if metric == ACCURACY and counts_alike:
+        return float(binom.cdf(int(sample.right.sum()), len(labels), minimum))
+    fewest = len(labels) if metric == ACCURACY else int(np.unique(labels, return_counts=True)[1].min())
     bounds = (estimate.lower, estimate.value, estimate.upper)
     if not 0.0 < minimum < 1.0 or not all(0.0 < one < 1.0 for one in bounds) or estimate.upper == estimate.lower:
         return _without_error(estimate.value, minimum, fewest)
@@ -201,7 +202,7 @@ def _document(
                 "gate": one.gate,
                 "slice": one.part.name,
                 "rows": len(one.part.rows),
-                "positives": int(sample.labels[one.part.rows].sum()),
+                **({} if sample.task == MULTICLASS else {"positives": int(sample.labels[one.part.rows].sum())}),
                 "estimate": one.estimate.value,
                 "lower": one.estimate.lower,
                 "upper": one.estimate.upper,

@@ -1,5 +1,6 @@
-"""Which method measures a metric: `metrics_regression` for numbers, `metrics_weighted` for classes of rows that have weights,
-`metrics_offline` for classes of rows that all count the same. `evaluate_gates` and `evaluate_slices` ask here."""
+"""Which method measures a metric: `metrics_regression` for numbers, `metrics_multiclass` for several classes, `metrics_weighted`
+for two classes of rows that have weights, `metrics_offline` for two classes of rows that all count the same, and
+`metrics_log_loss` for that one of any classes. `evaluate_gates` and `evaluate_slices` ask here."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime import metrics_offline, metrics_regression, metrics_weighted
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION
+from perennial_runtime import metrics_log_loss, metrics_multiclass, metrics_offline, metrics_regression, metrics_weighted
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION
+from perennial_runtime.metrics_log_loss import LOG_LOSS
 from perennial_runtime.metrics_offline import Estimate
 
 Floats = NDArray[np.float64]
@@ -18,8 +20,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows of the holdout: labels (of a regression numbers), a model's scores (predictions), and the rows' weights if they have
-    any."""
+    """Rows of the holdout: labels (of several classes their places, of a regression numbers), a model's scores (probabilities
+    [rows, classes], predictions), and the rows' weights if they have any."""
 
     labels: NDArray[Any]
     scores: Floats
@@ -32,19 +34,36 @@ class Sample:
         return Sample(self.labels[rows], self.scores[rows], weights, self.task)
 
     @property
-    def judgeable(self) -> bool:
-        """Those that count are enough: of both classes, or of different numbers."""
-        labels = self.labels if self.weights is None else self.labels[self.weights > 0]
-        return metrics_regression.judgeable(labels) if self.task == REGRESSION else metrics_offline.judgeable(labels)
+    def counted(self) -> NDArray[Any]:
+        """Labels of the rows that have a weight at all."""
+        return self.labels if self.weights is None else self.labels[self.weights > 0]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Rows whose class the model tells."""
+        of = metrics_multiclass if self.task == MULTICLASS else metrics_offline
+        return of.right(self.labels, self.scores)
+
+    def judgeable(self, metric: str) -> bool:
+        """The rows that count are enough for it: of both classes, of each of several, or of different numbers."""
+        if self.task == MULTICLASS:
+            return metrics_multiclass.judgeable(metric, self.counted, self.scores.shape[1])
+        of = metrics_regression if self.task == REGRESSION else metrics_offline
+        return of.judgeable(self.counted)
 
 
 def alone(metric: str, sample: Sample, seed: int) -> Estimate:
     """The metric of one model."""
+    labels, scores, weights = sample.labels, sample.scores, sample.weights
     if sample.task == REGRESSION:
-        return metrics_regression.alone(metric, sample.labels, sample.scores, seed, sample.weights)
-    if sample.weights is not None:
-        return metrics_weighted.alone(metric, sample.labels, sample.scores, seed, sample.weights)
-    return metrics_offline.alone(metric, sample.labels, sample.scores, seed)
+        return metrics_regression.alone(metric, labels, scores, seed, weights)
+    if metric == LOG_LOSS:
+        return metrics_log_loss.alone(labels, scores, seed, weights)
+    if sample.task == MULTICLASS:
+        return metrics_multiclass.alone(metric, labels, scores, seed, weights)
+    if weights is not None:
+        return metrics_weighted.alone(metric, labels, scores, seed, weights)
+    return metrics_offline.alone(metric, labels, scores, seed)
 
 
 def difference(metric: str, sample: Sample, champion: Floats, seed: int) -> Estimate:
@@ -52,6 +71,10 @@ def difference(metric: str, sample: Sample, champion: Floats, seed: int) -> Esti
     labels, ours, weights = sample.labels, sample.scores, sample.weights
     if sample.task == REGRESSION:
         return metrics_regression.difference(metric, labels, ours, champion, seed=seed, weights=weights)
+    if metric == LOG_LOSS:
+        return metrics_log_loss.difference(labels, ours, champion, seed=seed, weights=weights)
+    if sample.task == MULTICLASS:
+        return metrics_multiclass.difference(metric, labels, ours, champion, seed=seed, weights=weights)
     if weights is not None:
         return metrics_weighted.difference(metric, labels, ours, champion, seed=seed, weights=weights)
     return metrics_offline.difference(metric, labels, ours, champion, seed)

@@ -66,7 +66,7 @@ def alone(metric: str, labels: Labels, scores: Floats, seed: int) -> Estimate:
     if metric == "roc_auc":
         return _auc(labels, scores)
     if metric == "accuracy":
-        return _accuracy(labels, scores)
+        return share(right(labels, scores))
     if metric == CALIBRATION:
         return _calibration(labels, scores, seed)
     return _average_precision(labels, scores, seed)
@@ -77,7 +77,7 @@ def difference(metric: str, labels: Labels, challenger: Floats, champion: Floats
     if metric == "roc_auc":
         return _auc_difference(labels, challenger, champion)
     if metric == "accuracy":
-        return _accuracy_difference(labels, challenger, champion)
+        return share_difference(right(labels, challenger), right(labels, champion))
     if metric == CALIBRATION:
         return _calibration_difference(labels, challenger, champion, seed)
     return _average_precision_difference(labels, challenger, champion, seed)
@@ -139,19 +139,19 @@ def _auc(labels: Labels, scores: Floats) -> Estimate:
     if error == 0.0 or auc in (0.0, 1.0):
         return without_variance(auc, fewest)
     if fewest < FEW_ROWS:
-        error = max(error, _hanley_mcneil(auc, len(of_positives), len(of_negatives)))
+        error = max(error, hanley_mcneil(auc, len(of_positives), len(of_negatives)))
     center, spread = math.log(auc / (1 - auc)), student(fewest - 1) * error / (auc * (1 - auc))
-    return Estimate(auc, _expit(center - spread), _expit(center + spread))
+    return Estimate(auc, expit(center - spread), expit(center + spread))
 
 
-def _hanley_mcneil(auc: float, positives: int, negatives: int) -> float:
+def hanley_mcneil(auc: float, positives: float, negatives: float) -> float:
     """Standard error of an AUC under exponential scores."""
     better, worse = auc / (2 - auc), 2 * auc * auc / (1 + auc)
     variance = auc * (1 - auc) + (positives - 1) * (better - auc * auc) + (negatives - 1) * (worse - auc * auc)
     return math.sqrt(max(variance, 0.0) / (positives * negatives))
 
 
-def student(freedom: int) -> float:
+def student(freedom: float) -> float:
     """One-sided 95 % quantile of Student's t, by its Cornish-Fisher expansion; Z when there are many rows."""
     first = (Z**3 + Z) / (4 * freedom)
     second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
@@ -173,16 +173,18 @@ def _auc_difference(labels: Labels, challenger: Floats, champion: Floats) -> Est
     return Estimate(first - second, first - second - half, first - second + half)
 
 
-def _expit(value: float) -> float:
+def expit(value: float) -> float:
+    """The reverse of the logit."""
     return 1.0 / (1.0 + math.exp(-value)) if value > -700 else 0.0
 
 
 # ---- accuracy ----------------------------------------------------------------------------------------------------------------
 
 
-def _right(labels: Labels, scores: Floats) -> Labels:
-    right: Labels = (scores >= THRESHOLD) == labels
-    return right
+def right(labels: Labels, scores: Floats) -> Labels:
+    """Rows whose label the score tells."""
+    found: Labels = (scores >= THRESHOLD) == labels
+    return found
 
 
 def share(flags: Labels) -> Estimate:
@@ -193,13 +195,9 @@ def share(flags: Labels) -> Estimate:
     return Estimate(value, max(0.0, center - half), min(1.0, center + half))
 
 
-def _accuracy(labels: Labels, scores: Floats) -> Estimate:
-    return share(_right(labels, scores))
-
-
-def _accuracy_difference(labels: Labels, challenger: Floats, champion: Floats) -> Estimate:
-    ours, theirs = _right(labels, challenger), _right(labels, champion)
-    gained, lost, rows = int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(labels)
+def share_difference(ours: Labels, theirs: Labels) -> Estimate:
+    """How much larger the share of true ones is in ours than in theirs, row by row, with Agresti and Min's bounds."""
+    gained, lost, rows = int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours)
     total = rows + 2.0  # half a row added to each of the four cells: no discordant row is no certainty either
     center = (gained - lost) / total
     variance = (gained + lost + 1.0) / total - center**2

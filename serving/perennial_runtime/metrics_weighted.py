@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial_runtime import calibration
-from perennial_runtime.metrics_offline import CALIBRATION, THRESHOLD, Estimate, Ranked, between, bootstrap, without_variance
+from perennial_runtime.metrics_offline import CALIBRATION, Estimate, Ranked, between, bootstrap, right, without_variance
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -27,11 +27,7 @@ def alone(metric: str, labels: Labels, scores: Floats, seed: int, weights: Float
     if metric == CALIBRATION:
         found = calibration.errors(labels, scores, seed, bootstrap, weights)
         return between(calibration.root(np.array([found.value])), calibration.root(found.centred))
-    value = _value(metric, labels, scores, weights)
-    estimate = between(value(np.ones((1, len(labels)))), bootstrap(len(labels), seed, value))
-    if estimate.lower == estimate.upper:
-        return without_variance(estimate.value, max(1, int(effective(weights))))
-    return estimate
+    return measured(_value(metric, labels, scores, weights), seed, weights)
 
 
 def difference(metric: str, labels: Labels, challenger: Floats, champion: Floats, *, seed: int, weights: Floats) -> Estimate:
@@ -41,11 +37,25 @@ def difference(metric: str, labels: Labels, challenger: Floats, champion: Floats
         value = calibration.root(np.array([theirs.value])) - calibration.root(np.array([ours.value]))
         return between(value, calibration.root(theirs.centred) - calibration.root(ours.centred))
     own, other = (_value(metric, labels, one, weights) for one in (challenger, champion))
+    return resampled(lambda counts: own(counts) - other(counts), seed, len(labels))
 
-    def gap(counts: Floats) -> Floats:
-        return own(counts) - other(counts)
 
-    return between(gap(np.ones((1, len(labels)))), bootstrap(len(labels), seed, gap))
+def measured(value: Value, seed: int, weights: Floats) -> Estimate:
+    """The value, from 0 to 1, on the rows as they are; perfect on few rows is no certainty."""
+    estimate = resampled(value, seed, len(weights))
+    if estimate.lower == estimate.upper:
+        return without_variance(estimate.value, max(1, int(effective(weights))))
+    return estimate
+
+
+def resampled(value: Value, seed: int, rows: int) -> Estimate:
+    """The value on the rows as they are, and percentiles of the bootstrap."""
+    return between(value(np.ones((1, rows))), bootstrap(rows, seed, value))
+
+
+def mean(values: Floats, weights: Floats) -> Value:
+    """The weighted mean of a number of each row."""
+    return lambda counts: np.asarray((counts * weights) @ values / (counts @ weights))
 
 
 def effective(weights: Floats) -> float:
@@ -58,8 +68,7 @@ def _value(metric: str, labels: Labels, scores: Floats, weights: Floats) -> Valu
         pairs = _Pairs(labels, scores)
         return lambda counts: pairs.auc(counts * weights)
     if metric == "accuracy":
-        right = ((scores >= THRESHOLD) == labels).astype(np.float64)
-        return lambda counts: np.asarray((counts * weights) @ right / (counts @ weights))
+        return mean(right(labels, scores).astype(np.float64), weights)
     ranked = Ranked(labels, scores)
     return lambda counts: ranked.average_precision(counts * weights)
 
