@@ -112,6 +112,26 @@ SCORED = [
     {"name": "score", "role": "id"},
     {"name": "scores", "role": "id"},
 ]
+LESS_IS_BETTER = (
+    "of calibration_error, log_loss, rmse, mae, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum"
+)
+UNFIT = (
+    "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
+    "accuracy, calibration_error and log_loss, several classes roc_auc, accuracy and log_loss"
+)
+SHIFTS = (
+    "a predictionShift compares scores, one for each row and from 0 to 1: a regression and several classes have none; remove it"
+)
+OUTPUT_NAMES = (
+    "a feature of a regression can't be named prediction, and one of several classes not probabilities, which is the model's "
+    "output: rename the column in the data"
+)
+SEVERAL = [
+    {"metric": "accuracy", "minimum": 0.5},
+    {"metric": "log_loss", "maximum": 1.1},
+    {"metric": "roc_auc", "notWorseThanServingBy": 0.01},
+]
+PROBABLE = [*deployment()["spec"]["data"]["columns"], {"name": "probability_0", "role": "id"}]
 AT_MOST = {"metric": "cost", "maximum": 3.5}
 PER_SLICE = {"metric": "roc_auc", "minimumPerSlice": 0.6}
 METRICS = "spec.rollout.metrics"
@@ -473,7 +493,7 @@ CASES = (
     ),
     Case(
         "a minimum of what should be small",
-        "of calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours less is better: give maximum",
+        LESS_IS_BETTER,
         {GATES: [{"metric": "calibration_error", "minimum": 0.1}]},
         ("gate calibration_error", "less is better", "give maximum"),
         accepted={GATES: [{"metric": "calibration_error", "maximum": 0.1}]},
@@ -548,20 +568,18 @@ CASES = (
     ),
     Case(
         "a metric of classes for a regression",
-        "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
-        "accuracy and calibration_error",
+        UNFIT,
         {TASK: "regression", GATES: [{"metric": "calibration_error", "maximum": 0.1}]},
-        ("the task is regression, and a gate has a metric of classes", "take rmse, mae or r2"),
+        ("the task is regression, and calibration_error of a gate does not fit it", "take rmse, mae or r2"),
         accepted={TASK: "regression", GATES: [{"metric": "mae", "maximum": 20}, {"metric": "model_bytes", "maximum": 1e6}]},
     ),
     Case(
         "a metric of numbers for a classification",
-        "a gate's metric does not fit the task: a regression has rmse, mae and r2, a classification roc_auc, average_precision, "
-        "accuracy and calibration_error",
+        UNFIT,
         {"spec.training": {"image": "r/x"}, GATES: [{"metric": "rmse", "maximum": 20}]},
         (
-            "the task is classification, and a gate has a metric of numbers",
-            "a regression by training.recipe.task, or data.task",
+            "the task is classification, and rmse of a gate does not fit it: take roc_auc, average_precision",
+            "or another task by training.recipe.task, or data.task",
         ),
         accepted={"spec.training": {"image": "r/x"}, "spec.data.task": "regression", GATES: [{"metric": "rmse", "maximum": 20}]},
     ),
@@ -574,21 +592,69 @@ CASES = (
     ),
     Case(
         "a regression by a classifier",
-        "logistic-regression predicts one of two classes: for a regression take algorithm: gradient-boosting",
+        "logistic-regression predicts classes: for a regression take algorithm: gradient-boosting",
         {TASK: "regression", "spec.training.recipe.algorithm": "logistic-regression"},
-        ("logistic-regression predicts one of two classes", "algorithm: gradient-boosting"),
-        accepted={TASK: "regression", "spec.training.recipe.algorithm": "gradient-boosting"},
+        ("logistic-regression predicts classes", "algorithm: gradient-boosting"),
+        accepted={TASK: "multiclass", "spec.training.recipe.algorithm": "logistic-regression", GATES: SEVERAL},
+    ),
+    Case(
+        "a metric of two classes for several",
+        UNFIT,
+        {TASK: "multiclass", GATES: [*SEVERAL, {"metric": "average_precision", "minimum": 0.5}]},
+        ("the task is multiclass, and average_precision of a gate does not fit it", "take roc_auc, accuracy or log_loss"),
+        accepted={"spec.training": {"image": "r/x"}, "spec.data.task": "multiclass", GATES: SEVERAL},
+    ),
+    Case(
+        "a loss that should be large",
+        LESS_IS_BETTER,
+        {GATES: [{"metric": "log_loss", "minimum": 0.5}]},
+        ("gate log_loss", "less is better", "give maximum"),
+        accepted={GATES: [{"metric": "log_loss", "maximum": 0.5}, {"metric": "log_loss", "notWorseThanServingBy": 0.01}]},
+    ),
+    Case(
+        "weights by name of several classes",
+        "recipe.classWeights.weights is for two classes: for several take balanced: {}",
+        {TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"weights": {"0": 1, "1": 5}}},
+        ("recipe.classWeights.weights is for two classes", "take balanced: {}"),
+        accepted={TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"balanced": {}}},
+    ),
+    Case(
+        "a distance of scores of several classes",
+        SHIFTS,
+        {TASK: "multiclass", GATES: SEVERAL, METRICS: [ERRORS, {"name": "shift", "predictionShift": {}}]},
+        ("a regression and several classes have none", "remove it"),
+        accepted={TASK: "multiclass", GATES: SEVERAL, METRICS: [ERRORS]},
+    ),
+    Case(
+        "a feature with the name of the output of several classes",
+        OUTPUT_NAMES,
+        {TASK: "multiclass", GATES: SEVERAL, f"{COLUMNS}.0.name": "probabilities"},
+        ("not probabilities, which is the model's output", "rename the column"),
+        accepted={f"{COLUMNS}.0.name": "probabilities"},
+    ),
+    Case(
+        "a column for a program that hides a probability",
+        "probability_0, probability_1 and so on are there anyway where there are several classes, and no other column of "
+        "evaluation.metrics.columns can have their names: rename it in the data",
+        {
+            TASK: "multiclass",
+            COLUMNS: PROBABLE,
+            OWN: {**COSTS, "columns": ["probability_0"]},
+            GATES: [AT_MOST],
+        },
+        ("probability_0, probability_1 and so on are there anyway", "rename it in the data"),
+        accepted={COLUMNS: PROBABLE, OWN: {**COSTS, "columns": ["probability_0"]}, GATES: [AT_MOST]},
     ),
     Case(
         "a distance of predictions without bounds",
-        "a predictionShift compares scores, which lie from 0 to 1: predictions of a regression have no such bounds; remove it",
+        SHIFTS,
         {TASK: "regression", METRICS: [ERRORS, {"name": "shift", "predictionShift": {}}]},
-        ("predictions of a regression have no such bounds", "remove it"),
+        ("a regression and several classes have none", "remove it"),
         accepted={METRICS: [ERRORS, {"name": "shift", "predictionShift": {}}]},
     ),
     Case(
         "a feature with the name of a regression's output",
-        "a feature of a regression can't be named prediction, which is the model's output: rename the column in the data",
+        OUTPUT_NAMES,
         {TASK: "regression", f"{COLUMNS}.0.name": "prediction"},
         ("can't be named prediction", "rename the column"),
         accepted={f"{COLUMNS}.0.name": "prediction"},
@@ -676,15 +742,15 @@ CASES = (
     ),
     Case(
         "a size of less than nothing",
-        "calibration_error, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a maximum from 0 "
-        "on",
+        "calibration_error, log_loss, rmse, mae, model_bytes, latency_p99_ms and data_age_hours are never under 0: give a "
+        "maximum from 0 on",
         {GATES: [{"metric": "model_bytes", "maximum": -1}]},
         ("gate model_bytes", "never under 0"),
         accepted={GATES: [{"metric": "model_bytes", "maximum": 0}, {**AT_MOST, "maximum": -1}], OWN: COSTS},
     ),
     Case(
         "a gate on a metric that nobody measures",
-        "a gate's metric must be roc_auc, average_precision, accuracy, calibration_error, rmse, mae, r2, model_bytes, "
+        "a gate's metric must be roc_auc, average_precision, accuracy, calibration_error, log_loss, rmse, mae, r2, model_bytes, "
         "latency_p99_ms, data_age_hours, or one that evaluation.metrics.values names",
         {GATES: [AT_MOST, {"metric": "costs", "maximum": 3}], OWN: COSTS},
         ("gate costs: there is no such metric", "evaluation.metrics.values"),

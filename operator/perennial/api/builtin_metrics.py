@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 from perennial.api.data import Task
 
 ANY: Final[tuple[Task, ...]] = get_args(Task)
+CLASSES: Final[tuple[Task, ...]] = ("classification", "multiclass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class BuiltIn:
 
 
 METRICS: Final = (
-    BuiltIn("roc_auc", ("classification",), "more", share=True, by_slice=True),
+    BuiltIn("roc_auc", CLASSES, "more", share=True, by_slice=True),
     BuiltIn("average_precision", ("classification",), "more", share=True, by_slice=True),
-    BuiltIn("accuracy", ("classification",), "more", share=True, by_slice=True),
+    BuiltIn("accuracy", CLASSES, "more", share=True, by_slice=True),
     BuiltIn("calibration_error", ("classification",), "less", share=True),
+    BuiltIn("log_loss", CLASSES, "less"),
     BuiltIn("rmse", ("regression",), "less"),
     BuiltIn("mae", ("regression",), "less"),
     BuiltIn("r2", ("regression",), "more", share=True),

@@ -10,7 +10,7 @@ from perennial.api.base import LIST_BY_NAME, SpecModel, cel, rules
 from perennial.api.lineage import Provenance
 from perennial.api.source import Duplicates, Source
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multiclass", "regression"]
 COLUMN_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 
 
@@ -48,7 +48,8 @@ class DataColumn(SpecModel):
     ]
     """As it stands in the data."""
     role: Literal["feature", "label", "id", "time", "slice", "group", "synthetic", "sensitive", "weight"]
-    """feature: input of the model; label: what it predicts (0/1 or bool; of a regression a number); time: when the row became
+    """feature: input of the model; label: what it predicts (0/1 or bool; of several classes text or whole
+    numbers; of a regression a number); time: when the row became
     known, for the split; id: kept beside the row; slice: no input, only for evaluation.slices, and never given to the trainer;
     group: rows of one value are held out together, for holdout.by: group; synthetic: true where the row was made, which is never
     held out; sensitive: it is there and may not be used, so it is never read; weight: no input, how much the row counts in
@@ -153,7 +154,7 @@ class Data(SpecModel):
     """Every column that is used, and those that may not be; one label, at least one feature, and what holdout.by needs."""
     task: Task | None = None
     """What the label is, where training.image trains or spec.model is there already: classification, when not given, a label of
-    two classes; regression, a number. A recipe is told by training.recipe.task."""
+    two classes; multiclass, one of 3 to 50 classes; regression, a number. A recipe is told by training.recipe.task."""
     duplicates: Duplicates = Duplicates()
     """Rows that are there more than once."""
     holdout: Holdout = Holdout()

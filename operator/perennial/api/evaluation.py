@@ -83,11 +83,12 @@ class Gate(SpecModel):
     )
 
     metric: Annotated[str, Field(pattern=METRIC_PATTERN, max_length=32, examples=["roc_auc"])]
-    """What is measured on the holdout: of a classification roc_auc, average_precision, accuracy and calibration_error (root mean
-    squared, over ten bins of equal mass); of a regression rmse and mae (root mean squared and mean absolute error, in the label's
-    unit) and r2 (share of the label's variance that is explained); of either one of evaluation.metrics. And beside it:
-    model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node where it is judged; data_age_hours, of
-    the newest row."""
+    """What is measured on the holdout: of a classification roc_auc, average_precision, accuracy, calibration_error (root mean
+    squared, over ten bins of equal mass) and log_loss (mean of -ln of the label's probability); of several classes accuracy,
+    log_loss and roc_auc (each class against the rest, and the mean of that); of a regression rmse and mae (root mean squared and
+    mean absolute error, in the label's unit) and r2 (share of the label's variance that is explained); of any one of
+    evaluation.metrics. And beside it: model_bytes, of model.onnx; latency_p99_ms, of one prediction in the Bento, on the node
+    where it is judged; data_age_hours, of the newest row."""
     minimum: Annotated[float, Field(ge=-MOST, le=MOST)] | None = None
     """The metric's one-sided 95 % lower bound must reach this."""
     maximum: Annotated[float, Field(ge=-MOST, le=MOST)] | None = None
@@ -121,8 +122,8 @@ class Parity(SpecModel):
             json_schema_extra=rules(cel("self > 0.0", "evaluation.parity.maxAbsDifference must be more than 0, e.g. 0.0001")),
         ),
     ] = 1e-4
-    """Largest difference of a score; of a regression of a prediction, in the label's unit, or two millionths of the largest
-    prediction where that is more, which single precision needs."""
+    """Largest difference of a score, or of any class's probability; of a regression of a prediction, in the label's unit, or two
+    millionths of the largest prediction where that is more, which single precision needs."""
 
 
 class Evaluation(SpecModel):

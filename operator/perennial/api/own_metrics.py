@@ -80,7 +80,8 @@ class OwnMetrics(SpecModel):
         ],
         Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = []
-    """Columns of data.columns that it gets beside label and score; no more than it needs."""
+    """Columns of data.columns that it gets beside label and score (of several classes: probability_0, probability_1 and so on);
+    no more than it needs."""
     timeout: Duration = "10m"
     """Longest run of the program."""
     resources: ResourceRequirements = ResourceRequirements()

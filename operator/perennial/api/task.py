@@ -7,40 +7,60 @@ Nothing else may decide it: prepare, training, evaluation and serving all get th
 from __future__ import annotations
 
 from perennial.api.base import cel
-from perennial.api.builtin_metrics import of_task, words
+from perennial.api.builtin_metrics import named, of_task, words
 from perennial.api.data import Data, Task
 from perennial.api.training import Training
 
 _HAS_RECIPE = "(has(self.training) && has(self.training.recipe))"
-_IS_REGRESSION = (
-    f"({_HAS_RECIPE} ? self.training.recipe.task == 'regression' : (has(self.data.task) && self.data.task == 'regression'))"
-)
-_OF_NUMBERS, _OF_CLASSES = of_task("regression"), of_task("classification")
-_GATES = "!has(self.evaluation) || !has(self.evaluation.gates) || self.evaluation.gates"
+_TASK = f"({_HAS_RECIPE} ? self.training.recipe.task : has(self.data.task) ? self.data.task : 'classification')"
+_IS_SEVERAL = f"{_TASK} == 'multiclass'"
+_NUMBERS, _TWO, _SEVERAL = of_task("regression"), of_task("classification"), of_task("multiclass")
+_GATES = "self.evaluation.gates"
+_NO_GATES = "!has(self.evaluation) || !has(self.evaluation.gates)"
+
+
+def _by_task(of_numbers: object, of_two: object, of_several: object) -> str:
+    """A choice in CEL by the task t."""
+    return f"(t == 'regression' ? {of_numbers} : t == 'multiclass' ? {of_several} : {of_two})"
+
+
+def _unfit(task: Task) -> list[str]:
+    return named(lambda one: task not in one.tasks)
+
+
+_UNFIT = _by_task(_unfit("regression"), _unfit("classification"), _unfit("multiclass"))
+_OUTPUT = _by_task("'prediction'", "''", "'probabilities'")
+_FIT = _by_task(*(f"'{words(names, 'or')}'" for names in (_NUMBERS, _TWO, _SEVERAL)))
 
 TOLD_ONCE = cel(
     f"!has(self.data.task) || !{_HAS_RECIPE}",
     "data.task is for training.image and model: a recipe is told by training.recipe.task; remove data.task",
 )
 GATES_FIT = cel(
-    f"{_GATES}.all(g, !(g.metric in ({_IS_REGRESSION} ? {_OF_CLASSES} : {_OF_NUMBERS})))",
-    f"a gate's metric does not fit the task: a regression has {words(_OF_NUMBERS)}, a classification {words(_OF_CLASSES)}",
-    f"{_IS_REGRESSION} ? 'the task is regression, and a gate has a metric of classes: take {words(_OF_NUMBERS, 'or')}' : "
-    f"'the task is classification, and a gate has a metric of numbers: take {words(_OF_CLASSES, 'or')}, or make it a "
-    "regression by training.recipe.task, or data.task'",
+    f"{_NO_GATES} || [{_TASK}].all(t, {_GATES}.all(g, !(g.metric in {_UNFIT})))",
+    f"a gate's metric does not fit the task: a regression has {words(_NUMBERS)}, a classification {words(_TWO)}, several classes "
+    f"{words(_SEVERAL)}",
+    f"[{_TASK}].map(t, 'the task is %s, and %s of a gate does not fit it: take %s, or another task by training.recipe.task, or "
+    f"data.task'.format([t, {_GATES}.filter(g, g.metric in {_UNFIT})[0].metric, {_FIT}]))[0]",
 )
 SHIFTS_FIT = cel(
-    f"!{_IS_REGRESSION} || !has(self.rollout) || !has(self.rollout.metrics) || "
+    f"{_TASK} == 'classification' || !has(self.rollout) || !has(self.rollout.metrics) || "
     "!self.rollout.metrics.exists(m, has(m.predictionShift))",
-    "a predictionShift compares scores, which lie from 0 to 1: predictions of a regression have no such bounds; remove it",
+    "a predictionShift compares scores, one for each row and from 0 to 1: a regression and several classes have none; remove it",
 )
 NAMES_FIT = cel(
-    f"!{_IS_REGRESSION} || !self.data.columns.exists(c, c.role == 'feature' && c.name == 'prediction')",
-    "a feature of a regression can't be named prediction, which is the model's output: rename the column in the data",
+    f"[{_TASK}].all(t, !self.data.columns.exists(c, c.role == 'feature' && c.name == {_OUTPUT}))",
+    "a feature of a regression can't be named prediction, and one of several classes not probabilities, which is the model's "
+    "output: rename the column in the data",
+)
+OWN_COLUMNS_FIT = cel(
+    "!has(self.evaluation) || !has(self.evaluation.metrics) || !has(self.evaluation.metrics.columns) || "
+    f"!({_IS_SEVERAL}) || !self.evaluation.metrics.columns.exists(name, name.matches('^probability_[0-9]+$'))",
+    "probability_0, probability_1 and so on are there anyway where there are several classes, and no other column of "
+    "evaluation.metrics.columns can have their names: rename it in the data",
 )
 SLICES_FIT = cel(
-    f"!({_HAS_RECIPE} ? self.training.recipe.task == 'regression' : has(self.data.task) && self.data.task == 'regression')"
-    " || !has(self.evaluation) || !(has(self.evaluation.slices) && self.evaluation.slices.size() > 0)",
+    f"{_TASK} != 'regression' || !has(self.evaluation) || !(has(self.evaluation.slices) && self.evaluation.slices.size() > 0)",
     "a regression is not judged by slices: give its gates minimum or maximum in place of minimumPerSlice, and remove "
     "evaluation.slices",
 )

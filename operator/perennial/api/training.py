@@ -70,7 +70,7 @@ class ClassWeights(SpecModel):
     balanced: Balanced | None = None
     """By their share of the training rows (of their weights, where rows have any); {}."""
     weights: Annotated[dict[str, ClassWeight], Field(max_length=2)] | None = None
-    """By class: {'0': 1, '1': 5}."""
+    """By class, of two: {'0': 1, '1': 5}."""
 
 
 class Recipe(SpecModel):
@@ -80,18 +80,22 @@ class Recipe(SpecModel):
         json_schema_extra=rules(
             cel(
                 "self.task != 'regression' || self.algorithm == 'gradient-boosting'",
-                "logistic-regression predicts one of two classes: for a regression take algorithm: gradient-boosting",
+                "logistic-regression predicts classes: for a regression take algorithm: gradient-boosting",
             ),
             cel(
                 "!has(self.classWeights) || self.task != 'regression'",
                 "recipe.classWeights is for classes, and a regression has none: remove it",
+            ),
+            cel(
+                "!has(self.classWeights) || !has(self.classWeights.weights) || self.task != 'multiclass'",
+                "recipe.classWeights.weights is for two classes: for several take balanced: {}",
             ),
             *recipe_rules(),
         )
     )
 
     task: Task = "classification"
-    """What is predicted: classification, a label of two classes; regression, a number."""
+    """What is predicted: classification, a label of two classes; multiclass, one of 3 to 50 classes; regression, a number."""
     algorithm: Literal["gradient-boosting", "logistic-regression"] = "gradient-boosting"
     """The trainer."""
     hyperparameters: Annotated[dict[str, float], Field(max_length=16, examples=["{learning_rate: 0.1}"])] = {}

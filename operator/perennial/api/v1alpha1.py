@@ -35,7 +35,7 @@ from perennial.api.rollout import Rollout
 from perennial.api.rollout_status import RolloutStatus
 from perennial.api.serving import Serving
 from perennial.api.smoke import Smoke
-from perennial.api.task import GATES_FIT, NAMES_FIT, SHIFTS_FIT, SLICES_FIT, TOLD_ONCE
+from perennial.api.task import GATES_FIT, NAMES_FIT, OWN_COLUMNS_FIT, SHIFTS_FIT, SLICES_FIT, TOLD_ONCE
 from perennial.api.training import Training
 from perennial.api.triggers import Limits, Triggers, TriggersStatus
 from perennial.api.version import (
@@ -70,6 +70,7 @@ class ModelDeploymentSpec(SpecModel):
             SLICES_FIT,
             SHIFTS_FIT,
             NAMES_FIT,
+            OWN_COLUMNS_FIT,
             cel(
                 "!has(self.rollout) || !has(self.rollout.shadow) || has(self.serving.route)",
                 "rollout.shadow needs serving.route: requests are mirrored by the route; give a route or remove rollout.shadow",

@@ -27,6 +27,8 @@ UNITS: Mapping[str, tuple[str, str]] = {
 """Format and unit of what is no share."""
 OF_NUMBERS: Final = ("rmse", "mae")
 """Metrics in the label's unit, which may be of any size."""
+ERRORS: Final = (*OF_NUMBERS, "log_loss")
+"""Of which a maximum is told as a version's score, as a minimum of the others is."""
 LARGE: Final = 10_000.0
 
 Verdict = Literal["Passed", "Failed", "Undecided", "NotJudged"]

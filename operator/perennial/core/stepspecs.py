@@ -35,6 +35,7 @@ from perennial_runtime.contract import (
 
 SHOWN: Mapping[Task, GateSpec] = {
     "classification": GateSpec("roc_auc", 0.0, None),
+    "multiclass": GateSpec("accuracy", 0.0, None),
     "regression": GateSpec("rmse", maximum=MOST),
 }
 """Measured where no gate is asked for: a person still wants to see what the holdout says."""

@@ -255,7 +255,7 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
 
 
 def _score(result: EvaluateResult) -> str:
-    shown = (one for one in result.gates if one.kind == "minimum" or (one.kind == "maximum" and one.metric in gates.OF_NUMBERS))
+    shown = (one for one in result.gates if one.kind == "minimum" or (one.kind == "maximum" and one.metric in gates.ERRORS))
     first = next(shown, None)
     if first is None:
         return ""

@@ -30,8 +30,10 @@ def of(wish: ModelDeploymentSpec, **changes: Any) -> ModelDeploymentSpec:
         (spec(**REGRESSION), "regression"),
         (spec(training={"image": "r/x"}), "classification"),
         (of(spec(training={"image": "r/x"}, evaluation={"gates": []}), task="regression"), "regression"),
+        (spec(training={"recipe": {"task": "multiclass"}}), "multiclass"),
+        (of(spec(training={"image": "r/x"}), task="multiclass"), "multiclass"),
     ],
-    ids=["recipe", "recipe of a regression", "image", "image of a regression"],
+    ids=["recipe", "recipe of a regression", "image", "image of a regression", "recipe of several", "image of several"],
 )
 def test_task_reaches_prepare_and_the_trainer(wish: ModelDeploymentSpec, task: str) -> None:
     given = inputs(World(wish=wish), lambda *_: None)
@@ -56,18 +58,35 @@ def test_another_task_is_another_input_and_the_default_is_none() -> None:
     assert inputs_digest(spec(training={"recipe": {"task": "classification"}})) == inputs_digest(spec(training={"recipe": {}}))
 
 
-def test_without_a_gate_a_regression_still_tells_its_error() -> None:
+@pytest.mark.parametrize(
+    ("task", "gates", "asked", "score"),
+    [
+        ("regression", [], ("rmse", "maximum"), "rmse 18.346 (from 17.9 to 18.8)"),
+        ("multiclass", [], ("accuracy", "minimum"), "accuracy 18.346 (from 17.900 to 18.800)"),
+        (
+            "multiclass",
+            [{"metric": "log_loss", "maximum": 20}],
+            ("log_loss", "maximum"),
+            "log_loss 18.346 (from 17.900 to 18.800)",
+        ),
+    ],
+    ids=["of a regression", "of several classes", "a loss"],
+)
+def test_a_version_tells_how_good_it_is_without_a_gate_too(
+    task: str, gates: list[dict[str, Any]], asked: tuple[str, str], score: str
+) -> None:
     def answer(step: str, version: int, action: Any) -> EvaluateResult | None:
         if step != "evaluate":
             return None
-        (asked,) = action.input.gates
-        assert (asked.metric, asked.kind) == ("rmse", "maximum")
-        measured = GateMeasurement(asked.metric, asked.kind, asked.limit, 18.3456, 17.9, 18.8, 0)
+        (given,) = action.input.gates
+        assert (given.metric, given.kind) == asked
+        measured = GateMeasurement(given.metric, given.kind, given.limit, 18.3456, 17.9, 18.8, 0)
         return replace(evaluated(version, None), gates=(measured,))
 
-    world = served(World(wish=spec(**REGRESSION), answer=answer))
-    assert world.versions[1].status.score == "rmse 18.346 (from 17.9 to 18.8)"
-    assert "Task" in dict(lineage.words(world.versions[1].spec, world.versions[1].status))
+    wish = spec(training={"recipe": {"task": task}}, evaluation={"gates": gates})
+    world = served(World(wish=wish, answer=answer))
+    assert world.versions[1].status.score == score
+    assert dict(lineage.words(world.versions[1].spec, world.versions[1].status))["Task"] == task
 
 
 @pytest.mark.parametrize(
