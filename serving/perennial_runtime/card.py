@@ -16,8 +16,9 @@ import jinja2
 import numpy as np
 
 from perennial_runtime import card_plots
+from perennial_runtime.card_classes import Classes, classes
 from perennial_runtime.card_numbers import Curves, Drift, Residual, curves, drift, residuals
-from perennial_runtime.contract import CLASSIFICATION, REGRESSION, GateMeasurement
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, GateMeasurement
 from perennial_runtime.evaluate_gates import Blind
 
 MOST_FEATURES = 20
@@ -76,6 +77,24 @@ deviation.
 {% endfor %}{% else %}
 Not shown: there are too few rows.
 {% endif %}\
+{% elif card.classes %}\
+## Classes
+A row's answer is its most probable class. Precision: the share of the rows with this answer that are of the class; recall: the
+share of the class's rows with this answer; ROC AUC: of the class against all others.
+
+| class | rows | answers | precision | recall | ROC AUC |
+|---|---|---|---|---|---|
+{% for one in card.classes.each %}| {{ one.name | plain }} | {{ one.rows }} | {{ one.answered }} | {{ one.precision | known }} \
+| {{ one.recall | known }} | {{ one.auc | known }} |
+{% endfor %}
+## Confusion matrix
+Each line: how many rows of a class got which answer.
+
+| class |{% for name in card.classes.confusion.names %} {{ name | plain }} |{% endfor %}
+|---|{% for name in card.classes.confusion.names %}---|{% endfor %}
+{% for counts in card.classes.confusion.counts %}| {{ card.classes.confusion.names[loop.index0] | plain }} \
+|{% for count in counts %} {{ count }} |{% endfor %}
+{% endfor %}\
 {% else %}\
 ## Calibration
 {% if card.curves %}
@@ -132,8 +151,19 @@ svg text { font-family: system-ui, sans-serif; }
 <p>{% if card.parity is not none %}model.onnx gives the trainer's own scores to within {{ card.parity | figure }}.
 {%- else %}Parity was not judged: no trainer told its scores.{% endif %}</p>
 <h2>On the holdout</h2>
-{% for caption, picture in pictures %}<figure><figcaption>{{ caption }}</figcaption>{{ picture | safe }}</figure>
+{% if card.classes %}<p>A row's answer is its most probable class.</p>
+<table><tr><th>class</th><th>rows</th><th>answers</th><th>precision</th><th>recall</th><th>ROC AUC against all others</th></tr>
+{% for one in card.classes.each %}<tr><td>{{ one.name }}</td><td>{{ one.rows }}</td><td>{{ one.answered }}</td>
+<td>{{ one.precision | known }}</td><td>{{ one.recall | known }}</td><td>{{ one.auc | known }}</td></tr>
+{% endfor %}</table>
+<p>Confusion matrix: each line tells how many rows of a class got which answer.</p>
+<table><tr><th>class</th>{% for name in card.classes.confusion.names %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for counts in card.classes.confusion.counts %}<tr><th>{{ card.classes.confusion.names[loop.index0] }}</th>
+{%- for count in counts %}<td>{{ count }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% else %}{% for caption, picture in pictures %}<figure><figcaption>{{ caption }}</figcaption>{{ picture | safe }}</figure>
 {% else %}<p>Not shown: {% if card.task == "regression" %}there are{% else %}a class has{% endif %} too few rows.</p>{% endfor %}
+{%- endif %}
 <h2>Training data beside the parent's</h2>
 {% if card.drift %}<p>Distance from 0 to 1: of numbers Kolmogorov-Smirnov's, of categories the total variation.</p>
 <figure>{{ moved | safe }}</figure>
@@ -159,7 +189,9 @@ class Card:
     """None: it was there already, and nobody told what trained it."""
     gates: Sequence[GateMeasurement]
     curves: Curves | None
-    """Of a classification."""
+    """Of two classes."""
+    classes: Classes | None
+    """Of several."""
     residuals: Sequence[Residual]
     """Of a regression."""
     task: str
@@ -203,6 +235,7 @@ def card_of(version: str, record: Sequence[tuple[str, str]], found: Measured) ->
         parity=found.parity,
         gates=found.gates,
         curves=curves(labels, scores) if task == CLASSIFICATION else None,
+        classes=classes(found.blind.classes, labels, scores) if task == MULTICLASS else None,
         residuals=residuals(labels, scores) if task == REGRESSION else (),
         task=task,
         weighted=found.blind.weights is not None,
@@ -238,7 +271,7 @@ def _html(card: Card) -> str:
 def _environment(*, escapes: bool) -> jinja2.Environment:
     """`escapes`: for HTML. In Markdown that would be seen; `plain` does it there."""
     found = jinja2.Environment(autoescape=escapes, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
-    found.filters |= {"plain": _plain, "figure": _figure, "rule": _rule, "limit": _limit}
+    found.filters |= {"plain": _plain, "figure": _figure, "known": _known, "rule": _rule, "limit": _limit}
     return found
 
 
@@ -261,6 +294,10 @@ def _limit(gate: GateMeasurement) -> str:
 
 def _figure(value: float) -> str:
     return f"{value:.4g}"
+
+
+def _known(value: float | None) -> str:
+    return "-" if value is None else _figure(value)
 
 
 def _rule(gate: GateMeasurement) -> str:

@@ -37,7 +37,7 @@ from perennial_runtime.evaluate_champion import champion_scores, check_hashes, f
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
-from perennial_runtime.evaluate_gates import Beside, Blind, measure
+from perennial_runtime.evaluate_gates import Beside, Blind, measure, unanswered
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
 from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, read_weights, seen_rows
 from perennial_runtime.evaluate_rows import tables as batches
@@ -49,7 +49,7 @@ from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.sampling import stride, thinned
-from perennial_runtime.scoring import score_columns, task_of
+from perennial_runtime.scoring import classes_of, score_columns, task_of
 from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
@@ -163,7 +163,7 @@ def blind_of(
         check_hashes(spec.champion, source, inputs.hashes)
         seen |= seen_rows(hashes, source / bento.TRAIN_ROWS_FILE)
         champion = champion_scores(spec.champion, source, inputs, room, limits)
-        say("champion scored", version=spec.champion.version, unanswered=int(np.isnan(champion).sum()))
+        say("champion scored", version=spec.champion.version, unanswered=int(unanswered(champion).sum()))
     return Blind(
         labels=read_labels(inputs.holdout, inputs.schema),
         scores=scores,
@@ -171,6 +171,7 @@ def blind_of(
         seen=seen,
         weights=read_weights(inputs.holdout, inputs.schema),
         task=task_of(inputs.schema),
+        classes=tuple(str(name) for name in classes_of(inputs.schema)),
     )
 
 

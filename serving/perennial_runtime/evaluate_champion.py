@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs
 from perennial_runtime.evaluate_rows import KindDiffers, columns_of, in_kinds_of, tables
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
-from perennial_runtime.scoring import read_schema, task_of
+from perennial_runtime.scoring import Schema, classes_of, read_schema, task_of
 from perennial_runtime.store import Store
+
+MOST_NAMED = 5
+"""Classes that a message names."""
 
 
 def fetch_champion(champion: Champion, store: Store, room: Path, keys: signature.Keys | None = None) -> Path:
@@ -60,14 +64,7 @@ def check_hashes(champion: Champion, source: Path, wanted: int) -> None:
 def champion_scores(champion: Champion, source: Path, inputs: Inputs, room: Path, limits: SandboxLimits) -> NDArray[np.float64]:
     """Its scores of the holdout; NaN where it can't answer. Raises Refused."""
     schema = read_schema(source / bento.SCHEMA_FILE)
-    before, now = task_of(schema), task_of(inputs.schema)
-    if before != now:
-        raise _not_comparable(f"{champion.version} was made for a {before}, and this is a {now}: make a new ModelDeployment,")
-    present = columns_of(inputs.holdout)
-    absent = [feature["name"] for feature in schema["features"] if feature["name"] not in present]
-    if absent or schema["label"] != inputs.schema["label"]:
-        what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
-        raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
+    _refuse_others(champion, schema, inputs)
     subject = Subject(source / bento.MODEL_FILE, source / bento.SCHEMA_FILE, domains=None, tolerant=True)
     holdout = tables(inputs.holdout, schema, lambda frame: in_kinds_of(schema, frame))
     try:
@@ -79,6 +76,34 @@ def champion_scores(champion: Champion, source: Path, inputs: Inputs, room: Path
         ) from found
     except ModelRefused as refused:
         raise Refused("ChampionBroken", f"{champion.version}, which serves, can't be scored: {refused.message}") from refused
+
+
+def _refuse_others(champion: Champion, schema: Schema, inputs: Inputs) -> None:
+    """A champion that predicts something else, or from something that is not there any more."""
+    before, now = task_of(schema), task_of(inputs.schema)
+    if before != now:
+        raise _not_comparable(f"{champion.version} was made for a {before}, and this is a {now}: make a new ModelDeployment,")
+    try:
+        theirs, ours = classes_of(schema), classes_of(inputs.schema)
+    except ValueError as error:
+        raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
+    if theirs != ours:
+        raise _not_comparable(
+            f"{champion.version} tells {_some(theirs, ours)} apart, and this version {_some(ours, theirs)}: give the training "
+            "rows the classes that they had,"
+        )
+    present = columns_of(inputs.holdout)
+    absent = [feature["name"] for feature in schema["features"] if feature["name"] not in present]
+    if absent or schema["label"] != inputs.schema["label"]:
+        what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
+        raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
+
+
+def _some(classes: Sequence[str | int], other: Sequence[str | int]) -> str:
+    """How many there are, and as many by name as can be read: first those that the other has not."""
+    first = sorted(classes, key=lambda name: name in other)[:MOST_NAMED]
+    more = f" and {len(classes) - len(first)} more" if len(classes) > len(first) else ""
+    return f"{len(classes)} classes ({', '.join(str(name) for name in first)}{more})"
 
 
 def _not_comparable(what: str) -> Refused:

@@ -60,8 +60,13 @@ class Blind:
         """Rows that count for a comparison."""
         if self.champion is None:
             return self.judged
-        answered: NDArray[np.bool_] = ~np.isnan(self.champion.reshape(len(self.champion), -1)).any(axis=1)
-        return self.judged & answered
+        return self.judged & ~unanswered(self.champion)
+
+
+def unanswered(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows that a model can't answer."""
+    found: NDArray[np.bool_] = np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Both models are checked and scored as `evaluate` does it, which does it again: what judges a model must not come from a volume
 that a program of somebody else's stood beside, and a score costs little. The program gets the rows that are judged, and of each
-the label, the score and the columns that it was promised: one file for the challenger, and one for the champion where a gate
-compares, with the rows that it can answer. Nothing is written to the store.
+the label, the score (of several classes the probability of each) and the columns that it was promised: one file for the
+challenger, and one for the champion where a gate compares, with the rows that it can answer. Nothing is written to the store.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
 from perennial_runtime.evaluate_rows import BATCH_ROWS, tables
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
+from perennial_runtime.scoring import score_columns
 from perennial_runtime.spill import write_parquet
 from perennial_runtime.store import Store
 
-LABEL, SCORE = "label", "score"
-"""Columns that are there anyway; no other can have their names (`perennial.api.own_metrics`)."""
+LABEL = "label"
+"""Is there anyway, as are the scores by their names (`scoring.score_columns`); no other column can have such a name
+(`perennial.api.own_metrics`, `perennial.api.task`)."""
 
 
 def main(spec: EvaluateSpec) -> None:
@@ -59,20 +61,21 @@ def _write(spec: EvaluateSpec, inputs: Inputs, wanted: NDArray[np.bool_], scores
     columns = spec.own.columns if spec.own else ()
     write_parquet(_frames(inputs, columns, wanted, scores), path)
     path.chmod(0o644)
-    say("rows written", file=path.name, rows=int(wanted.sum()), columns=len(columns) + 2)
+    say("rows written", file=path.name, rows=int(wanted.sum()), columns=len(columns) + 1 + len(score_columns(inputs.schema)))
 
 
 def _frames(
     inputs: Inputs, columns: tuple[str, ...], wanted: NDArray[np.bool_], scores: NDArray[np.float64]
 ) -> Iterator[pl.DataFrame]:
     """The wanted rows in order, a batch at a time."""
-    label = inputs.schema["label"]
+    label, named = inputs.schema["label"], score_columns(inputs.schema)
+    scores = scores.reshape(len(scores), -1)
     start = 0
     with pyarrow.parquet.ParquetFile(inputs.holdout, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[*columns, label]):
             end = start + batch.num_rows
             frame = pl.DataFrame(batch)
             own = {name: frame[name] for name in columns}
-            given = pl.DataFrame({**own, LABEL: frame[label], SCORE: scores[start:end]})
+            given = pl.DataFrame({**own, LABEL: frame[label], **dict(zip(named, scores[start:end].T, strict=True))})
             yield given.filter(pl.Series(wanted[start:end]))
             start = end
