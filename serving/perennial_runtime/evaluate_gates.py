@@ -65,8 +65,7 @@ class Blind:
 
 def unanswered(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Rows that a model can't answer."""
-    found: NDArray[np.bool_] = np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
-    return found
+    return np.asarray(np.isnan(scores.reshape(len(scores), -1)).any(axis=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,15 +41,17 @@ class Sample:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Rows whose class the model tells."""
-        of = metrics_multiclass if self.task == MULTICLASS else metrics_offline
-        return of.right(self.labels, self.scores)
+        if self.task == MULTICLASS:
+            return metrics_multiclass.right(self.labels, self.scores)
+        return metrics_offline.right(self.labels, self.scores)
 
     def judgeable(self, metric: str) -> bool:
         """The rows that count are enough for it: of both classes, of each of several, or of different numbers."""
         if self.task == MULTICLASS:
             return metrics_multiclass.judgeable(metric, self.counted, self.scores.shape[1])
-        of = metrics_regression if self.task == REGRESSION else metrics_offline
-        return of.judgeable(self.counted)
+        if self.task == REGRESSION:
+            return metrics_regression.judgeable(self.counted)
+        return metrics_offline.judgeable(self.counted)
 
 
 def alone(metric: str, sample: Sample, seed: int) -> Estimate:
