@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from perennial_runtime.check_wish import KINDS, ROLES, Described, Finding, Wish, WrongWish
-from perennial_runtime.contract import CLASSIFICATION, EXIT_REFUSED, MULTICLASS, REGRESSION, USER
+from perennial_runtime.contract import CLASSIFICATION, EXIT_REFUSED, FEWEST_CLASSES, MULTICLASS, REGRESSION, USER
 
 MODULE: Final = "python -m perennial_runtime.check"
 DESCRIPTION: Final = """\
@@ -147,6 +147,8 @@ def _wish(given: argparse.Namespace) -> Wish:
         raise WrongWish(f"--user is {given.user}: root is never run in the cluster; give a user from 1 to {MOST_USER}")
     if given.rows < 1 or not 0 < given.timeout < math.inf or not 0 < given.max_difference < math.inf:
         raise WrongWish("--rows, --timeout and --max-difference must be numbers above 0")
+    if given.task == MULTICLASS and given.rows < FEWEST_CLASSES:
+        raise WrongWish(f"--rows is {given.rows}: --task {MULTICLASS} needs {FEWEST_CLASSES} rows at least, one of each class")
     return Wish(
         columns=columns,
         data=given.data,

@@ -94,6 +94,11 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
     from perennial_runtime.scoring import score_columns, task_of  # noqa: PLC0415
 
     schema = json.loads(ground.params.read_text(encoding="utf-8"))
+    try:
+        told = score_columns(schema)
+    except ValueError as error:
+        yield Finding("wrong", ground.params.name, str(error), "let --only inputs write it, or write the classes in their order")
+        return
     limits = sandbox.SandboxLimits.of_this_pod()
     rows = pl.read_parquet(ground.train).head(PARITY_ROWS)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +115,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
             words = f"loads, takes the {len(schema['features'])} features, {_did(task)[0].format(rows.height)}"
             yield Finding("ok", MODEL_NAME, words)
             yield from _answers(found, _did(task)[2])
-            expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits, score_columns(schema))
+            expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits, told)
             worst = difference(expected, found["parity"], wish.max_difference, task)
             yield Finding("ok", PARITY_NAME, f"model.onnx {_did(task)[1]} as the trainer did, to {worst:.2g}")
         except ModelRefused as refused:

@@ -441,6 +441,23 @@ def test_labels_that_are_no_classes_are_a_wrong_wish(tmp_path: Path, labels: lis
         pass
 
 
+def test_fewer_rows_than_classes_are_a_wrong_wish(tmp_path: Path) -> None:
+    with pytest.raises(WrongWish, match="needs 3 rows at least"):
+        wish(tmp_path, "--task", "multiclass", "--rows", "2")
+    with check_ground.ground(wish(tmp_path, "--only", "inputs", "--task", "multiclass", "--rows", "3"), "inputs") as ground:
+        assert json.loads(ground.params.read_text())["classes"] == ["high", "low", "middle"]
+
+
+def test_params_of_several_classes_that_name_none_are_told(kept: Path, tmp_path: Path) -> None:
+    def told_otherwise(ground: Ground) -> None:
+        params = json.loads(ground.params.read_text())
+        ground.params.chmod(0o644)
+        ground.params.write_text(json.dumps({**params, "task": "multiclass"}))
+
+    (wrong,) = levels(judged(kept, tmp_path, told_otherwise, "--task", "multiclass"))["wrong"]
+    assert "params.json: the schema of several classes lists no 3 to 50 classes -> let --only inputs write it" in wrong
+
+
 def test_weight_is_made_up_and_named_for_the_trainer(tmp_path: Path) -> None:
     wanted = wish(tmp_path, "--only", "inputs", "--rows", "50", columns=(*COLUMNS, "pays:weight"))
     with check_ground.ground(wanted, "inputs") as ground:

@@ -62,6 +62,19 @@ def test_classes_are_the_different_texts_of_the_training_rows_by_code_point(worl
     assert found.positive_rate == 0.0
 
 
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(WORDS)])
+def test_texts_of_a_list_of_words_are_texts(world: World, kind: Any) -> None:
+    found = prepared(world, kinds(ROWS).with_columns(pl.col("kind").cast(kind)))
+    assert schema_of(world, found)["classes"] == WORDS
+    assert world.table(found.train)["kind"].dtype == pl.String
+
+
+def test_a_boolean_has_two_classes_and_is_told_of_the_task_for_them(world: World) -> None:
+    refusal(
+        world, kinds(ROWS).with_columns(kind=pl.col("kind") == "late"), "TooFewClasses", "'false', 'true'", "task: classification"
+    )
+
+
 @pytest.mark.parametrize("kind", [pl.Int64, pl.UInt8, pl.Float64, pl.Decimal(10, 0)])
 def test_whole_numbers_are_ordered_by_size_and_stay_numbers(world: World, kind: Any) -> None:
     numbers = kinds(ROWS).with_columns(pl.col("kind").replace_strict({"early": 100, "late": 9, "on time": 20}).cast(kind))
