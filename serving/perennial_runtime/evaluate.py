@@ -46,9 +46,10 @@ from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
 from perennial_runtime.evaluate_values import Own, Rows, read_own
 from perennial_runtime.golden import golden_document
 from perennial_runtime.parity_check import difference
+from perennial_runtime.profile import MOST_GROUPS as PROFILED_GROUPS
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
-from perennial_runtime.sampling import stride, thinned
+from perennial_runtime.sampling import Look, some_cells, stride, thinned
 from perennial_runtime.scoring import classes_of, score_columns, task_of
 from perennial_runtime.store import Store, profile_path
 
@@ -199,12 +200,12 @@ def _package(
 
 
 def _profile(inputs: Inputs, scores: Scores) -> dict[str, Any]:
-    every = stride(inputs.train_rows, PROFILED_ROWS)
+    look = Look.at(inputs.train, PROFILED_GROUPS, PROFILED_ROWS)
 
     def column(feature: dict[str, Any]) -> Table:
-        return read_table(thinned(inputs.train, [feature["name"]], every), {"features": [feature]})
+        return read_table(some_cells(inputs.train, feature["name"], look).to_frame(), {"features": [feature]})
 
-    return profile_document(inputs.schema, inputs.train_rows, every, column, scores)
+    return profile_document(inputs.schema, inputs.train_rows, look.every, column, scores)
 
 
 def _facts(spec: EvaluateSpec, inputs: Inputs, archive: Path, room: Path, limits: SandboxLimits) -> dict[str, Fact]:

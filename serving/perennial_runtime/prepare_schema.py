@@ -21,7 +21,7 @@ import pyarrow.parquet
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import CLASSIFICATION, Column
 from perennial_runtime.cpus import spread
-from perennial_runtime.sampling import some_cells, word_counts
+from perennial_runtime.sampling import MOST_GROUPS, Look, some_cells, word_counts
 
 MOST_CATEGORIES = 50
 _ROLES = ("feature", "label", "time", "id", "weight")
@@ -33,13 +33,14 @@ def describe(
     """The document of schema.json for the training rows in a Parquet file; `classes` where there are several."""
     names = {role: [column.name for column in columns if column.role == role] for role in ("feature", "label", "time", "id")}
     facts = _facts(train, [name for name in names["feature"] if kinds[name] == NUMERIC], names["feature"])
+    look = Look.at(train, MOST_GROUPS)
     beside = {column.role: column.name for column in columns if column.role in ("group", "synthetic", "weight")}
     return {
         "label": names["label"][0],
         "time": names["time"][0] if names["time"] else None,
         "id": names["id"],
         **beside,
-        "features": spread(lambda name: _feature(train, name, kinds[name], facts), names["feature"]),
+        "features": spread(lambda name: _feature(train, name, kinds[name], facts, look), names["feature"]),
         **({} if task == CLASSIFICATION else {"task": task}),
         **({"classes": list(classes)} if classes else {}),
     }
@@ -61,11 +62,11 @@ def _facts(train: Path, numeric: Sequence[str], features: Sequence[str]) -> dict
     return facts
 
 
-def _feature(train: Path, name: str, kind: str, facts: dict[str, object]) -> dict[str, object]:
+def _feature(train: Path, name: str, kind: str, facts: dict[str, object], look: Look) -> dict[str, object]:
     base: dict[str, object] = {"name": name, "kind": kind, "nullable": facts[f"null:{name}"] != 0}
     if kind == NUMERIC:
         low, high = facts[f"min:{name}"], facts[f"max:{name}"]
-        middle = _middle(some_cells(train, name).drop_nulls())
+        middle = _middle(some_cells(train, name, look).drop_nulls())
         return {**base, "min": _number(low), "max": _number(high), "example": _number(low if middle is None else middle)}
     categories = word_counts(train, name)["word"].head(MOST_CATEGORIES).to_list()
     return {**base, "categories": categories, "example": categories[0] if categories else None}

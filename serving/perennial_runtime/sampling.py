@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -34,11 +36,35 @@ def thinned(path: Path, columns: list[str], every: int) -> pl.DataFrame:
     return lazy.collect(engine="streaming")
 
 
-def some_cells(path: Path, column: str) -> pl.Series:
-    """The cells of MOST_GROUPS row groups at most, evenly chosen: a look at a column that costs the same however long it is."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Some of a long file: every so-manieth row group, and of these every so-manieth row. What is left out is not read."""
+
+    groups: int = 1
+    rows: int = 1
+
+    @classmethod
+    def at(cls, path: Path, groups: int, rows: int = sys.maxsize) -> Look:
+        """At so many row groups and rows at most, evenly chosen."""
+        with pyarrow.parquet.ParquetFile(path) as file:
+            skipped = stride(file.num_row_groups, groups)
+            return cls(skipped, stride(-(-file.metadata.num_rows // skipped), rows))
+
+    @property
+    def every(self) -> int:
+        """One row stands for so many."""
+        return self.groups * self.rows
+
+
+def some_cells(path: Path, column: str, look: Look) -> pl.Series:
+    """The cells that are looked at, in order, a row group at a time."""
+    pieces, passed = [], 0
     with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-        groups = range(0, file.num_row_groups, stride(file.num_row_groups, MOST_GROUPS))
-        return pl.Series(column, file.read_row_groups(groups, columns=[column]).column(0))
+        for group in range(0, file.num_row_groups, look.groups):
+            cells = pl.Series(column, file.read_row_group(group, columns=[column]).column(0))
+            pieces.append(cells.gather_every(look.rows, -passed % look.rows) if look.rows > 1 else cells)
+            passed += len(cells)
+    return pl.concat(pieces)
 
 
 def word_counts(path: Path, column: str) -> pl.DataFrame:

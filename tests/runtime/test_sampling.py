@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from perennial_runtime import sampling
+from perennial_runtime import prepare_schema, sampling
 from perennial_runtime.columns import NUMERIC
 from perennial_runtime.contract import Column
 from perennial_runtime.prepare_schema import describe
@@ -37,7 +38,7 @@ def test_of_a_long_file_a_few_row_groups_tell_the_middle(tmp_path: Path) -> None
     data = pl.DataFrame({"x": np.repeat(np.arange(20.0), 10)})
     path = tmp_path / "train.parquet"
     data.write_parquet(path, row_group_size=10)
-    found = sampling.some_cells(path, "x")
+    found = sampling.some_cells(path, "x", sampling.Look.at(path, sampling.MOST_GROUPS))
     assert sorted(found.unique()) == [0, 3, 6, 9, 12, 15, 18]
     columns = [Column("label", "label"), Column("x", "feature")]
     features = describe(path, columns, {"x": NUMERIC})["features"]
@@ -45,9 +46,27 @@ def test_of_a_long_file_a_few_row_groups_tell_the_middle(tmp_path: Path) -> None
 
 
 def test_a_number_that_no_row_looked_at_has_is_shown_by_the_least_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "MOST_GROUPS", 1)
+    monkeypatch.setattr(prepare_schema, "MOST_GROUPS", 1)
     path = tmp_path / "train.parquet"
     pl.DataFrame({"rare": [None, None, 7.0, 9.0]}).write_parquet(path, row_group_size=2)
     columns = [Column("label", "label"), Column("rare", "feature")]
     features = describe(path, columns, {"rare": NUMERIC})["features"]
     assert features == [{"name": "rare", "kind": NUMERIC, "nullable": True, "min": 7, "max": 9, "example": 7}]
+
+
+@pytest.mark.parametrize(("most", "wanted"), [(1000, range(95)), (30, range(0, 95, 4)), (1, [0])])
+def test_of_all_row_groups_every_so_manieth_row_is_looked_at(tmp_path: Path, most: int, wanted: Iterable[int]) -> None:
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"x": np.arange(95)}).write_parquet(path, row_group_size=10)
+    look = sampling.Look.at(path, 10, most)
+    assert sampling.some_cells(path, "x", look).to_list() == list(wanted)
+    assert look.every == -(-95 // most)
+
+
+def test_of_some_row_groups_some_rows_are_looked_at_and_it_is_said_for_how_many_each_stands(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pl.DataFrame({"x": np.arange(100)}).write_parquet(path, row_group_size=10)
+    look = sampling.Look.at(path, 4, 8)
+    found = sampling.some_cells(path, "x", look)
+    assert found.to_list() == [0, 5, 30, 35, 60, 65, 90, 95]
+    assert look.every * len(found) == pytest.approx(100, rel=0.25)
