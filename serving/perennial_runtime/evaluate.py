@@ -49,13 +49,14 @@ from perennial_runtime.parity_check import difference
 from perennial_runtime.profile import MOST_GROUPS as PROFILED_GROUPS
 from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
-from perennial_runtime.sampling import Look, some_cells, stride, thinned
+from perennial_runtime.sampling import Look, some_cells, some_rows
 from perennial_runtime.scoring import classes_of, score_columns, task_of
 from perennial_runtime.store import Store, profile_path
 
 NO_CHAMPION = "none"
-GOLDEN_CELLS = 8_000_000
-"""Golden requests are chosen among so many values of the holdout; beyond them every so-manieth row is looked at."""
+GOLDEN_CELLS, GOLDEN_GROUPS = 8_000_000, 16
+"""Golden requests are chosen among so many values of the holdout, of so many row groups; beyond them every so-manieth row is
+looked at."""
 Scores = NDArray[np.float64]
 
 
@@ -181,8 +182,8 @@ def _package(
 ) -> tuple[str, Path, dict[str, Any]]:
     """Identity, packed Bento, and the profile in it."""
     names = [feature["name"] for feature in inputs.schema["features"]]
-    every = stride(inputs.holdout_rows, GOLDEN_CELLS // len(names))
-    pool = read_table(pl.concat([first, thinned(inputs.holdout, names, every)]), inputs.schema)
+    some, places = some_rows(inputs.holdout, names, Look.at(inputs.holdout, GOLDEN_GROUPS, GOLDEN_CELLS // len(names)))
+    pool = read_table(pl.concat([first, some]), inputs.schema)
     identity = bento.identity_of(inputs.model, inputs.schema_file)
     profile = _profile(inputs, scores["holdout"])
     contents = bento.Contents(
@@ -191,7 +192,7 @@ def _package(
         model=inputs.model,
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
-        golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][::every]])),
+        golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][places]])),
         profile=profile,
         hashes=inputs.hashes,
         uid=spec.uid if spec.signed else "",

@@ -47,18 +47,20 @@ def tables(path: Path, schema: Schema, read: Callable[[pl.DataFrame], pl.DataFra
 
 
 def seen_rows(hashes: Hashes, trained: Path) -> NDArray[np.bool_]:
-    """Which rows are among those that a version was trained on; its hashes are read a piece at a time."""
+    """Which rows are among those that a version was trained on; its hashes, which ascend, are read a piece at a time."""
     known = np.load(trained, mmap_mode="r", allow_pickle=False)
-    pieces = (known[start : start + KNOWN_ROWS] for start in range(0, len(known), KNOWN_ROWS))
+    pieces = (np.asarray(known[start : start + KNOWN_ROWS]) for start in range(0, len(known), KNOWN_ROWS))
     ordered = np.sort(hashes)
-    found = [piece[_among(np.asarray(piece), ordered)] for piece in pieces if len(ordered)]
-    return np.isin(hashes, np.concatenate(found)) if found else np.zeros(len(hashes), dtype=np.bool_)
+    found = [_among(ordered, piece) for piece in pieces]
+    seen = np.concatenate(found) if found else ordered[:0]
+    return np.isin(hashes, seen) if len(seen) else np.zeros(len(hashes), dtype=np.bool_)
 
 
-def _among(piece: Hashes, ordered: Hashes) -> NDArray[np.bool_]:
-    places = np.minimum(np.searchsorted(ordered, piece), len(ordered) - 1)
-    found: NDArray[np.bool_] = ordered[places] == piece
-    return found
+def _among(ordered: Hashes, piece: Hashes) -> Hashes:
+    """Those that the piece has too; both ascend."""
+    near = ordered[np.searchsorted(ordered, piece[0]) : np.searchsorted(ordered, piece[-1], side="right")]
+    common: Hashes = near[piece[np.searchsorted(piece, near)] == near]
+    return common
 
 
 def read_table(frame: pl.DataFrame, schema: Schema) -> Table:

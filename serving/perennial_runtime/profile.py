@@ -3,7 +3,7 @@
 `perennial_runtime.evaluate` writes it as profile.json; a live replica can compare what it is asked with it. Quantiles are exact
 and on a fixed grid, so the same data gives the same bytes; a sketch would not. Of more than MOST_ROWS rows every so-manieth is
 looked at, and `every` says so: rows are in the order of their times. Of a file of more than MOST_GROUPS row groups so many are
-read, evenly chosen: 64 spans of the training data's time.
+read, evenly chosen: so many spans of the training data's time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GRID = 101
 """Quantiles at 0, 1, .. 100 per cent."""
 TOP_VALUES = 50
 MOST_ROWS = 2_097_152
-MOST_GROUPS = 64
+MOST_GROUPS = 32
 
 
 def profile_document(

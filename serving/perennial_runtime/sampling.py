@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 COUNTED_ROWS = 1_000_000
 MOST_GROUPS = 8
@@ -26,14 +28,6 @@ def rows_of(path: Path) -> int:
 def stride(rows: int, most: int) -> int:
     """Every so-manieth row makes at most `most` of them; 1: all."""
     return max(1, -(-rows // most))
-
-
-def thinned(path: Path, columns: list[str], every: int) -> pl.DataFrame:
-    """Rows 0, `every`, 2 * `every` .. of these columns."""
-    lazy = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(columns)
-    if every > 1:
-        lazy = lazy.with_row_index("__place").filter(pl.col("__place") % every == 0).drop("__place")
-    return lazy.collect(engine="streaming")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +51,22 @@ class Look:
 
 
 def some_cells(path: Path, column: str, look: Look) -> pl.Series:
-    """The cells that are looked at, in order, a row group at a time."""
-    pieces, passed = [], 0
+    """The cells of a column that are looked at, in order."""
+    return some_rows(path, [column], look)[0][column]
+
+
+def some_rows(path: Path, columns: list[str], look: Look) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """The rows that are looked at, in order, and their places in the file; a row group at a time."""
+    pieces, places, passed = [], [], 0
     with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        starts = np.cumsum([0] + [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
         for group in range(0, file.num_row_groups, look.groups):
-            cells = pl.Series(column, file.read_row_group(group, columns=[column]).column(0))
-            pieces.append(cells.gather_every(look.rows, -passed % look.rows) if look.rows > 1 else cells)
-            passed += len(cells)
-    return pl.concat(pieces)
+            rows = pl.DataFrame(file.read_row_group(group, columns=columns)).select(columns)  # they come in the file's order
+            first = -passed % look.rows
+            pieces.append(rows.gather_every(look.rows, first) if look.rows > 1 else rows)
+            places.append(np.arange(starts[group] + first, starts[group + 1], look.rows))
+            passed += rows.height
+    return pl.concat(pieces), np.concatenate(places)
 
 
 def word_counts(path: Path, column: str) -> pl.DataFrame:

@@ -65,8 +65,9 @@ def test_of_all_row_groups_every_so_manieth_row_is_looked_at(tmp_path: Path, mos
 
 def test_of_some_row_groups_some_rows_are_looked_at_and_it_is_said_for_how_many_each_stands(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
-    pl.DataFrame({"x": np.arange(100)}).write_parquet(path, row_group_size=10)
+    pl.DataFrame({"x": np.arange(100), "y": 1}).write_parquet(path, row_group_size=10)
     look = sampling.Look.at(path, 4, 8)
-    found = sampling.some_cells(path, "x", look)
-    assert found.to_list() == [0, 5, 30, 35, 60, 65, 90, 95]
-    assert look.every * len(found) == pytest.approx(100, rel=0.25)
+    found, places = sampling.some_rows(path, ["y", "x"], look)
+    assert found["x"].to_list() == places.tolist() == [0, 5, 30, 35, 60, 65, 90, 95]
+    assert found.columns == ["y", "x"]
+    assert look.every * found.height == pytest.approx(100, rel=0.25)
