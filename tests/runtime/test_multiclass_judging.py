@@ -117,6 +117,16 @@ def test_auc_of_a_class_that_the_holdout_lacks_is_refused_by_name_and_the_rest_i
     assert [one.metric for one in measured] == ["accuracy", "log_loss"]
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_one_row_alone_is_not_judged_and_no_class_is_named(metric: str) -> None:
+    found = replace(blind([0, 1, 2]), seen=np.array([False, True, True]))
+    with pytest.raises(ModelRefused) as caught:
+        measure([GateSpec(metric, minimum=0.5)], found, 7)
+    assert caught.value.reason == "HoldoutTooSmall"
+    assert caught.value.message.startswith("1 holdout rows are left after dropping 2 ")
+    assert f"for {metric} at least 2 are needed" in caught.value.message
+
+
 def test_rows_that_the_champion_cant_answer_are_not_compared() -> None:
     labels = [0, 1, 2] * 4
     champion = np.full((12, 3), 1 / 3)
