@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import CHALLENGER_FILE, CHAMPION_FILE, EXIT_REFUSED, OwnMetric, OwnMetrics
+from perennial_runtime.contract import CHALLENGER_FILE, CHAMPION_FILE, EXIT_REFUSED, PROBABILITY, OwnMetric, OwnMetrics
 from perennial_runtime.evaluate_sandbox import SandboxLimits
 from perennial_runtime.evaluate_values import Rows, read_own
 from perennial_runtime.means import mean_of
@@ -35,8 +35,6 @@ WORDS: Final = ("AA", "B6", "UA", "ünd more")
 NUMBER, TEXT = "number", "text"
 WHOLE: Final = re.compile("0|-?[1-9][0-9]{0,14}")
 """A class that is a number; 007 is a name."""
-PROBABILITY: Final = "probability_"
-"""Before a class's place: the columns of several classes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
