@@ -228,37 +228,44 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     kept += [_flag(pl.col(one.name), pl) for one in wish.named("synthetic")]
     times = [pl.col(moment)] if moment is not None else []
     try:
-        of_label = pl.col(label).cast(_label_type(wish.task, frame[label], pl))
+        of_label = _classes(wish, frame[label]) if wish.task == MULTICLASS else pl.col(label).cast(_label_type(wish.task, pl))
         typed = frame.select(*casts, of_label, *times, *kept)
         typed = typed if moment is None else typed.sort(moment)
     except pl.exceptions.PolarsError as error:
         raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
-    _check_label(wish, frame[label], typed[label])
+    _check_label(wish, typed[label])
     for one in wish.named("synthetic"):
         if typed[one.name].null_count():
             raise WrongWish(f"--data {wish.data}: column {one.name!r} is not true or false, or 1 or 0, in every row")
     return typed, kinds
 
 
-def _label_type(task: str, cells: Any, pl: Any) -> Any:
-    """As `prepare` types a label; of several classes it is a whole number or text."""
-    if task == REGRESSION:
-        return pl.Float64
-    return pl.String if task == MULTICLASS and not cells.dtype.is_numeric() else pl.Int64
+def _label_type(task: str, pl: Any) -> Any:
+    """As `prepare` types a label of one task or the other."""
+    return pl.Float64 if task == REGRESSION else pl.Int64
 
 
-def _check_label(wish: Wish, given: Any, typed: Any) -> None:
+def _classes(wish: Wish, cells: Any) -> Any:
+    """A label of several classes by the rules of `prepare`. Raises WrongWish with its words."""
+    from perennial_runtime.answers import Refused  # noqa: PLC0415 - both for --data alone
+    from perennial_runtime.class_labels import ClassLabels  # noqa: PLC0415
+
+    try:
+        return ClassLabels(cells.name, ()).add(cells, (0, str(wish.data)), 1, is_text=False)
+    except Refused as refused:
+        raise WrongWish(f"--data {refused.message}") from None
+
+
+def _check_label(wish: Wish, typed: Any) -> None:
     """Raises WrongWish where the label is none that the task is for."""
-    where, found = f"--data {wish.data}: column {given.name!r}", typed.unique().to_list()
+    where, found = f"--data {wish.data}: column {typed.name!r}", typed.unique().to_list()
     if wish.task == REGRESSION:
         if not typed.is_finite().fill_null(value=False).all():
             raise WrongWish(f"{where} is no finite number in every row")
     elif wish.task == MULTICLASS:
-        if None in found or not FEWEST_CLASSES <= len(found) <= MOST_CLASSES:
-            wanted = f"{FEWEST_CLASSES} to {MOST_CLASSES} different texts or whole numbers, and none missing"
+        if not FEWEST_CLASSES <= len(found) <= MOST_CLASSES:
+            wanted = f"{FEWEST_CLASSES} to {MOST_CLASSES} different texts or whole numbers"
             raise WrongWish(f"{where} holds {len(found)}, and --task {MULTICLASS} is for {wanted}")
-        if given.dtype.is_numeric() and (given % 1 != 0).any():
-            raise WrongWish(f"{where} holds numbers with a fraction, which are no classes")
     elif not set(found) <= {0, 1}:
         raise WrongWish(f"{where} holds more than 0 and 1")
 

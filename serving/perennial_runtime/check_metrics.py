@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import CHALLENGER_FILE, CHAMPION_FILE, EXIT_REFUSED, OwnMetric, OwnMetrics
+from perennial_runtime.contract import CHALLENGER_FILE, CHAMPION_FILE, EXIT_REFUSED, PROBABILITY, OwnMetric, OwnMetrics
 from perennial_runtime.evaluate_sandbox import SandboxLimits
 from perennial_runtime.evaluate_values import Rows, read_own
 from perennial_runtime.means import mean_of
@@ -32,15 +33,14 @@ UNANSWERED: Final = 10
 MISSING: Final = 0.05
 WORDS: Final = ("AA", "B6", "UA", "ünd more")
 NUMBER, TEXT = "number", "text"
-PROBABILITY: Final = "probability_"
-"""Before a class's place: the columns of several classes."""
+WHOLE: Final = re.compile("0|-?[1-9][0-9]{0,14}")
+"""A class that is a number; 007 is a name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program: 0 when every file has a number for each row, 1 when something is wrong, 64 for a wrong command line."""
     given = _parser().parse_args(arguments)
     columns = [text.partition(":") for text in given.column]
-    classes = tuple(filter(None, given.classes.split(",")))
     if not given.command or any(kind not in ("", NUMBER, TEXT) for _, _, kind in columns):
         _parser().error(f"write --column NAME[:{TEXT}] --value NAME -- COMMAND")
     with tempfile.TemporaryDirectory(prefix="check-metrics-") as folder:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             one.mkdir()
         frame = given.data
         if frame is None:
-            frame = made_up({name: kind or NUMBER for name, _, kind in columns}, given.seed, classes)
+            frame = made_up({name: kind or NUMBER for name, _, kind in columns}, given.seed, given.classes)
         counts = _write(frame, rows)
         failed = _run(given.command, rows, values, given.timeout)
         return _told([failed] if failed else list(_read(tuple(given.value), counts, room, values)), wrong=bool(failed))
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--column", action="append", default=[], metavar="NAME[:text]", help="of evaluation.metrics.columns; numbers, or text")
     add("--value", action="append", required=True, metavar="NAME", help="of evaluation.metrics.values")
-    add("--classes", default="", metavar="NAME,NAME,...", help="of task: multiclass; rows have their probabilities then")
+    add("--classes", type=in_order, default=(), metavar="NAME,NAME,...", help="of task: multiclass; probability_0 is the first's")
     known = "Parquet with label, score (or probability_0, ..) and the columns, in place of made-up rows"
     add("--data", type=pl.read_parquet, metavar="FILE", help=known)
     add("--seed", type=int, default=0, help="of the made-up rows (default 0)")
@@ -77,7 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def made_up(kinds: dict[str, str], seed: int, classes: Sequence[str] = ()) -> pl.DataFrame:
+def in_order(text: str) -> list[str] | list[int]:
+    """Names of classes as prepare has them: text by code point, or numbers by size where all are whole ones."""
+    names = sorted({name.strip() for name in text.split(",")} - {""})
+    return sorted(map(int, names)) if all(map(WHOLE.fullmatch, names)) else names
+
+
+def made_up(kinds: dict[str, str], seed: int, classes: Sequence[str] | Sequence[int] = ()) -> pl.DataFrame:
     """Rows with each column, of which some values are missing, both labels and all scores from 0 to 1; or labels of all classes,
     and their probabilities."""
     random = np.random.default_rng(seed)

@@ -115,6 +115,8 @@ PREDICTION_OUTPUT = "prediction"
 """Of a regression: the predicted number, shape [N] or [N, 1]."""
 PROBABILITIES_OUTPUT = "probabilities"
 """Of a model of several classes: the probability of each, shape [N, classes], in the order of schema.json's `classes`."""
+PROBABILITY = "probability_"
+"""Before a class's place: its column in parity.parquet, and in the rows that a program of the user's measures."""
 PARITY_ROWS = 512
 """The trainer scores the first PARITY_ROWS rows of train.parquet (all, when there are fewer)."""
 

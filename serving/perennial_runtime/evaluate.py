@@ -4,7 +4,7 @@ model.onnx is checked and scored in a sandbox (`evaluate_sandbox`, where the tra
 those scores (parity), packaged as a Bento (`bento`, with `golden` requests and a `profile`) and scored on the blind holdout
 beside the model that serves (`evaluate_champion`). The gates are measured (`evaluate_gates`), never judged: verdicts are the
 operator's (`perennial.core.gates`). What goes back to it must be short (`evaluate_answer`); all the numbers lie in the store.
-Rows are read in batches or a column at a time (`evaluate_rows`); whole is only what is one number for each row.
+Rows are read in batches or a column at a time (`evaluate_rows`); whole is only what is one number for each row, and the scores.
 """
 
 from __future__ import annotations

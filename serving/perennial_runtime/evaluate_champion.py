@@ -78,6 +78,13 @@ def champion_scores(champion: Champion, source: Path, inputs: Inputs, room: Path
         raise Refused("ChampionBroken", f"{champion.version}, which serves, can't be scored: {refused.message}") from refused
 
 
+def told_apart(classes: Sequence[str | int], other: Sequence[str | int]) -> str:
+    """How many there are, and as many by name as can be read (the text 1 is not the number): first those that the other lacks."""
+    first = sorted(classes, key=lambda name: name in other)[:MOST_NAMED]
+    more = f" and {len(classes) - len(first)} more" if len(classes) > len(first) else ""
+    return f"{len(classes)} classes ({', '.join(map(repr, first))}{more})"
+
+
 def _refuse_others(champion: Champion, schema: Schema, inputs: Inputs) -> None:
     """A champion that predicts something else, or from something that is not there any more."""
     before, now = task_of(schema), task_of(inputs.schema)
@@ -89,21 +96,14 @@ def _refuse_others(champion: Champion, schema: Schema, inputs: Inputs) -> None:
         raise Refused("ChampionBroken", f"the stored Bento of {champion.version} is not usable: {error}") from error
     if theirs != ours:
         raise _not_comparable(
-            f"{champion.version} tells {_some(theirs, ours)} apart, and this version {_some(ours, theirs)}: give the training "
-            "rows the classes that they had,"
+            f"{champion.version} tells {told_apart(theirs, ours)} apart, and this version {told_apart(ours, theirs)}: give the "
+            "training rows the classes that they had,"
         )
     present = columns_of(inputs.holdout)
     absent = [feature["name"] for feature in schema["features"] if feature["name"] not in present]
     if absent or schema["label"] != inputs.schema["label"]:
         what = f"needs {', '.join(absent[:5])}" if absent else f"predicts {schema['label']}"
         raise _not_comparable(f"{champion.version} {what}, which data.columns no longer has: keep the columns (role id will do)")
-
-
-def _some(classes: Sequence[str | int], other: Sequence[str | int]) -> str:
-    """How many there are, and as many by name as can be read: first those that the other has not."""
-    first = sorted(classes, key=lambda name: name in other)[:MOST_NAMED]
-    more = f" and {len(classes) - len(first)} more" if len(classes) > len(first) else ""
-    return f"{len(classes)} classes ({', '.join(str(name) for name in first)}{more})"
 
 
 def _not_comparable(what: str) -> Refused:

@@ -30,7 +30,7 @@ class ModelRefused(ValueError):
 def carry_out(request_file: str, work: Callable[[Mapping[str, Any], Path], None]) -> None:
     """The child process: limits first, then `work` on the request, which writes into the folder `out`."""
     request = json.loads(Path(request_file).read_text(encoding="utf-8"))
-    _limit(int(request["memory"]), int(request["seconds"]))
+    _limit(int(request["memory"]), int(request["seconds"]), int(request["file"]))
     out = Path(request["out"])
     answer: dict[str, str] = {}
     try:
@@ -40,9 +40,9 @@ def carry_out(request_file: str, work: Callable[[Mapping[str, Any], Path], None]
     (out / ANSWER_FILE).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _limit(memory: int, seconds: int) -> None:
+def _limit(memory: int, seconds: int, file: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**3, 1024**3))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file, file))

@@ -22,7 +22,8 @@ from perennial_runtime.evaluate_facts import Fact
 from perennial_runtime.evaluate_slices import SliceGate
 from perennial_runtime.evaluate_values import Own, measured
 from perennial_runtime.measures import Sample, alone, difference
-from perennial_runtime.metrics_offline import Estimate, needed_rows, needed_rows_below
+from perennial_runtime.metrics_multiclass import AUC
+from perennial_runtime.metrics_offline import SMALLEST_CLASS, Estimate, needed_rows, needed_rows_below
 
 MAXIMUM = "maximum"
 PER_SLICE = "minimumPerSlice"
@@ -117,7 +118,7 @@ def enough(blind: Blind, rows: NDArray[np.bool_], metric: str) -> NDArray[np.boo
     labels = blind.labels[counted]
     if blind.sample.of(counted).judgeable(metric):
         return counted
-    of_class, needed = _lacking(blind, labels)
+    of_class, needed = _lacking(blind, labels, metric)
     raise ModelRefused(
         "HoldoutTooSmall",
         f"{len(labels)} holdout rows{of_class} are left after dropping {int((~rows).sum())} that "
@@ -125,14 +126,16 @@ def enough(blind: Blind, rows: NDArray[np.bool_], metric: str) -> NDArray[np.boo
     )
 
 
-def _lacking(blind: Blind, labels: NDArray[Any]) -> tuple[str, str]:
+def _lacking(blind: Blind, labels: NDArray[Any], metric: str) -> tuple[str, str]:
     """Which rows are left, and which are needed."""
     if blind.task == REGRESSION:
         return "", "at least 2 of different labels"
+    if blind.task == MULTICLASS and metric != AUC:
+        return "", f"for {metric} at least {SMALLEST_CLASS}"
     if blind.task == MULTICLASS:
         counts = np.bincount(labels, minlength=len(blind.classes))
         few = int(counts.argmin())
-        return f" ({counts[few]} of class {blind.classes[few]!r})", "for roc_auc at least 2 of each class"
+        return f" ({counts[few]} of class {blind.classes[few]!r})", f"for {AUC} at least {SMALLEST_CLASS} of each class"
     return f" ({int(labels.sum())} of class 1)", "at least 2 of each class"
 
 

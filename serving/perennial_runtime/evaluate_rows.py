@@ -1,6 +1,7 @@
 """The rows that `prepare` wrote -> the arrays that evaluate works on: features, labels, row hashes.
 
-A file may be larger than memory: its rows come in batches (`tables`), and only what is one number for each row is whole.
+A file may be larger than memory: its rows come in batches (`tables`), and only what is one number for each row is whole
+(and scores: of several classes one for each of them).
 """
 
 from __future__ import annotations

@@ -27,10 +27,13 @@ from perennial_runtime.contract import MODEL_BYTES_LIMIT, SCORE_OUTPUT
 from perennial_runtime.evaluate_child import ANSWER_FILE, WORDS_FILE, ModelRefused
 from perennial_runtime.evaluate_columns import Table, write_table
 from perennial_runtime.parity_check import SCORES_FILE, broken
+from perennial_runtime.scoring import read_schema, score_columns
 from perennial_runtime.values_check import broken as unreadable
 
 LATENCIES_FILE = "latencies.npy"
 Scores = dict[str, NDArray[np.float64]]
+SCORE_BYTES, HEADER_BYTES = 8, 4096
+"""Of a file of scores: each of them, and what stands before them at most."""
 PARITY_SECONDS = 120
 """Of CPU and of the clock, for 512 rows; most of it is there for a busy node."""
 LEAST_MEMORY = 768 * 1024**2
@@ -46,6 +49,8 @@ class SandboxLimits:
     memory: int = MOST_MEMORY
     cpu_seconds: int = 900
     wall_seconds: float = 1200.0
+    file_bytes: int = 1024**3
+    """Of the largest file that the child writes: that of the scores."""
     model_bytes: int = MODEL_BYTES_LIMIT
 
     @classmethod
@@ -71,7 +76,8 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Iterable[Table]], sc
     """Check the model and score what the tables hold, by name, in a process of its own. Raises ModelRefused."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
         room = Path(folder)
-        written = {name: _written(parts, room / "tables" / name) for name, parts in tables.items()}
+        most = (limits.file_bytes - HEADER_BYTES) // (SCORE_BYTES * len(score_columns(read_schema(subject.schema))))
+        written = {name: _written(parts, room / "tables" / name, most) for name, parts in tables.items()}
         request = {
             "model": str(subject.model),
             "schema": str(subject.schema),
@@ -91,10 +97,17 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Iterable[Table]], sc
         return {name: np.load(room / "out" / f"{name}.npy", allow_pickle=False) for name in tables}
 
 
-def _written(parts: Iterable[Table], folder: Path) -> list[str]:
-    """The folders of a table's parts, in order."""
-    folders = []
+def _written(parts: Iterable[Table], folder: Path, most: int) -> list[str]:
+    """The folders of a table's parts, in order. Raises ModelRefused where they have more rows than can be scored."""
+    folders, rows = [], 0
     for number, part in enumerate(parts):
+        rows += part.rows
+        if rows > most:
+            raise ModelRefused(
+                "HoldoutTooLarge",
+                f"the holdout has {rows} rows or more, and at most {most} are scored (the more classes, the fewer rows): give a "
+                "smaller data.holdout.fraction, or put rare classes together",
+            )
         folders.append(str(folder / str(number)))
         write_table(part, folder / str(number))
     return folders
@@ -167,7 +180,13 @@ def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxL
     """Run one child to its end in `room`. Raises TimeoutExpired."""
     for name in ("empty", "out"):
         (room / name).mkdir()
-    document = {**request, "out": str(room / "out"), "memory": limits.memory, "seconds": limits.cpu_seconds}
+    document = {
+        **request,
+        "out": str(room / "out"),
+        "memory": limits.memory,
+        "seconds": limits.cpu_seconds,
+        "file": limits.file_bytes,
+    }
     request_file = room / "request.json"
     request_file.write_text(json.dumps(document), encoding="utf-8")
     return subprocess.run(

@@ -45,6 +45,7 @@ from perennial_runtime.contract import (
     MULTICLASS,
     PREDICTION_OUTPUT,
     PROBABILITIES_OUTPUT,
+    PROBABILITY,
     REGRESSION,
     SCORE_OUTPUT,
     output_of,
@@ -150,10 +151,12 @@ def _canonical(model: onnx.ModelProto) -> bytes:
 
 def write_parity(scores: NDArray[Any], path: Path, task: str = CLASSIFICATION) -> None:
     """parity.parquet: the trainer's own scores of the first rows of train.parquet, in their order; with the task regression its
-    predictions, with multiclass the probabilities of all classes, [N, K]."""
+    predictions, with multiclass the probabilities of all classes, [N, K]. Raises ExportError."""
     if task == MULTICLASS:
         table = np.asarray(scores, dtype=np.float64)
-        named = {f"probability_{place}": table[:, place] for place in range(table.shape[1])}
+        if table.ndim != 2:
+            raise ExportError(f"the scores of several classes have shape {list(table.shape)}: give all of predict_proba, [N, K]")
+        named = {f"{PROBABILITY}{place}": table[:, place] for place in range(table.shape[1])}
         pl.DataFrame({"row": np.arange(len(table), dtype=np.int64), **named}).write_parquet(path)
         return
     column = np.asarray(scores, dtype=np.float64).reshape(-1)

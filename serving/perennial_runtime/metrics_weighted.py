@@ -54,8 +54,11 @@ def resampled(value: Value, seed: int, rows: int) -> Estimate:
 
 
 def mean(values: Floats, weights: Floats) -> Value:
-    """The weighted mean of a number of each row."""
-    return lambda counts: np.asarray((counts * weights) @ values / (counts @ weights))
+    """The weighted mean of a number of each row; exactly that number where all rows have the same, or the replicates would differ
+    by rounding and look like an interval."""
+    one = values[weights.argmax()]
+    apart = values - one
+    return lambda counts: np.asarray(one + (counts * weights) @ apart / (counts @ weights))
 
 
 def effective(weights: Floats) -> float:

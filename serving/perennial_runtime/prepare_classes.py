@@ -38,8 +38,7 @@ class ClassCounts:
         self._sum(self.weighing, labels if weights is None else labels.filter(weights > 0))
 
     def _sum(self, into: dict[Label, int], labels: pl.Series) -> None:
-        found = labels.value_counts(name="rows")
-        for label, rows in zip(found[labels.name].to_list(), found["rows"].to_list(), strict=True):
+        for label, rows in labels.alias("label").value_counts(name="rows").iter_rows():  # the column may be called rows, too
             if label in into or len(into) < MOST_COUNTED:
                 into[label] = into.get(label, 0) + rows
             else:

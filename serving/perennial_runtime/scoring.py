@@ -28,6 +28,7 @@ from perennial_runtime.contract import (
     MULTICLASS,
     PREDICTION_OUTPUT,
     PROBABILITIES_OUTPUT,
+    PROBABILITY,
     REGRESSION,
     SCORE_OUTPUT,
     output_of,
@@ -119,7 +120,7 @@ def classes_of(schema: Schema) -> Classes:
 def score_columns(schema: Schema) -> tuple[str, ...]:
     """What a row's scores are called in a table: one name, or probability_0 and so on, in the order of the classes."""
     classes = classes_of(schema)
-    return tuple(f"probability_{place}" for place in range(len(classes))) or (output_of(task_of(schema)),)
+    return tuple(f"{PROBABILITY}{place}" for place in range(len(classes))) or (output_of(task_of(schema)),)
 
 
 class Scorer:

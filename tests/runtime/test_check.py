@@ -429,8 +429,12 @@ def test_classes_of_a_file_of_ones_own_are_its_labels(tmp_path: Path, labels: li
     ("labels", "words"),
     [
         ([0, 1, 1, 0], "column 'late' holds 2, and --task multiclass is for 3 to 50"),
-        (["a", "b", "c", None], "and none missing"),
-        ([1.0, 2.5, 3.0, 4.0], "holds numbers with a fraction"),
+        (["a", "b", "c", None], "column 'late', row 4 is empty: leave rows without a label out"),
+        (["a", "b", "", "c"], "column 'late', row 3 is empty"),
+        (["a", "b", "c", "d" * 64], "row 4 has over 63 signs"),
+        ([1.0, 2.5, 3.0, 4.0], "row 2 is no whole number of at most 15 digits"),
+        ([1.0, 2.0, 3.0, 1e18], "row 4 is no whole number of at most 15 digits"),
+        ([[1], [2], [3], [4]], "is of type List"),
     ],
 )
 def test_labels_that_are_no_classes_are_a_wrong_wish(tmp_path: Path, labels: list[Any], words: str) -> None:

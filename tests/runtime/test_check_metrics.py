@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from perennial_runtime.check_metrics import made_up, main
+from perennial_runtime.check_metrics import in_order, made_up, main
 from runtime.check_world import ROOT
 
 EXAMPLE = str(ROOT / "examples/own-metric/cost.py")
@@ -48,7 +48,7 @@ MISSED = """\
 import os, pathlib, polars as pl
 for rows in pathlib.Path(os.environ["PERENNIAL_ROWS"]).iterdir():
     given = pl.read_parquet(rows)
-    named = {"red": "probability_0", "green": "probability_1", "blue": "probability_2"}
+    named = {"blue": "probability_0", "green": "probability_1", "red": "probability_2"}
     ours = pl.coalesce([pl.when(pl.col("label") == one).then(pl.col(column)) for one, column in named.items()])
     given.select(cost=1 - ours).write_parquet(pathlib.Path(os.environ["PERENNIAL_VALUES"]) / rows.name)
 """
@@ -57,13 +57,31 @@ for rows in pathlib.Path(os.environ["PERENNIAL_ROWS"]).iterdir():
 def test_rows_of_several_classes_have_their_labels_and_all_probabilities(capfd: Capture) -> None:
     assert main(["--classes", "red,green,blue", *line(MISSED)]) == 0
     told = capfd.readouterr().out
-    rows = made_up({}, 0, ["red", "green", "blue"])
+    rows = made_up({}, 0, in_order("red,green,blue"))
     assert rows.columns == ["label", "probability_0", "probability_1", "probability_2"]
     assert set(rows["label"]) == {"red", "green", "blue"}
     assert rows.select(pl.sum_horizontal(pl.selectors.float())).to_series().to_list() == pytest.approx([1.0] * 1000)
-    places = rows["label"].replace_strict(["red", "green", "blue"], [1, 2, 3]).to_list()
+    places = rows["label"].replace_strict(["blue", "green", "red"], [1, 2, 3]).to_list()
     missed = sum(1 - row[place] for row, place in zip(rows.rows(), places, strict=True)) / 1000
     assert f"ok     cost: {missed:.6g} (from " in told
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("late,early, on time", ["early", "late", "on time"]),
+        ("10,9,-1", [-1, 9, 10]),
+        ("10,9,x", ["10", "9", "x"]),
+        ("10,9,01", ["01", "10", "9"]),
+        ("", []),
+    ],
+)
+def test_classes_are_in_the_order_and_of_the_kind_that_prepare_gives_them(text: str, classes: list[str] | list[int]) -> None:
+    assert in_order(text) == classes
+    if classes:
+        rows = made_up({}, 0, in_order(text))
+        assert sorted(rows["label"].unique().to_list()) == classes
+        assert rows.columns[1:] == [f"probability_{place}" for place in range(3)]
 
 
 @pytest.mark.parametrize(

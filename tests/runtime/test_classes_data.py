@@ -197,6 +197,13 @@ def test_labels_are_counted_up_to_a_bound() -> None:
     assert (len(counts.rows), counts.has_more, counts.rows[0]) == (MOST_COUNTED, True, 3)
 
 
+@pytest.mark.parametrize("name", ["rows", "count", "label"])
+def test_labels_are_counted_whatever_their_column_is_called(name: str) -> None:
+    counts = ClassCounts()
+    counts.add(pl.Series(name, ["a", "b", "a"]), pl.Series(name, [0.0, 1.0, 2.0]))
+    assert (counts.rows, counts.weighing) == ({"a": 2, "b": 1}, {"a": 1, "b": 1})
+
+
 def test_a_class_with_one_training_row_is_refused_by_name(world: World) -> None:
     refusal(world, spoilt([7], "diverted"), "ClassTooSmall", "fewer than 2 training rows of 'diverted'", "add rows of this class")
 

@@ -11,8 +11,10 @@ import pytest
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_columns import Table, read_table, write_table
 from perennial_runtime.evaluate_sandbox import (
+    HEADER_BYTES,
     LEAST_MEMORY,
     MOST_MEMORY,
+    SCORE_BYTES,
     SandboxLimits,
     Subject,
     score_in_sandbox,
@@ -53,6 +55,19 @@ def test_environment_variables_of_ours_do_not_reach_the_model(
     (tmp_path / "evil" / "sitecustomize.py").write_text("raise SystemExit(7)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "evil"))
     assert len(score_in_sandbox(subject, {"some": [table()]}, tmp_path, SandboxLimits())["some"]) == 4
+
+
+def test_more_rows_than_a_file_of_scores_holds_are_refused_before_they_are_scored(subject: Subject, tmp_path: Path) -> None:
+    limits = SandboxLimits(file_bytes=HEADER_BYTES + 3 * SCORE_BYTES)
+    assert len(score_in_sandbox(subject, {"some": [table(2), table(1)]}, tmp_path, limits)["some"]) == 3
+    with pytest.raises(ModelRefused) as caught:
+        score_in_sandbox(subject, {"some": [table(2), table(2)]}, tmp_path, limits)
+    assert caught.value.reason == "HoldoutTooLarge"
+    assert "has 4 rows or more, and at most 3 are scored" in caught.value.message
+    document = {**SCHEMA, "task": "multiclass", "classes": ["a", "b", "c"]}
+    (tmp_path / "schema.json").write_text(json.dumps(document))
+    with pytest.raises(ModelRefused, match="at most 1 are scored"):
+        score_in_sandbox(subject, {"some": [table(2)]}, tmp_path, limits)
 
 
 def test_a_child_without_memory_is_told_as_the_models_size(subject: Subject, tmp_path: Path) -> None:

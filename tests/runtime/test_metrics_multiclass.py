@@ -248,8 +248,16 @@ def test_one_who_is_sure_and_wrong_loses_no_more_than_34_and_a_half() -> None:
     assert found.value == pytest.approx(2 * np.log(1e15) / 3)
 
 
-def test_where_all_rows_lose_the_same_more_rows_leave_less_doubt() -> None:
-    few, many = (measures.alone("log_loss", Sample(np.arange(n) % 2 == 0, np.full(n, 0.5)), 0) for n in (20, 2000))
+@pytest.mark.parametrize("weighed", [False, True])
+def test_where_all_rows_lose_the_same_more_rows_leave_less_doubt(weighed: bool) -> None:
+    few, many = (
+        measures.alone(
+            "log_loss",
+            Sample(np.arange(n) % 2 == 0, np.full(n, 0.5), np.random.default_rng(n).gamma(0.5, 1.0, n) if weighed else None),
+            0,
+        )
+        for n in (20, 2000)
+    )
     assert (few.value, many.value) == pytest.approx((np.log(2), np.log(2)))
     assert many.lower > few.lower > 0
     assert few.upper > many.upper > many.value

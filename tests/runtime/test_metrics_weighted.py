@@ -123,6 +123,17 @@ def test_perfect_on_a_few_rows_is_no_certainty(metric: str) -> None:
     assert found.lower < 0.85
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_no_rounding_of_weights_makes_a_certainty_of_rows_that_are_all_alike(right: bool) -> None:
+    for rows in range(5, 205, 20):
+        random = np.random.default_rng(rows)
+        labels, weights = np.arange(rows) % 2 == 0, random.gamma(0.5, 1.0, rows)
+        found = alone("accuracy", labels, np.where(labels == right, 0.9, 0.1), 7, weights)
+        doubt = 1 - 0.05 ** (1 / int(effective(weights)))
+        assert found.value == float(right)
+        assert (found.lower, found.upper) == pytest.approx((1 - doubt, 1.0) if right else (0.0, doubt))
+
+
 def test_effective_rows_are_fewer_where_weights_differ() -> None:
     assert effective(np.full(10, 3.0)) == pytest.approx(10)
     assert effective(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)

@@ -20,6 +20,7 @@ from perennial_runtime.answers import Refused
 from perennial_runtime.card_classes import MOST_SHOWN, OTHERS, classes
 from perennial_runtime.contract import Column, GateMeasurement, GateSpec, OwnMetric, OwnMetrics, SliceSpec
 from perennial_runtime.evaluate import evaluate
+from perennial_runtime.evaluate_champion import told_apart
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_gates import Blind, enough, measure
 from perennial_runtime.evaluate_slices import measure_slices, part
@@ -116,6 +117,16 @@ def test_auc_of_a_class_that_the_holdout_lacks_is_refused_by_name_and_the_rest_i
     assert [one.metric for one in measured] == ["accuracy", "log_loss"]
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_one_row_alone_is_not_judged_and_no_class_is_named(metric: str) -> None:
+    found = replace(blind([0, 1, 2]), seen=np.array([False, True, True]))
+    with pytest.raises(ModelRefused) as caught:
+        measure([GateSpec(metric, minimum=0.5)], found, 7)
+    assert caught.value.reason == "HoldoutTooSmall"
+    assert caught.value.message.startswith("1 holdout rows are left after dropping 2 ")
+    assert f"for {metric} at least 2 are needed" in caught.value.message
+
+
 def test_rows_that_the_champion_cant_answer_are_not_compared() -> None:
     labels = [0, 1, 2] * 4
     champion = np.full((12, 3), 1 / 3)
@@ -206,11 +217,19 @@ def test_champion_that_tells_other_classes_apart_is_not_compared_and_both_lists_
         evaluate(wish, world.store, tmp_path / "work")
     assert caught.value.reason == "ChampionNotComparable"
     for words in (
-        "delays-v2 tells 3 classes (late, early, on time) apart",
-        "this version 3 classes (too late, early, on time)",
+        "delays-v2 tells 3 classes ('late', 'early', 'on time') apart",
+        "this version 3 classes ('too late', 'early', 'on time')",
         "take notWorseThanServingBy out of the gates",
     ):
         assert words in caught.value.message
+
+
+def test_classes_that_were_numbers_and_are_texts_now_look_different_in_the_message() -> None:
+    assert (told_apart((1, 2, 3), ("1", "2", "3")), told_apart(("1", "2", "3"), (1, 2, 3))) == (
+        "3 classes (1, 2, 3)",
+        "3 classes ('1', '2', '3')",
+    )
+    assert told_apart((*range(8), 99), range(8)) == "9 classes (99, 0, 1, 2, 3 and 4 more)"
 
 
 # ---- metrics of the user's own ----

@@ -288,3 +288,9 @@ def test_a_classifier_whose_classes_are_others_is_not_exported(tmp_path: Path) -
     with pytest.raises(export.ExportError, match=r"tells 3 classes apart .* and params\.json has 3"):
         export.export_sklearn(reference, FEATURES, tmp_path / "model.onnx", ["on time", "late", "early"])
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_scores_of_one_class_are_no_parity_of_several(tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match=r"have shape \[3\]: give all of predict_proba"):
+        export.write_parity(np.array([0.1, 0.2, 0.3]), tmp_path / "parity.parquet", "multiclass")
+    assert not (tmp_path / "parity.parquet").exists()

@@ -10,6 +10,7 @@ from perennial.api.base import cel
 from perennial.api.builtin_metrics import named, of_task, words
 from perennial.api.data import Data, Task
 from perennial.api.training import Training
+from perennial_runtime.contract import PROBABILITY
 
 _HAS_RECIPE = "(has(self.training) && has(self.training.recipe))"
 _TASK = f"({_HAS_RECIPE} ? self.training.recipe.task : has(self.data.task) ? self.data.task : 'classification')"
@@ -55,7 +56,7 @@ NAMES_FIT = cel(
 )
 OWN_COLUMNS_FIT = cel(
     "!has(self.evaluation) || !has(self.evaluation.metrics) || !has(self.evaluation.metrics.columns) || "
-    f"!({_IS_SEVERAL}) || !self.evaluation.metrics.columns.exists(name, name.matches('^probability_[0-9]+$'))",
+    f"!({_IS_SEVERAL}) || !self.evaluation.metrics.columns.exists(name, name.matches('^{PROBABILITY}[0-9]+$'))",
     "probability_0, probability_1 and so on are there anyway where there are several classes, and no other column of "
     "evaluation.metrics.columns can have their names: rename it in the data",
 )

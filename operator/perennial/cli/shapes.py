@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -19,6 +21,8 @@ MOST: Final = 200
 TEXTS: Final = ("example", "1h")
 """For a text of which the schema tells nothing else: a name, and a duration."""
 NUMBERS: Final = (0.5, 2)
+PLAIN: Final = re.compile(r"true|false|-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
+"""Texts that are a switch or a number in quotes."""
 
 
 def words(schema: Schema, name: str, found: Any, accepts: Accepts) -> str:
@@ -68,10 +72,8 @@ def _of_kind(schema: Schema) -> Iterator[Any]:
 def _meant(schema: Schema, found: Any) -> Iterator[Any]:
     """The value itself, where quotes are too many or missing."""
     kind = schema.get("type")
-    if kind in ("integer", "number", "boolean") and isinstance(found, str):
-        value = yaml.safe_load(found) if len(found) < LONGEST and found.strip("-+.0123456789truefals") == "" else None
-        if isinstance(value, bool if kind == "boolean" else int | float):
-            yield value
+    if kind in ("integer", "number", "boolean") and isinstance(found, str) and PLAIN.fullmatch(found):
+        yield json.loads(found)
     if kind == "string" and isinstance(found, int | float):
         yield str(found).lower() if isinstance(found, bool) else str(found)
 

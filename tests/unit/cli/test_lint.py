@@ -114,6 +114,8 @@ def test_a_text_that_is_no_number_and_a_list_of_everything_get_an_example_too_an
     assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "three"})[0]
     assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "!!python/object:os.system"})[0]
     assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "1" * 5000})[0]
+    assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "007"})[0]
+    assert "write e.g. paused: false" in said({"spec.paused": "..."})[0], "which ends a document of YAML"
     assert "write" not in said({"spec": []})[0], "an example of everything is a page"
 
 
