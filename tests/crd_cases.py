@@ -613,9 +613,9 @@ CASES = (
     ),
     Case(
         "weights by name of several classes",
-        "recipe.classWeights.weights is for two classes: for several take balanced: {}",
-        {TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"weights": {"0": 1, "1": 5}}},
-        ("recipe.classWeights.weights is for two classes", "take balanced: {}"),
+        "recipe.classWeights.weights is for two classes: for several take balanced: {}, or a column with role: weight",
+        {TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"weights": {"gold": 2, "silver": 1, "bronze": 1}}},
+        ("recipe.classWeights.weights is for two classes", "take balanced: {}", "role: weight"),
         accepted={TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"balanced": {}}},
     ),
     Case(
@@ -668,9 +668,9 @@ CASES = (
     ),
     Case(
         "classes that are weighted in two ways",
-        "recipe.classWeights needs either balanced: {} or weights, e.g. {'0': 1, '1': 5}",
+        "recipe.classWeights needs either balanced: {} or, of two classes alone, weights, e.g. {'0': 1, '1': 5}",
         {CLASS_WEIGHTS: {"balanced": {}, "weights": {"0": 1, "1": 5}}},
-        ("recipe.classWeights needs either balanced: {} or weights",),
+        ("recipe.classWeights needs either balanced: {} or, of two classes alone, weights",),
         accepted={CLASS_WEIGHTS: {"balanced": {}}},
     ),
     Case(
