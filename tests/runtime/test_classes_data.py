@@ -210,7 +210,14 @@ def test_a_class_with_one_training_row_is_refused_by_name(world: World) -> None:
 
 def test_a_class_that_only_the_holdout_has_is_refused_with_its_rows(world: World) -> None:
     rows = [500, 501, 599]
-    refusal(world, spoilt(rows, "diverted"), "ClassUnknown", "'diverted' in 3 rows", "no training row has", "hold out by hash")
+    refusal(
+        world,
+        spoilt(rows, "diverted"),
+        "ClassUnknown",
+        "'diverted' in 3 rows",
+        "no training row has",
+        "in a new ModelDeployment, hold out by hash",
+    )
 
 
 def test_a_holdout_of_one_class_has_nothing_to_tell_apart(world: World) -> None:
