@@ -570,7 +570,10 @@ CASES = (
         "a metric of classes for a regression",
         UNFIT,
         {TASK: "regression", GATES: [{"metric": "calibration_error", "maximum": 0.1}]},
-        ("the task is regression, and calibration_error of a gate does not fit it", "take rmse, mae or r2"),
+        (
+            "the task is regression, and calibration_error of a gate does not fit it",
+            "take rmse, mae or r2, or another task by training.recipe.task",
+        ),
         accepted={TASK: "regression", GATES: [{"metric": "mae", "maximum": 20}, {"metric": "model_bytes", "maximum": 1e6}]},
     ),
     Case(
@@ -579,7 +582,7 @@ CASES = (
         {"spec.training": {"image": "r/x"}, GATES: [{"metric": "rmse", "maximum": 20}]},
         (
             "the task is classification, and rmse of a gate does not fit it: take roc_auc, average_precision",
-            "or another task by training.recipe.task, or data.task",
+            "or another task by data.task",
         ),
         accepted={"spec.training": {"image": "r/x"}, "spec.data.task": "regression", GATES: [{"metric": "rmse", "maximum": 20}]},
     ),
@@ -613,9 +616,9 @@ CASES = (
     ),
     Case(
         "weights by name of several classes",
-        "recipe.classWeights.weights is for two classes: for several take balanced: {}",
-        {TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"weights": {"0": 1, "1": 5}}},
-        ("recipe.classWeights.weights is for two classes", "take balanced: {}"),
+        "recipe.classWeights.weights is for two classes: for several take balanced: {}, or a column with role: weight",
+        {TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"weights": {"gold": 2, "silver": 1, "bronze": 1}}},
+        ("recipe.classWeights.weights is for two classes", "take balanced: {}", "role: weight"),
         accepted={TASK: "multiclass", GATES: SEVERAL, CLASS_WEIGHTS: {"balanced": {}}},
     ),
     Case(
@@ -668,9 +671,9 @@ CASES = (
     ),
     Case(
         "classes that are weighted in two ways",
-        "recipe.classWeights needs either balanced: {} or weights, e.g. {'0': 1, '1': 5}",
+        "recipe.classWeights needs either balanced: {} or, of two classes alone, weights, e.g. {'0': 1, '1': 5}",
         {CLASS_WEIGHTS: {"balanced": {}, "weights": {"0": 1, "1": 5}}},
-        ("recipe.classWeights needs either balanced: {} or weights",),
+        ("recipe.classWeights needs either balanced: {} or, of two classes alone, weights",),
         accepted={CLASS_WEIGHTS: {"balanced": {}}},
     ),
     Case(

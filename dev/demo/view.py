@@ -79,7 +79,7 @@ def score(status: Manifest) -> str:
 
 
 def against(status: Manifest) -> str:
-    """Challenger minus champion on the same holdout."""
+    """By how much it is better than the champion on the same holdout; less than 0: worse."""
     gate = next((gate for gate in status.get("gates", []) if gate["kind"] == "notWorseThanServingBy"), None)
     if gate is None or (gate["estimate"] == gate["lower"] == gate["upper"] == 0):
         return "-"

@@ -27,7 +27,7 @@ _RULES = {
     "minimum": "at least",
     "maximum": "at most",
     "minimumPerSlice": "in each slice at least",
-    "notWorseThanServingBy": "challenger minus serving, at least",
+    "notWorseThanServingBy": "better than the serving version by, at least",
 }
 LARGEST = 1e12
 """The largest bound that a manifest can ask for (`perennial.api.evaluation.MOST`)."""

@@ -35,8 +35,8 @@ NEARLY_NUMBERS = 0.99
 
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
 _TWO_CLASSES = (
-    "the label is 0 or 1, or a boolean; a number is predicted by task: regression (training.recipe.task or data.task), one of "
-    "several classes by task: multiclass"
+    "the label is 0 or 1, or a boolean; a number is predicted by task: regression, one of several classes by task: multiclass "
+    "(training.recipe.task of a recipe, else data.task)"
 )
 _SWITCHES = ("true", "false")
 _NO_NUMBER = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")

@@ -294,10 +294,10 @@ class PrepareResult:
     train_rows: int
     holdout_rows: int
     duplicates: int
-    positive_rate: float
-    """Share of the positive class in the training rows; 0 of a regression."""
     cutoff: str
     """Time (RFC 3339) from which the newest rows are held out; empty: they are not held out by time."""
+    positive_rate: float | None = None
+    """Share of the positive class in the training rows; 0 of a regression, and none of several classes."""
     listing: str = ""
     """Digest of the names, sizes and ETags of the files that were read; empty: made before this was told."""
     model: str = ""

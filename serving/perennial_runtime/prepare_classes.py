@@ -102,8 +102,8 @@ def _check_unknown(label: str, train: ClassCounts, holdout: ClassCounts) -> None
         raise Refused(
             "ClassUnknown",
             f"column {label!r} has classes in the holdout that no training row has ({', '.join(shown)}{more}): a model can't "
-            "learn them; add rows of them to the training side, hold out by hash where the order of rows means nothing, or leave "
-            "these rows out",
+            "learn them; add rows of them to the training side, leave these rows out, or, in a new ModelDeployment, hold out by "
+            "hash, where the order of rows means nothing",
         )
 
 

@@ -85,7 +85,7 @@ DEFAULTS = Defaults(
 )
 ROUNDS = 4
 """Of the event loop: enough for a source that answers at once."""
-PREPARED = PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, 0.5, "2026-01-01T00:00:00Z")
+PREPARED = PrepareResult("d", "t", "h", "s", "x", 100, 80, 20, 0, "2026-01-01T00:00:00Z", 0.5)
 _SPEAKER = {
     "prepare": "prepare",
     "train": "reporter",

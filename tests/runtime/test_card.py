@@ -160,7 +160,7 @@ def test_every_kind_of_gate_is_told_by_what_it_asks_for() -> None:
     bounds = ({"minimum": 0.7}, {"maximum": 0.1}, {"minimum_per_slice": 0.6}, {"not_worse_than_serving_by": 0.01})
     kinds = [GateSpec("roc_auc", **bound).kind for bound in bounds]
     markdown, html = pages(a_card(gates=[GateMeasurement("roc_auc", kind, 0.1, 0.2, 0.1, 0.3, 0) for kind in kinds]))
-    for words in ("at least", "at most", "in each slice at least", "challenger minus serving, at least"):
+    for words in ("at least", "at most", "in each slice at least", "better than the serving version by, at least"):
         assert f"| roc_auc | {words} |" in markdown
         assert f"<td>{words}</td>" in html
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from perennial_runtime.contract import MOST_CLASSES, Column, PrepareResult
+from perennial_runtime.contract import MOST_CLASSES, Column, PrepareResult, decode_answer, encode_answer
 from perennial_runtime.leakage import tells_class
 from perennial_runtime.prepare_classes import MOST_COUNTED, ClassCounts
 from runtime.steps_world import World, as_text, frame
@@ -59,7 +60,10 @@ def test_classes_are_the_different_texts_of_the_training_rows_by_code_point(worl
     assert schema_of(world, found)["classes"] == ["Zug", "züge", "äpfel"]
     assert schema_of(world, found)["task"] == "multiclass"
     assert world.table(found.train)["kind"].dtype == world.table(found.holdout)["kind"].dtype == pl.String
-    assert found.positive_rate == 0.0
+    assert found.positive_rate is None
+    assert "positive_rate" not in encode_answer(found)
+    told_before = encode_answer(replace(found, positive_rate=0.0))
+    assert decode_answer(told_before) == replace(found, positive_rate=0.0), "an image of before tells one, and it is read"
 
 
 @pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(WORDS)])
@@ -210,7 +214,14 @@ def test_a_class_with_one_training_row_is_refused_by_name(world: World) -> None:
 
 def test_a_class_that_only_the_holdout_has_is_refused_with_its_rows(world: World) -> None:
     rows = [500, 501, 599]
-    refusal(world, spoilt(rows, "diverted"), "ClassUnknown", "'diverted' in 3 rows", "no training row has", "hold out by hash")
+    refusal(
+        world,
+        spoilt(rows, "diverted"),
+        "ClassUnknown",
+        "'diverted' in 3 rows",
+        "no training row has",
+        "in a new ModelDeployment, hold out by hash",
+    )
 
 
 def test_a_holdout_of_one_class_has_nothing_to_tell_apart(world: World) -> None:

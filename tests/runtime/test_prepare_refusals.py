@@ -316,7 +316,14 @@ def test_refuses_a_label_of_three_values_or_with_holes(world: World) -> None:
     data = frame(100)
     data[5, "late"] = 2
     data.write_parquet(world.source / "a.parquet")
-    told(world.refusal(), "LabelNotBinary", "'late'", "row 6", "task: regression (training.recipe.task or data.task)")
+    told(
+        world.refusal(),
+        "LabelNotBinary",
+        "'late'",
+        "row 6",
+        "task: regression",
+        "(training.recipe.task of a recipe, else data.task)",
+    )
     data[5, "late"] = None
     data.write_parquet(world.source / "a.parquet")
     told(world.refusal(), "LabelMissing", "row 6")

@@ -128,6 +128,9 @@ def test_every_gate_of_several_classes_passes_with_the_number_that_scikit_learn_
             expected = -expected if gate["metric"] == "log_loss" else expected
         assert gate["estimate"] == pytest.approx(expected, abs=2e-6)
         assert gate["lower"] <= gate["estimate"] <= gate["upper"]
+    beside = [gate for gate in version["gates"] if gate["kind"] == "notWorseThanServingBy"]
+    for gate in beside:
+        assert f": {'worse' if gate['estimate'] < 0 else 'better'} by " in gate["message"]
     by_slice = next(gate for gate in version["gates"] if gate["kind"] == "minimumPerSlice")
     assert by_slice["slices"]["judged"] == len(synthetic.KINDS)
     for one in by_slice["slices"]["worst"]:

@@ -14,6 +14,7 @@ from perennial_runtime.contract import PROBABILITY
 
 _HAS_RECIPE = "(has(self.training) && has(self.training.recipe))"
 _TASK = f"({_HAS_RECIPE} ? self.training.recipe.task : has(self.data.task) ? self.data.task : 'classification')"
+_TOLD_BY = f"({_HAS_RECIPE} ? 'training.recipe.task' : 'data.task')"
 _IS_SEVERAL = f"{_TASK} == 'multiclass'"
 _NUMBERS, _TWO, _SEVERAL = of_task("regression"), of_task("classification"), of_task("multiclass")
 _GATES = "self.evaluation.gates"
@@ -41,8 +42,8 @@ GATES_FIT = cel(
     f"{_NO_GATES} || [{_TASK}].all(t, {_GATES}.all(g, !(g.metric in {_UNFIT})))",
     f"a gate's metric does not fit the task: a regression has {words(_NUMBERS)}, a classification {words(_TWO)}, several classes "
     f"{words(_SEVERAL)}",
-    f"[{_TASK}].map(t, 'the task is %s, and %s of a gate does not fit it: take %s, or another task by training.recipe.task, or "
-    f"data.task'.format([t, {_GATES}.filter(g, g.metric in {_UNFIT})[0].metric, {_FIT}]))[0]",
+    f"[{_TASK}].map(t, 'the task is %s, and %s of a gate does not fit it: take %s, or another task by %s'.format("
+    f"[t, {_GATES}.filter(g, g.metric in {_UNFIT})[0].metric, {_FIT}, {_TOLD_BY}]))[0]",
 )
 SHIFTS_FIT = cel(
     f"{_TASK} == 'classification' || !has(self.rollout) || !has(self.rollout.metrics) || "

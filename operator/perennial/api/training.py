@@ -11,6 +11,7 @@ from perennial.api.data import Task
 from perennial.api.hyperparameters import recipe_rules, smoke_rules
 from perennial.api.pods import LabelMap, PodOptions, ResourceRequirements, Toleration
 from perennial.api.smoke import SmokeTraining
+from perennial_runtime.contract import MOST_CLASSES
 
 MOST_WORKERS = 64
 RESOURCE_PATTERN = "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
@@ -58,18 +59,14 @@ class ClassWeights(SpecModel):
         json_schema_extra=rules(
             cel(
                 "has(self.balanced) != has(self.weights)",
-                "recipe.classWeights needs either balanced: {} or weights, e.g. {'0': 1, '1': 5}",
-            ),
-            cel(
-                "!has(self.weights) || (self.weights.size() == 2 && self.weights.all(name, name in ['0', '1']))",
-                "recipe.classWeights.weights needs a number for each of the classes '0' and '1', and for no other",
+                "recipe.classWeights needs either balanced: {} or, of two classes alone, weights, e.g. {'0': 1, '1': 5}",
             ),
         )
     )
 
     balanced: Balanced | None = None
     """By their share of the training rows (of their weights, where rows have any); {}."""
-    weights: Annotated[dict[str, ClassWeight], Field(max_length=2)] | None = None
+    weights: Annotated[dict[str, ClassWeight], Field(max_length=MOST_CLASSES)] | None = None
     """By class, of two: {'0': 1, '1': 5}."""
 
 
@@ -88,7 +85,12 @@ class Recipe(SpecModel):
             ),
             cel(
                 "!has(self.classWeights) || !has(self.classWeights.weights) || self.task != 'multiclass'",
-                "recipe.classWeights.weights is for two classes: for several take balanced: {}",
+                "recipe.classWeights.weights is for two classes: for several take balanced: {}, or a column with role: weight",
+            ),
+            cel(
+                "!has(self.classWeights) || !has(self.classWeights.weights) || self.task != 'classification' || "
+                "(self.classWeights.weights.size() == 2 && self.classWeights.weights.all(name, name in ['0', '1']))",
+                "recipe.classWeights.weights needs a number for each of the classes '0' and '1', and for no other",
             ),
             *recipe_rules(),
         )

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it there.")
 @cluster_options
 def card(name: str, number: int | None, where: Where, html: bool, output: Path | None) -> None:
-    """Print the model card of a version: where it comes from, gates, calibration, and how far its training data moved.
+    """Print the model card of a version: where it comes from, gates, its mistakes, and how far its training data moved.
+
+    Its mistakes are shown by the calibration of two classes, the confusion matrix of several, the residuals of a regression.
 
     Without NUMBER: of the version that serves, else of the newest one. It is read from the store as `history --all` does, and
     must have the digest that the version's status says.

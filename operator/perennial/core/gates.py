@@ -2,8 +2,9 @@
 
 A bound decides, never the bare estimate: with a one-sided 95 % interval `minimum: m` passes when the lower bound reaches m, fails
 when the upper bound is under it, and is undecided between; `maximum` is its mirror image. `notWorseThanServingBy: d` is the first
-for challenger minus champion against -d. `minimumPerSlice` fails when a slice is shown to be under it, corrected
-for their number (`perennial_runtime.evaluate_slices`); it is not judged when no slice had enough rows.
+for how much better the challenger is than the champion (of an error: how much less it has) against -d. `minimumPerSlice` fails
+when a slice is shown to be under it, corrected for their number (`perennial_runtime.evaluate_slices`); it is not judged when no
+slice had enough rows.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ OF_NUMBERS: Final = ("rmse", "mae")
 ERRORS: Final = (*OF_NUMBERS, "log_loss")
 """Of which a maximum is told as a version's score, as a minimum of the others is."""
 LARGE: Final = 10_000.0
+MARGIN: Final = "notWorseThanServingBy"
+"""Its estimate tells of every metric by how much the challenger is better."""
 
 Verdict = Literal["Passed", "Failed", "Undecided", "NotJudged"]
 
@@ -123,12 +126,13 @@ def _decide(measured: GateMeasurement) -> Verdict:
 
 
 def _words(measured: GateMeasurement, verdict: Verdict) -> str:
-    shown, limit, beyond = _shown(measured), _limit(measured), "over" if measured.kind == "maximum" else "under"
+    is_minimum = measured.kind not in ("maximum", MARGIN)
+    shown, limit = _shown(measured), _limit(measured)
     match verdict:
         case "Passed":
-            return f"{shown} {'keeps' if measured.kind == 'maximum' else 'reaches'} {limit}"
+            return f"{shown} {'reaches' if is_minimum else 'keeps'} {limit}"
         case "Failed":
-            return f"{shown} is {beyond} {limit}"
+            return f"{shown} is {'under' if is_minimum else 'over'} {limit}"
         case "Undecided":
             return f"{shown} does not decide {limit}: {_need(measured)}"
         case "NotJudged":
@@ -138,13 +142,26 @@ def _words(measured: GateMeasurement, verdict: Verdict) -> str:
 
 
 def _shown(measured: GateMeasurement) -> str:
+    if measured.kind == MARGIN:
+        return _compared(measured)
     layout, unit = UNITS.get(measured.metric, (_layout(measured.metric, measured.upper), ""))
-    is_margin = measured.kind == "notWorseThanServingBy"
-    what = f"{measured.metric} against the version that serves" if is_margin else measured.metric
-    value = f"{what} {measured.estimate:{'+' if is_margin else ''}{layout}}{unit}"
+    value = f"{measured.metric} {measured.estimate:{layout}}{unit}"
     if measured.lower == measured.estimate == measured.upper and measured.metric in UNITS:
         return value
-    return f"{value} (from {measured.lower:{layout}} to {measured.upper:{layout}}{unit}, one-sided 95 % bounds)"
+    return f"{value} {_bounds(measured.lower, measured.upper, layout, unit)}"
+
+
+def _compared(measured: GateMeasurement) -> str:
+    """By how much it is better or worse, for a sign would be read by the metric: of an error less is better."""
+    lower, estimate, upper = measured.lower, measured.estimate, measured.upper
+    if estimate < 0.0:
+        lower, estimate, upper = 0.0 - upper, 0.0 - estimate, 0.0 - lower
+    layout, way = _layout(measured.metric, measured.upper), "worse" if measured.estimate < 0.0 else "better"
+    return f"{measured.metric} against the version that serves: {way} by {estimate:{layout}} {_bounds(lower, upper, layout)}"
+
+
+def _bounds(lower: float, upper: float, layout: str, unit: str = "") -> str:
+    return f"(from {lower:{layout}} to {upper:{layout}}{unit}, one-sided 95 % bounds)"
 
 
 def _layout(metric: str, value: float) -> str:
@@ -155,9 +172,11 @@ def _layout(metric: str, value: float) -> str:
 
 
 def _limit(measured: GateMeasurement) -> str:
-    word = {"maximum": "maximum", "notWorseThanServingBy": "margin"}.get(measured.kind, "minimum")
-    amount = measured.metric in (*UNITS, *OF_NUMBERS) or abs(measured.limit) > 1
-    return f"the {word} {measured.limit:,.10g}" if amount else f"the {word} {measured.limit:g}"
+    """A margin as its gate gives it: how much worse a version may be."""
+    word = {"maximum": "maximum", MARGIN: "margin"}.get(measured.kind, "minimum")
+    limit = 0.0 - measured.limit if measured.kind == MARGIN else measured.limit
+    amount = measured.metric in (*UNITS, *OF_NUMBERS) or abs(limit) > 1
+    return f"the {word} {limit:,.10g}" if amount else f"the {word} {limit:g}"
 
 
 def _need(measured: GateMeasurement) -> str:

@@ -110,6 +110,15 @@ def test_a_value_of_another_type_is_told_what_the_field_looks_like(edits: dict[s
     assert words in said(edits)[0]
 
 
+def test_weights_by_name_of_several_classes_are_told_once_and_in_the_words_of_their_task() -> None:
+    edits = {
+        "spec.training.recipe": {"task": "multiclass", "classWeights": {"weights": {"gold": 2, "silver": 1}}},
+        "spec.evaluation.gates": [{"metric": "accuracy", "minimum": 0.5}],
+    }
+    words = "recipe.classWeights.weights is for two classes: for several take balanced: {}, or a column with role: weight"
+    assert said(edits) == [f"spec.training.recipe: {words}"]
+
+
 def test_a_text_that_is_no_number_and_a_list_of_everything_get_an_example_too_and_no_code_is_run() -> None:
     assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "three"})[0]
     assert "write e.g. replicas: 1" in said({"spec.serving.replicas": "!!python/object:os.system"})[0]

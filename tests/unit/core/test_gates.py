@@ -244,5 +244,29 @@ def test_an_error_in_the_labels_unit_is_told_with_significant_digits_whatever_it
     assert rmse.message == (
         "rmse 18.346 (from 17.912 to 18.889, one-sided 95 % bounds) keeps the maximum 20; its trainer claims 12.346"
     )
-    assert "-123,457 (from -130,000 to -110,000, one-sided 95 % bounds) is under the margin -1,500" in mae.message
+    assert mae.message == (
+        "mae against the version that serves: worse by 123,457 (from 110,000 to 130,000, one-sided 95 % bounds) "
+        "is over the margin 1,500"
+    )
     assert mae.verdict == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "words"),
+    [
+        (0.001, 0.04, "better by 0.0205 (from 0.0010 to 0.0400, one-sided 95 % bounds) keeps the margin 0.01"),
+        (-0.009, 0.003, "worse by 0.0030 (from -0.0030 to 0.0090, one-sided 95 % bounds) keeps the margin 0.01"),
+        (-0.03, -0.02, "worse by 0.0250 (from 0.0200 to 0.0300, one-sided 95 % bounds) is over the margin 0.01"),
+        (-0.02, 0.0, "worse by 0.0100 (from 0.0000 to 0.0200, one-sided 95 % bounds) does not decide the margin 0.01"),
+        (-0.02, 0.03, "better by 0.0050 (from -0.0200 to 0.0300, one-sided 95 % bounds) does not decide the margin 0.01"),
+    ],
+)
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_comparison_is_told_in_the_same_words_of_scores_and_of_errors(
+    metric: str, lower: float, upper: float, words: str
+) -> None:
+    gate = Gate(metric=metric, not_worse_than_serving_by=0.01)
+    comparison = replace(measured(lower, upper, "notWorseThanServingBy", -0.01), metric=metric)
+    (verdict,) = judge([gate], result(comparison, champion="other"))
+    assert verdict.message.startswith(f"{metric} against the version that serves: {words}")
+    assert (verdict.lower, verdict.limit) == (lower, -0.01), "the numbers of the status stay what they were"

@@ -52,7 +52,7 @@ FILLED = replace(
 GOING = JobPod("pod-x", "pu", "Running", START, deleting=True)
 SCHEDULED_LATE = replace(PENDING, scheduled_at=START + timedelta(seconds=60))
 NOTHING = encode_answer(TrainResult(None, None, 0, "OutputMissing", "the trainer ended without /perennial/out/model.onnx"))
-PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, 0.5, "x"))
+PREPARED = encode_answer(PrepareResult("d", "t", "h", "s", "p", 1, 1, 1, 0, "x", 0.5))
 CASES = [
     Case("completed", job("prepare", ended("prepare", 0, "Completed", PREPARED), complete=True), "succeeded", "Completed"),
     Case(

@@ -97,7 +97,7 @@ def test_a_version_that_costs_more_than_the_one_that_serves_is_refused_with_both
     first.answer = worse
     first.annotations["perennial.dev/retrain"] = "words"
     first.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Rejected", rate=100)
-    assert "cost against the version that serves -0.8000" in first.versions[2].status.message
+    assert "cost against the version that serves: worse by 0.8000" in first.versions[2].status.message
     assert first.status.stable == 1
 
 

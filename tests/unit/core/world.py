@@ -76,7 +76,7 @@ def spec(**changes: Any) -> ModelDeploymentSpec:
 
 def prepared(number: int) -> PrepareResult:
     """What prepare says of version `number`."""
-    return PrepareResult(f"d{number}", "t", "h", "s", "sp", 10_000, 8_000, 2_000, 3, 0.2, "2013-03-01T00:00:00Z")
+    return PrepareResult(f"d{number}", "t", "h", "s", "sp", 10_000, 8_000, 2_000, 3, "2013-03-01T00:00:00Z", 0.2)
 
 
 def evaluated(number: int, champion: str | None, lower: float = 0.72) -> EvaluateResult:

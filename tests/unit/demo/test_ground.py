@@ -40,6 +40,13 @@ def test_the_smallest_manifest_is_valid_and_under_thirty_lines() -> None:
     assert {column.name for column in spec.data.columns} <= {*flights.FEATURES, flights.LABEL, flights.TIME}
 
 
+def test_the_manifest_of_several_classes_is_valid_and_uses_columns_of_the_data() -> None:
+    spec = ModelDeploymentSpec.model_validate(yaml.safe_load((EXAMPLES / "several-classes.yaml").read_text())["spec"])
+    assert spec.training.recipe is not None
+    assert spec.training.recipe.task == "multiclass"
+    assert {column.name for column in spec.data.columns} <= {*flights.FEATURES, flights.TIME}
+
+
 def test_the_same_seed_gives_the_same_table_and_growth_keeps_old_rows() -> None:
     assert synthetic.table(50, seed=3).equals(synthetic.table(50, seed=3))
     later = synthetic.table(50, seed=3, first=50)
