@@ -403,6 +403,44 @@ def test_several_classes_are_checked_as_such(tmp_path: Path) -> None:
     assert "log_loss" in words
 
 
+IN_ANOTHER_ORDER = """
+import json, os
+from pathlib import Path
+from perennial_runtime.recipes.train import train
+base = Path(os.environ["PERENNIAL_ROOT"]) / "perennial"
+params = json.loads((base / "params.json").read_text())
+params["classes"] = params["classes"][1:] + params["classes"][:1]
+(base / "out" / "other.json").write_text(json.dumps(params))
+train("logistic-regression", base / "out" / "other.json", base / "data" / "train.parquet", base / "out")
+"""
+
+
+def test_probabilities_in_another_order_than_the_classes_are_told_by_the_labels(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(IN_ANOTHER_ORDER)
+    (wrong,) = levels(trained(tmp_path / "root", script, "--task", "multiclass"))["wrong"]
+    assert wrong.startswith("model.onnx: its probabilities are in another order than params.json's classes")
+    assert "column 0 looks like 'low', column 1 looks like 'middle'" in wrong
+    assert wrong.endswith("-> put the columns in the order of params.json's classes, in parity.parquet too")
+
+
+TELLS_OTHERWISE = """
+import polars as pl
+told = pl.read_parquet(base / "out" / "parity.parquet")
+told.rename({"probability_0": "probability_1", "probability_1": "probability_0"}).write_parquet(base / "out" / "parity.parquet")
+"""
+
+
+def test_trainers_own_probabilities_in_another_order_than_its_models_are_told(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAINS + TELLS_OTHERWISE)
+    found = trained(tmp_path / "root", script, "--task", "multiclass", "--hyperparameter", "max_iter=10")
+    (wrong,) = levels(found)["wrong"]
+    assert wrong.startswith("parity.parquet: ParityOff: the probabilities of model.onnx differ from the trainer's own")
+    assert "in another order (probability_1 is the model's column 0, probability_0 is the model's column 1)" in wrong
+    assert "maxAbsDifference" not in wrong
+
+
 def test_made_up_classes_are_named_in_their_order_and_each_has_rows(tmp_path: Path) -> None:
     with check_ground.ground(wish(tmp_path, "--only", "inputs", "--rows", "50", "--task", "multiclass"), "inputs") as ground:
         labels, params = pl.read_parquet(ground.train)["late"], json.loads(ground.params.read_text())
