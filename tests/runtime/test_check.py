@@ -483,6 +483,36 @@ def test_labels_that_are_no_classes_are_a_wrong_wish(tmp_path: Path, labels: lis
         pass
 
 
+@pytest.mark.parametrize(
+    ("task", "wanted"), [("classification", "is for 0 and 1"), ("regression", "is for finite numbers")], ids=["two", "numbers"]
+)
+def test_label_of_text_is_told_of_the_task_for_it_and_never_by_a_value(tmp_path: Path, task: str, wanted: str) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0, 3.0], "late": ["gold", "silver", "1"]}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--task", task, "--data", str(tmp_path / "rows.parquet"))
+    wanted_rows = wish(tmp_path / "root", *options, columns=("hour:feature", "late:label"))
+    with pytest.raises(WrongWish) as caught, check_ground.ground(wanted_rows, "inputs"):
+        pass
+    assert f"column 'late' is text, and --task {task} {wanted}: give --task multiclass" in str(caught.value)
+    assert "gold" not in str(caught.value)
+
+
+def test_label_of_text_that_prepare_takes_for_0_and_1_is_taken(tmp_path: Path) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0, 3.0], "late": ["TRUE", "0", "1.0"]}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--data", str(tmp_path / "rows.parquet"))
+    with check_ground.ground(wish(tmp_path / "root", *options, columns=("hour:feature", "late:label")), "inputs") as ground:
+        assert pl.read_parquet(ground.train)["late"].to_list() == [1, 0, 1]
+
+
+def test_column_that_does_not_fit_its_role_is_named_without_its_values(tmp_path: Path) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0], "late": [0, 1], "pays": ["1.5", "much"]}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--data", str(tmp_path / "rows.parquet"))
+    wanted = wish(tmp_path / "root", *options, columns=("hour:feature", "late:label", "pays:weight"))
+    with pytest.raises(WrongWish) as caught, check_ground.ground(wanted, "inputs"):
+        pass
+    assert "column 'pays' is of type String, and not every row's value fits the role weight" in str(caught.value)
+    assert "much" not in str(caught.value)
+
+
 def test_fewer_rows_than_classes_are_a_wrong_wish(tmp_path: Path) -> None:
     with pytest.raises(WrongWish, match="needs 3 rows at least"):
         wish(tmp_path, "--task", "multiclass", "--rows", "2")
