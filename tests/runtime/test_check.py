@@ -467,7 +467,7 @@ def test_classes_of_a_file_of_ones_own_are_its_labels(tmp_path: Path, labels: li
     ("labels", "words"),
     [
         ([0, 1, 1, 0], "column 'late' holds 2, and --task multiclass is for 3 to 50"),
-        (["a", "b", "c", None], "column 'late', row 4 is empty: leave rows without a label out"),
+        (["a", "b", "c", None], r"column 'late', row 4 is empty \(1 of the 4 rows read with it\): leave rows without a label"),
         (["a", "b", "", "c"], "column 'late', row 3 is empty"),
         (["a", "b", "c", "d" * 64], "row 4 has over 63 signs"),
         ([1.0, 2.5, 3.0, 4.0], "row 2 is no whole number of at most 15 digits"),
