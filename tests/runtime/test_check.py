@@ -424,6 +424,15 @@ def test_probabilities_in_another_order_than_the_classes_are_told_by_the_labels(
     assert wrong.endswith("-> put the columns in the order of params.json's classes, in parity.parquet too")
 
 
+def test_rows_without_their_labels_say_nothing_of_an_order() -> None:
+    rows = pl.DataFrame({"hour": np.arange(60.0)})
+    schema = {"task": "multiclass", "classes": ["a", "b", "c"], "label": "late"}
+    found = np.eye(3)[np.arange(60) % 3]
+    assert list(check_outputs._order(schema, rows, found)) == []
+    labels = pl.Series("late", ["bca"[row % 3] for row in range(60)])
+    assert len(list(check_outputs._order(schema, rows.with_columns(labels), found))) == 1
+
+
 TELLS_OTHERWISE = """
 import polars as pl
 told = pl.read_parquet(base / "out" / "parity.parquet")
