@@ -227,22 +227,33 @@ def _given(wish: Wish, pl: Any) -> tuple[Any, dict[str, str]]:
     kept += [pl.col(one.name).cast(pl.Float64) for one in wish.named("weight")]
     kept += [_flag(pl.col(one.name), pl) for one in wish.named("synthetic")]
     times = [pl.col(moment)] if moment is not None else []
-    try:
-        of_label = _classes(wish, frame[label]) if wish.task == MULTICLASS else pl.col(label).cast(_label_type(wish.task, pl))
-        typed = frame.select(*casts, of_label, *times, *kept)
-        typed = typed if moment is None else typed.sort(moment)
-    except pl.exceptions.PolarsError as error:
-        raise WrongWish(f"--data {wish.data}: {str(error)[:200]}; prepare would refuse it too") from None
-    _check_label(wish, typed[label])
+    is_text = frame[label].dtype in (pl.String, pl.Categorical, pl.Enum)
+    of_label = _classes(wish, frame[label]) if wish.task == MULTICLASS else _label(wish.task, pl.col(label), pl, is_text=is_text)
+    typed = pl.DataFrame([_cast(wish, frame, one, pl) for one in (*casts, of_label, *times, *kept)])
+    typed = typed if moment is None else typed.sort(moment)
+    _check_label(wish, typed[label], is_other=typed[label].null_count() > frame[label].null_count())
     for one in wish.named("synthetic"):
         if typed[one.name].null_count():
             raise WrongWish(f"--data {wish.data}: column {one.name!r} is not true or false, or 1 or 0, in every row")
     return typed, kinds
 
 
-def _label_type(task: str, pl: Any) -> Any:
-    """As `prepare` types a label of one task or the other."""
-    return pl.Float64 if task == REGRESSION else pl.Int64
+def _label(task: str, column: Any, pl: Any, *, is_text: bool) -> Any:
+    """As `prepare` types a label of one task or the other; null of a text that is none."""
+    if task == REGRESSION:
+        return column.cast(pl.Float64, strict=not is_text)
+    return _flag(column, pl).cast(pl.Int64) if is_text else column.cast(pl.Int64)
+
+
+def _cast(wish: Wish, frame: Any, column: Any, pl: Any) -> Any:
+    """One column as `prepare` types it. Raises WrongWish without Polars' own words, which quote values of rows."""
+    try:
+        return frame.select(column).to_series()
+    except pl.exceptions.PolarsError:
+        name = column.meta.output_name()
+        role = next(one.role for one in wish.columns if one.name == name)
+        words = f"column {name!r} is of type {frame[name].dtype}, and not every row's value fits the role {role}"
+        raise WrongWish(f"--data {wish.data}: {words}; prepare would refuse it too") from None
 
 
 def _classes(wish: Wish, cells: Any) -> Any:
@@ -256,8 +267,12 @@ def _classes(wish: Wish, cells: Any) -> Any:
         raise WrongWish(f"--data {refused.message}") from None
 
 
-def _check_label(wish: Wish, typed: Any) -> None:
-    """Raises WrongWish where the label is none that the task is for."""
+def _check_label(wish: Wish, typed: Any, *, is_other: bool) -> None:
+    """Raises WrongWish where the label is none that the task is for; `is_other`: it is text that stands for no such thing."""
+    if is_other:
+        wanted = "finite numbers" if wish.task == REGRESSION else "0 and 1"
+        todo = f"give --task {MULTICLASS} where it names {FEWEST_CLASSES} to {MOST_CLASSES} classes, or make two classes 0 and 1"
+        raise WrongWish(f"--data {wish.data}: column {typed.name!r} is text, and --task {wish.task} is for {wanted}: {todo}")
     where, found = f"--data {wish.data}: column {typed.name!r}", typed.unique().to_list()
     if wish.task == REGRESSION:
         if not typed.is_finite().fill_null(value=False).all():

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
 MOST_CHECKPOINT_FILES = 64
+MOST_NAMED = 5
+"""Columns that a finding names."""
 _LINE_BYTES = 4096
 OTHERS = 0o044
 """The reporter is of the folder's group."""
@@ -115,6 +117,7 @@ def _model(wish: Wish, ground: Ground) -> Iterator[Finding]:
             words = f"loads, takes the {len(schema['features'])} features, {_did(task)[0].format(rows.height)}"
             yield Finding("ok", MODEL_NAME, words)
             yield from _answers(found, _did(task)[2])
+            yield from _order(schema, rows, found["parity"])
             expected = sandbox.parity_in_sandbox(ground.out / PARITY_NAME, rows.height, room, limits, told)
             worst = difference(expected, found["parity"], wish.max_difference, task)
             yield Finding("ok", PARITY_NAME, f"model.onnx {_did(task)[1]} as the trainer did, to {worst:.2g}")
@@ -149,6 +152,28 @@ def _did(task: str) -> tuple[str, str, str]:
     if task == MULTICLASS:
         return "gives each of {} rows a probability of each class, 1 together", "answers", "probability"
     return "scores {} rows in [0, 1]", "scores", "probability"
+
+
+def _order(schema: Mapping[str, Any], rows: Any, found: Any) -> Iterator[Finding]:
+    """Of several classes: the training rows tell whether the model learnt another order than that of params.json."""
+    import numpy as np  # noqa: PLC0415 - an image may have none
+
+    from perennial_runtime.class_order import fits_better, moved  # noqa: PLC0415 - needs numpy
+    from perennial_runtime.scoring import classes_of  # noqa: PLC0415
+
+    label = schema.get("label")
+    if not (classes := classes_of(schema)) or label not in rows.columns:  # --only outputs may judge a folder of anybody's
+        return
+    labels = rows[label].to_list()
+    places = {name: place for place, name in enumerate(classes)}
+    known = [row for row, label in enumerate(labels) if label in places]
+    order = fits_better(np.array([places[labels[row]] for row in known], dtype=np.int64), found[known])
+    if order is not None:
+        pairs = moved(order, classes)
+        some = ", ".join(f"column {column} looks like {name!r}" for column, name in pairs[:MOST_NAMED])
+        more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
+        words = f"its probabilities are in another order than params.json's classes, by the labels of training rows: {some}{more}"
+        yield Finding("wrong", MODEL_NAME, words, "put the columns in the order of params.json's classes, in parity.parquet too")
 
 
 def _answers(found: Mapping[str, Any], what: str) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ class ClassLabels:
         if kind not in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null):
             raise Refused("LabelNotClass", f"{where} is of type {kind}: {_TWO_KINDS}")
         words = cells.cast(pl.String)
-        _refuse_missing(words.is_null() | (words == ""), where, first_row)
+        refuse_missing(words.is_null() | (words == ""), where, first_row)
         self._check_names(words, where, first_row)
         if is_text:
             self._count(words, (file[0], first_row))
@@ -104,7 +104,7 @@ class ClassLabels:
     def _numbers(self, cells: pl.Series, file: str, where: str, first_row: int) -> pl.Series:
         self._tell(_NUMBER, file, where)
         numbers = cells.cast(pl.Float64)
-        _refuse_missing(numbers.is_null() | numbers.is_nan().fill_null(value=False), where, first_row)
+        refuse_missing(numbers.is_null() | numbers.is_nan().fill_null(value=False), where, first_row)
         wrong = (numbers != numbers.floor()) | (numbers.abs() >= MOST_NUMBER)
         if wrong.any():
             row = first_row + int(wrong.arg_true()[0])
@@ -144,7 +144,9 @@ class ClassLabels:
             self.odd = start[0], start[1] + int((~whole).arg_true()[0])
 
 
-def _refuse_missing(missing: pl.Series, where: str, first_row: int) -> None:
+def refuse_missing(missing: pl.Series, where: str, first_row: int) -> None:
+    """Raises Refused where rows of a batch have no label: with the first, and how many of the batch have none."""
     if missing.any():
         row = first_row + int(missing.arg_true()[0])
-        raise Refused("LabelMissing", f"{where}, row {row} is empty: leave rows without a label out of the data")
+        many = f"{int(missing.sum()):,} of the {len(missing):,} rows read with it"
+        raise Refused("LabelMissing", f"{where}, row {row} is empty ({many}): leave rows without a label out of the data")

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from perennial_runtime.answers import Refused
-from perennial_runtime.class_labels import ClassLabels
+from perennial_runtime.class_labels import ClassLabels, refuse_missing
 from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, Column
 
 HASH = "__row_hash"
@@ -355,9 +355,7 @@ def _label(cells: pl.Series, where: str, first_row: int) -> pl.Series:
         words = cells.cast(pl.String).str.to_lowercase()
         missing = words.is_null() | (words == "") | (words == "nan")
         labels = words.replace_strict(_LABELS, default=None, return_dtype=pl.Int64)
-    if missing.any():
-        row = first_row + int(missing.arg_true()[0])
-        raise Refused("LabelMissing", f"{where}, row {row} is empty: leave rows without a label out of the data")
+    refuse_missing(missing, where, first_row)
     if labels.null_count():
         row = first_row + int(labels.is_null().arg_true()[0])
         raise Refused("LabelNotBinary", f"{where}, row {row} is neither 0 nor 1: {_TWO_CLASSES}")

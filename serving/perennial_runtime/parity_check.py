@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, PARITY_NAME, REGRESSION, SCORE_OUTPUT, output_of
+from perennial_runtime.class_order import moved, same_in_another_order
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, PARITY_NAME, PROBABILITY, REGRESSION, SCORE_OUTPUT, output_of
 from perennial_runtime.evaluate_child import ModelRefused, carry_out
 
 PARITY_BYTES = 16 * 1024 * 1024
@@ -93,9 +94,18 @@ def difference(expected: NDArray[np.float64], found: NDArray[np.float64], limit:
             "ParityOff",
             f"the {words_of(task)} of model.onnx differ from the trainer's own (parity.parquet) by up to {worst:.3g} "
             f"in {off} of {len(expected)} rows, most in row {int(distance.argmax())}; the limit is {limit:g}: "
-            "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference",
+            f"{_why_off(expected, found, limit)}",
         )
     return worst
+
+
+def _why_off(expected: NDArray[np.float64], found: NDArray[np.float64], limit: float) -> str:
+    order = same_in_another_order(expected, found, limit)
+    if order is None:
+        return "the conversion to ONNX changed the model: correct it, or raise spec.evaluation.parity.maxAbsDifference"
+    pairs = moved(order, [f"{PROBABILITY}{place}" for place in range(len(order))])
+    some = ", ".join(f"{name} is the model's column {column}" for column, name in pairs[:_LISTED])
+    return f"the columns are the same in another order ({some}): write both in the order of params.json's classes"
 
 
 def _work(request: Mapping[str, Any], out: Path) -> None:

@@ -403,6 +403,53 @@ def test_several_classes_are_checked_as_such(tmp_path: Path) -> None:
     assert "log_loss" in words
 
 
+IN_ANOTHER_ORDER = """
+import json, os
+from pathlib import Path
+from perennial_runtime.recipes.train import train
+base = Path(os.environ["PERENNIAL_ROOT"]) / "perennial"
+params = json.loads((base / "params.json").read_text())
+params["classes"] = params["classes"][1:] + params["classes"][:1]
+(base / "out" / "other.json").write_text(json.dumps(params))
+train("logistic-regression", base / "out" / "other.json", base / "data" / "train.parquet", base / "out")
+"""
+
+
+def test_probabilities_in_another_order_than_the_classes_are_told_by_the_labels(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(IN_ANOTHER_ORDER)
+    (wrong,) = levels(trained(tmp_path / "root", script, "--task", "multiclass"))["wrong"]
+    assert wrong.startswith("model.onnx: its probabilities are in another order than params.json's classes")
+    assert "column 0 looks like 'low', column 1 looks like 'middle'" in wrong
+    assert wrong.endswith("-> put the columns in the order of params.json's classes, in parity.parquet too")
+
+
+def test_rows_without_their_labels_say_nothing_of_an_order() -> None:
+    rows = pl.DataFrame({"hour": np.arange(60.0)})
+    schema = {"task": "multiclass", "classes": ["a", "b", "c"], "label": "late"}
+    found = np.eye(3)[np.arange(60) % 3]
+    assert list(check_outputs._order(schema, rows, found)) == []
+    labels = pl.Series("late", ["bca"[row % 3] for row in range(60)])
+    assert len(list(check_outputs._order(schema, rows.with_columns(labels), found))) == 1
+
+
+TELLS_OTHERWISE = """
+import polars as pl
+told = pl.read_parquet(base / "out" / "parity.parquet")
+told.rename({"probability_0": "probability_1", "probability_1": "probability_0"}).write_parquet(base / "out" / "parity.parquet")
+"""
+
+
+def test_trainers_own_probabilities_in_another_order_than_its_models_are_told(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAINS + TELLS_OTHERWISE)
+    found = trained(tmp_path / "root", script, "--task", "multiclass", "--hyperparameter", "max_iter=10")
+    (wrong,) = levels(found)["wrong"]
+    assert wrong.startswith("parity.parquet: ParityOff: the probabilities of model.onnx differ from the trainer's own")
+    assert "in another order (probability_1 is the model's column 0, probability_0 is the model's column 1)" in wrong
+    assert "maxAbsDifference" not in wrong
+
+
 def test_made_up_classes_are_named_in_their_order_and_each_has_rows(tmp_path: Path) -> None:
     with check_ground.ground(wish(tmp_path, "--only", "inputs", "--rows", "50", "--task", "multiclass"), "inputs") as ground:
         labels, params = pl.read_parquet(ground.train)["late"], json.loads(ground.params.read_text())
@@ -429,7 +476,7 @@ def test_classes_of_a_file_of_ones_own_are_its_labels(tmp_path: Path, labels: li
     ("labels", "words"),
     [
         ([0, 1, 1, 0], "column 'late' holds 2, and --task multiclass is for 3 to 50"),
-        (["a", "b", "c", None], "column 'late', row 4 is empty: leave rows without a label out"),
+        (["a", "b", "c", None], r"column 'late', row 4 is empty \(1 of the 4 rows read with it\): leave rows without a label"),
         (["a", "b", "", "c"], "column 'late', row 3 is empty"),
         (["a", "b", "c", "d" * 64], "row 4 has over 63 signs"),
         ([1.0, 2.5, 3.0, 4.0], "row 2 is no whole number of at most 15 digits"),
@@ -443,6 +490,36 @@ def test_labels_that_are_no_classes_are_a_wrong_wish(tmp_path: Path, labels: lis
     wanted = wish(tmp_path / "root", *options, columns=("hour:feature", "late:label"))
     with pytest.raises(WrongWish, match=words), check_ground.ground(wanted, "inputs"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted"), [("classification", "is for 0 and 1"), ("regression", "is for finite numbers")], ids=["two", "numbers"]
+)
+def test_label_of_text_is_told_of_the_task_for_it_and_never_by_a_value(tmp_path: Path, task: str, wanted: str) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0, 3.0], "late": ["gold", "silver", "1"]}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--task", task, "--data", str(tmp_path / "rows.parquet"))
+    wanted_rows = wish(tmp_path / "root", *options, columns=("hour:feature", "late:label"))
+    with pytest.raises(WrongWish) as caught, check_ground.ground(wanted_rows, "inputs"):
+        pass
+    assert f"column 'late' is text, and --task {task} {wanted}: give --task multiclass" in str(caught.value)
+    assert "gold" not in str(caught.value)
+
+
+def test_label_of_text_that_prepare_takes_for_0_and_1_is_taken(tmp_path: Path) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0, 3.0], "late": ["TRUE", "0", "1.0"]}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--data", str(tmp_path / "rows.parquet"))
+    with check_ground.ground(wish(tmp_path / "root", *options, columns=("hour:feature", "late:label")), "inputs") as ground:
+        assert pl.read_parquet(ground.train)["late"].to_list() == [1, 0, 1]
+
+
+def test_column_that_does_not_fit_its_role_is_named_without_its_values(tmp_path: Path) -> None:
+    pl.DataFrame({"hour": [1.0, 2.0], "late": [0, 1], "pays": ["1.5", "much"]}).write_parquet(tmp_path / "rows.parquet")
+    options = ("--only", "inputs", "--data", str(tmp_path / "rows.parquet"))
+    wanted = wish(tmp_path / "root", *options, columns=("hour:feature", "late:label", "pays:weight"))
+    with pytest.raises(WrongWish) as caught, check_ground.ground(wanted, "inputs"):
+        pass
+    assert "column 'pays' is of type String, and not every row's value fits the role weight" in str(caught.value)
+    assert "much" not in str(caught.value)
 
 
 def test_fewer_rows_than_classes_are_a_wrong_wish(tmp_path: Path) -> None:

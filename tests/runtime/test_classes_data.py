@@ -125,7 +125,7 @@ def test_schema_of_two_classes_says_nothing_of_it(world: World) -> None:
 @pytest.mark.parametrize(
     ("data", "reason", "words"),
     [
-        (spoilt([100, 300], None), "LabelMissing", ["a.parquet, column 'kind', row 101 is empty"]),
+        (spoilt([100, 300], None), "LabelMissing", ["a.parquet, column 'kind', row 101 is empty (2 of the 600 rows"]),
         (spoilt([100, 300], ""), "LabelMissing", ["row 101 is empty", "leave rows without a label out"]),
         (spoilt([7], "x" * 64), "ClassNameUnfit", ["column 'kind', row 8 has over 63 signs or a control sign", "short names"]),
         (spoilt([7], "la\tte"), "ClassNameUnfit", ["row 8"]),

@@ -324,9 +324,9 @@ def test_refuses_a_label_of_three_values_or_with_holes(world: World) -> None:
         "task: regression",
         "(training.recipe.task of a recipe, else data.task)",
     )
-    data[5, "late"] = None
+    data[5, "late"] = data[50, "late"] = None
     data.write_parquet(world.source / "a.parquet")
-    told(world.refusal(), "LabelMissing", "row 6")
+    told(world.refusal(), "LabelMissing", "row 6 is empty (2 of the 100 rows read with it)")
     numbers = data.with_columns(
         late=pl.when(pl.int_range(100) == 5).then(float("nan")).otherwise(pl.col("late").cast(pl.Float64))
     )

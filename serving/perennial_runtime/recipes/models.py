@@ -80,9 +80,14 @@ class Rows:
         return replace(self, weights=weights / weights.mean())
 
     @property
-    def teaches(self) -> bool:
-        """Labels differ, so that there is something to learn."""
+    def varies(self) -> bool:
+        """Labels differ, so that there is something to tell apart."""
         return len(np.unique(self.labels)) > 1
+
+    @property
+    def teaches(self) -> bool:
+        """There is something to learn, and of several classes all of them: one that lacks rows would get the probability 0."""
+        return len(np.unique(self.labels)) == self.classes if self.task == MULTICLASS else self.varies
 
 
 def fit(

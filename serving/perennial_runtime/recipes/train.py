@@ -53,7 +53,8 @@ def main(spec: TrainSpec) -> None:
 
 
 def train(algorithm: str, params_file: Path, train_file: Path, out: Path) -> None:
-    """Fit twice: on the older rows for the claims, then on all rows for the model. Once where the older ones have one label."""
+    """Fit twice: on the older rows for the claims, then on all rows for the model. Once where the older ones have one
+    label, or lack a class."""
     params: dict[str, Any] = json.loads(params_file.read_text())
     chosen = resolve(algorithm, params.get("hyperparameters", {}))
     by_class = {str(name): float(value) for name, value in params.get("classWeights", {}).items()}
@@ -108,7 +109,7 @@ def _labels(params: dict[str, Any], cells: pl.Series, task: str) -> tuple[NDArra
 def measure(pipeline: Pipeline, rows: models.Rows) -> dict[str, float]:
     """The trainer's own metrics on rows that this fit did not see: claims, never judged."""
     claims = {"inner_rows": float(len(rows))}
-    if not rows.teaches:
+    if not rows.varies:
         return claims
     labels, weights = rows.labels, rows.weights
     found = models.answers(pipeline, rows.columns, rows)
