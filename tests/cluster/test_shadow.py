@@ -13,8 +13,9 @@ from cluster_support.place import Manifest, Place
 from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V2, V3, traffic
 from demo.stage import State
 
-CUT_OFF = 2
-"""Copies in flight when somebody takes the mirror away: the gateway cuts them off, and a client that hangs up counts as bad."""
+CUT_OFF = 6
+"""Copies in flight when somebody takes the mirror away, of a busy pod: the gateway cuts them off, and a client that hangs up
+counts as bad. One more would have ended the rollout."""
 
 
 def manifest(place: Place, *, percent: int = 100, hold: str = "6s", harmful: bool = False, **spec: Any) -> Manifest:
