@@ -15,7 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from perennial_runtime.contract import MODEL_BYTES_LIMIT, SCORE_OUTPUT
 from perennial_runtime.evaluate_child import ANSWER_FILE, WORDS_FILE, ModelRefused
-from perennial_runtime.evaluate_columns import Table, write_table
+from perennial_runtime.evaluate_columns import Handover, Table
 from perennial_runtime.parity_check import SCORES_FILE, broken
 from perennial_runtime.scoring import read_schema, score_columns
 from perennial_runtime.values_check import broken as unreadable
@@ -77,17 +78,20 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Iterable[Table]], sc
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sandbox-") as folder:
         room = Path(folder)
         most = (limits.file_bytes - HEADER_BYTES) // (SCORE_BYTES * len(score_columns(read_schema(subject.schema))))
-        written = {name: _written(parts, room / "tables" / name, most) for name, parts in tables.items()}
+        given = {name: Handover(room / "tables" / name) for name in tables}
         request = {
             "model": str(subject.model),
             "schema": str(subject.schema),
             "domains": None if subject.domains is None else list(subject.domains),
             "tolerant": subject.tolerant,
-            "tables": written,
+            "tables": {name: str(one.folder) for name, one in given.items()},
             "limit": limits.model_bytes,
         }
         try:
-            done = _child("onnx_check", request, room, limits)
+            with _started("onnx_check", request, room, limits) as child:  # it checks the model, and scores what is there already
+                for name, parts in tables.items():
+                    _give(parts, given[name], most, child)
+                done = _ended(child, limits)
         except subprocess.TimeoutExpired:
             raise ModelRefused(
                 "ModelTooSlow", f"model.onnx was not checked and scored within {limits.wall_seconds:.0f} s: train a smaller model"
@@ -97,10 +101,11 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Iterable[Table]], sc
         return {name: np.load(room / "out" / f"{name}.npy", allow_pickle=False) for name in tables}
 
 
-def _written(parts: Iterable[Table], folder: Path, most: int) -> list[str]:
-    """The folders of a table's parts, in order. Raises ModelRefused where they have more rows than can be scored."""
-    folders, rows = [], 0
-    for number, part in enumerate(parts):
+def _give(parts: Iterable[Table], target: Handover, most: int, child: subprocess.Popen[bytes]) -> None:
+    """Hands over a table's parts, in order, to a child that has not ended. Raises ModelRefused where they have more rows than can
+    be scored."""
+    rows = 0
+    for part in parts:
         rows += part.rows
         if rows > most:
             raise ModelRefused(
@@ -108,9 +113,10 @@ def _written(parts: Iterable[Table], folder: Path, most: int) -> list[str]:
                 f"the holdout has {rows} rows or more, and at most {most} are scored (the more classes, the fewer rows): give a "
                 "smaller data.holdout.fraction, or put rare classes together",
             )
-        folders.append(str(folder / str(number)))
-        write_table(part, folder / str(number))
-    return folders
+        if child.poll() is not None:
+            return
+        target.give(part)
+    target.end()
 
 
 def parity_in_sandbox(
@@ -178,6 +184,13 @@ def latencies_in_sandbox(bento_source: Path, scratch: Path, limits: SandboxLimit
 
 def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:
     """Run one child to its end in `room`. Raises TimeoutExpired."""
+    with _started(module, request, room, limits) as child:
+        return _ended(child, limits)
+
+
+@contextmanager
+def _started(module: str, request: Mapping[str, Any], room: Path, limits: SandboxLimits) -> Iterator[subprocess.Popen[bytes]]:
+    """A child at work in `room`; it is gone afterwards, however that comes about."""
     for name in ("empty", "out"):
         (room / name).mkdir()
     document = {
@@ -189,16 +202,24 @@ def _child(module: str, request: Mapping[str, Any], room: Path, limits: SandboxL
     }
     request_file = room / "request.json"
     request_file.write_text(json.dumps(document), encoding="utf-8")
-    return subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-P", "-m", f"perennial_runtime.{module}", str(request_file)],
         cwd=room / "empty",
         env=_environment(room),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        timeout=limits.wall_seconds,
-        check=False,
-    )
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()  # of one that has ended nothing is left to kill
+
+
+def _ended(child: subprocess.Popen[bytes], limits: SandboxLimits) -> subprocess.CompletedProcess[bytes]:
+    """Waits for it. Raises TimeoutExpired."""
+    _, said = child.communicate(timeout=limits.wall_seconds)
+    return subprocess.CompletedProcess(child.args, child.returncode, stderr=said)
 
 
 def _answered(done: subprocess.CompletedProcess[bytes], room: Path) -> bool:

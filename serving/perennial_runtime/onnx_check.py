@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 
 from perennial_runtime.contract import MODEL_BYTES_LIMIT, PREDICTION_OUTPUT, PROBABILITIES_OUTPUT, SCORE_OUTPUT, output_of
 from perennial_runtime.evaluate_child import ModelRefused, carry_out
-from perennial_runtime.evaluate_columns import Table, read_table
+from perennial_runtime.evaluate_columns import Table, taken
 from perennial_runtime.scoring import NUMERIC, Schema, ScoreError, Scorer, classes_of, read_schema, task_of
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
@@ -185,7 +185,7 @@ def score_tables(
         none = np.empty(_shape_of(schema, 0))
         return {
             name: np.concatenate(
-                [_tolerant(scorer, schema, part) if tolerant else scorer.score(part.columns()) for part in parts] or [none]
+                [_tolerant(scorer, schema, part) if tolerant else scorer.score(part.inputs()) for part in parts] or [none]
             )
             for name, parts in tables.items()
         }
@@ -205,7 +205,7 @@ def _tolerant(scorer: Scorer, schema: Schema, table: Table) -> np.ndarray[Any, A
     while waiting:
         start, end = waiting.pop()
         try:
-            scores[start:end] = scorer.score(table.columns(start, end))
+            scores[start:end] = scorer.score(table.inputs(start, end))
         except ScoreError:
             middle = (start + end) // 2
             if end - start > 1:
@@ -217,7 +217,7 @@ def _work(request: Mapping[str, Any], out: Path) -> None:
     model, schema = Path(request["model"]), read_schema(Path(request["schema"]))
     if request["domains"] is not None:
         check(model, schema, request["domains"], int(request["limit"]))
-    tables = {name: (read_table(Path(folder)) for folder in folders) for name, folders in request["tables"].items()}
+    tables = {name: taken(Path(folder)) for name, folder in request["tables"].items()}
     for name, scores in score_tables(model, schema, tables, bool(request["tolerant"])).items():
         np.save(out / f"{name}.npy", scores)
 

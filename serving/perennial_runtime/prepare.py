@@ -35,6 +35,7 @@ from perennial_runtime.contract import (
     PrepareSpec,
     Step,
 )
+from perennial_runtime.cpus import ahead
 from perennial_runtime.prepare_gather import Gathered, gather
 from perennial_runtime.prepare_order import HELD, TRAINED, Ordered, put_in_order
 from perennial_runtime.prepare_schema import describe
@@ -50,13 +51,25 @@ _ROLES_KEPT = ("feature", "label", "time", "id", "group", "weight")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """Both sides and their files, and the hashes of the training rows."""
+class Filed:
+    """A side and its file."""
 
-    train: Side
-    holdout: Side
-    train_file: Path
-    holdout_file: Path
+    side: Side
+    path: Path
+    digest: str
+
+    @classmethod
+    def of(cls, side: Side, frames: Iterator[pl.DataFrame], label: str, path: Path) -> Filed:
+        """Written, with its rows."""
+        return cls(side, path, side.write(frames, label, path))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Both sides, and the hashes of the training rows."""
+
+    train: Filed
+    holdout: Filed
     hashes: Hashes
     shares: Shares
 
@@ -106,27 +119,27 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     parts, made = ([column.name for column in spec.columns if column.role == role] for role in ("slice", "synthetic"))
     weight = next((column.name for column in spec.columns if column.role == "weight"), "")
     every = leakage.every(max(shares.trained, shares.held_out), len(kept))
-    train, holdout = (leakage.Sample(spec.columns, kept, every) for _ in range(2))
+    samples = [leakage.Sample(spec.columns, kept, every) for _ in range(2)]
+    train = Side("training", [*kept, *made], samples[0], task=spec.task, weight=weight)
+    holdout = Side("holdout", [*kept, *parts, HASH], samples[1], spec.slices, spec.task, weight)
+    hashes = Hashes(room / "train-hashes")
+    trained, held = (ahead(_rows(gathered, ordered, rule, side)) for side in (TRAINED, HELD))
     written = Written(
-        Side("training", [*kept, *made], train, task=spec.task, weight=weight),
-        Side("holdout", [*kept, *parts, HASH], holdout, spec.slices, spec.task, weight),
-        room / "train.parquet",
-        room / "holdout.parquet",
-        Hashes(room / "train-hashes"),
+        Filed.of(train, _noted(trained, hashes), label, room / "train.parquet"),
+        Filed.of(holdout, held, label, room / "holdout.parquet"),
+        hashes,
         shares,
     )
-    trained = _noted(_rows(gathered, ordered, rule, TRAINED), written.hashes)
-    written.train.write(trained, label, written.train_file)
-    written.holdout.write(_rows(gathered, ordered, rule, HELD), label, written.holdout_file)
     duplicates = gathered.runs.rows - ordered.rows
-    say("sides", train=written.train.rows, holdout=written.holdout.rows, duplicates=duplicates, **shares.told)
+    say("sides", train=train.rows, holdout=holdout.rows, duplicates=duplicates, **shares.told)
     if spec.task == MULTICLASS:
-        prepare_classes.check(label, written.train.classes, written.holdout.classes, weight)
-    for side in (written.holdout, written.train):
+        prepare_classes.check(label, train.classes, holdout.classes, weight)
+    for side in (holdout, train):
         side.check_label(label)
         side.check_weights()
-    written.holdout.check_slices()
-    leakage.check(leakage.Sides(train.rows(), holdout.rows(), spec.columns, gathered.collector.kinds, spec.task), ordered.rows)
+    holdout.check_slices()
+    some = leakage.Sides(train.sample.rows(), holdout.sample.rows(), spec.columns, gathered.collector.kinds, spec.task)
+    leakage.check(some, ordered.rows)
     return written
 
 
@@ -146,14 +159,14 @@ def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFr
 
 
 def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule, *, store: Store, room: Path) -> PrepareResult:
-    train, holdout, kinds, shares = written.train, written.holdout, gathered.collector.kinds, written.shares
+    train, holdout, kinds, shares = written.train.side, written.holdout.side, gathered.collector.kinds, written.shares
     trained = store.take_file(written.hashes.write(room / "train_rows.npy"))
     told = prepare_split.document(rule, spec, gathered.collector.identity, trained)
-    schema = store.put_bytes(_json(describe(written.train_file, spec.columns, kinds, spec.task, train.classes.ordered)))
+    schema = store.put_bytes(_json(describe(written.train.path, spec.columns, kinds, spec.task, train.classes.ordered)))
     return PrepareResult(
         data=_digest(gathered.hashes, spec.columns, kinds),
-        train=store.take_file(written.train_file),
-        holdout=store.take_file(written.holdout_file),
+        train=store.take_file(written.train.path, written.train.digest),
+        holdout=store.take_file(written.holdout.path, written.holdout.digest),
         schema=schema,
         split=store.put_bytes(_json(told)),
         rows=gathered.runs.rows,

@@ -78,30 +78,47 @@ def gather(spec: PrepareSpec, rule: Rule, data: source.Source, files: Sequence[S
     for name in ("runs", "file"):
         (room / name).mkdir()
     read = [column for column in spec.columns if column.role != "sensitive"]
-    time = at_most_one(read, "time")
+    time, synthetic = (at_most_one(read, role) for role in ("time", "synthetic"))
+    keyed = isinstance(rule, KeyedSplit)
+    beside = [*([synthetic.name] if synthetic else []), *([HELD_OUT] if keyed else [])]
     gathered = Gathered(
-        runs=Runs(room / "runs", time.name if time else ORDER),
+        runs=Runs(room / "runs", time.name if time else ORDER, beside),
         collector=Collector(read, whole_rows=spec.duplicates_by != "columns", task=spec.task),
         hashes=Hashes(room / "hashes"),
         listing=source.listing_digest(files),
-        is_keyed=isinstance(rule, KeyedSplit),
+        is_keyed=keyed,
         keys=Hashes(room / "keys"),
     )
-    marks = _Marks(rule, gathered, at_most_one(read, "synthetic"))
-    for file in files:
-        with tempfile.TemporaryDirectory(dir=room / "file") as folder, data.opened(file, Path(folder)) as local:
-            row = 1
-            for batch, hashes in ahead(_hashed(_batches(file, local, Path(folder), gathered.collector, sensitive))):
-                typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
-                gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
-                gathered.hashes.add(hashes)
-                row += batch.height
-                progress.rows(batch.height)
-        progress.file(file.name, file.size, row - 1)
-    data.check_unchanged(files)
-    gathered.collector.finish()
-    gathered.runs.close()
+    marks = _Marks(rule, gathered, synthetic)
+    with gathered.runs.filling():
+        for file in files:
+            rows = _read(file, data, gathered, marks, sensitive, room=room / "file", progress=progress)
+            progress.file(file.name, file.size, rows)
+        data.check_unchanged(files)
+        gathered.collector.finish()
     return gathered
+
+
+def _read(
+    file: SourceFile,
+    data: source.Source,
+    gathered: Gathered,
+    marks: _Marks,
+    sensitive: Sequence[str],
+    *,
+    room: Path,
+    progress: Progress,
+) -> int:
+    """The rows of one file, and how many they are."""
+    row = 1
+    with tempfile.TemporaryDirectory(dir=room) as folder, data.opened(file, Path(folder)) as local:
+        for batch, hashes in ahead(_hashed(_batches(file, local, Path(folder), gathered.collector, sensitive))):
+            typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
+            gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
+            gathered.hashes.add(hashes)
+            row += batch.height
+            progress.rows(batch.height)
+    return row - 1
 
 
 def _hashed(batches: Iterator[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, NDArray[np.uint64]]]:

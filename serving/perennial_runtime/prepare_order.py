@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from perennial_runtime import leakage
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.columns import HASH, at_most_one
+from perennial_runtime.columns import at_most_one
 from perennial_runtime.contract import PrepareSpec
 from perennial_runtime.prepare_gather import HELD_OUT, Gathered
 from perennial_runtime.prepare_split import Rule
@@ -75,8 +75,7 @@ def put_in_order(spec: PrepareSpec, gathered: Gathered, room: Path, now: datetim
         names = (_TIMES, _REAL_TIMES, _HELD_OUT, _MADE)
         out = {name: files.enter_context((room / name).open("wb")) for name in names}
         for number in range(runs.parts):
-            columns = [runs.time, HASH, *([synthetic.name] if synthetic else []), *([HELD_OUT] if gathered.is_keyed else [])]
-            rows = runs.part(number, lambda frame: frame, columns)
+            rows = runs.keys(number)
             sizes.append(rows.height)
             real = ~rows[synthetic.name] if synthetic else pl.repeat(value=True, n=rows.height, eager=True)
             made += rows.height - int(real.sum())

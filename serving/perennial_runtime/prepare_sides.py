@@ -17,11 +17,11 @@ from perennial_runtime import prepare_split
 from perennial_runtime.answers import Refused
 from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, PrepareSpec
 from perennial_runtime.leakage import Sample
+from perennial_runtime.parquet_file import write_parquet
 from perennial_runtime.prepare_classes import ClassCounts
 from perennial_runtime.prepare_gather import Groups
 from perennial_runtime.prepare_order import HELD, LEFT, TRAINED, Ordered
 from perennial_runtime.prepare_split import Rule
-from perennial_runtime.spill import write_parquet
 from perennial_runtime.split import Split
 from perennial_runtime.split_keys import GROUP
 
@@ -113,8 +113,8 @@ class Side:
     _values: dict[str, pl.Series] = field(default_factory=dict)
     """Two different values of each of these columns at most."""
 
-    def write(self, frames: Iterator[pl.DataFrame], label: str, path: Path) -> Path:
-        """All rows of the side, in order, as a Parquet file."""
+    def write(self, frames: Iterator[pl.DataFrame], label: str, path: Path) -> str:
+        """All rows of the side, in order, as a Parquet file; its digest."""
 
         def passing() -> Iterator[pl.DataFrame]:
             for frame in frames:

@@ -24,8 +24,8 @@ from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
 from perennial_runtime.evaluate_rows import BATCH_ROWS, tables
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
+from perennial_runtime.parquet_file import write_parquet
 from perennial_runtime.scoring import score_columns
-from perennial_runtime.spill import write_parquet
 from perennial_runtime.store import Store
 
 LABEL = "label"

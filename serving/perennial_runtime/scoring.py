@@ -67,7 +67,9 @@ def numeric(values: Sequence[Any] | NDArray[Any], wide: bool) -> NDArray[Any]:
 
 
 def categorical(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
-    """Strings and None as [N, 1] strings; None is the empty string."""
+    """Strings and None as [N, 1] strings; None is the empty string. What is [N, 1] strings already is not looked at again."""
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return values
     column = np.empty((len(values), 1), dtype=object)
     column[:, 0] = ["" if value is None else str(value) for value in values]
     return column

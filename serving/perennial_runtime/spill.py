@@ -1,10 +1,13 @@
 """More rows than memory holds: sorted runs on disk, and from them all rows in order, one part after the other.
 
     Runs.add -> run files, each sorted by time and hash -> Runs.part(0), part(1), ...: all rows in order, equal rows once
+                                                        -> Runs.keys(0), keys(1), ...: the same, of few columns
 
 An external sort by ranges. A run is an Arrow file that is mapped into memory; of its keys a few are remembered. They tell where
 to cut the range of all keys so that each part is small, and a part is what every run has between two cuts. Equal rows have equal
-times and hashes, so they meet in one part. What comes out depends on the rows alone, not on the sizes of runs and parts.
+times and hashes, so they meet in one part. What comes out depends on the rows alone, not on the sizes of runs and parts. Times,
+hashes and what else the order is asked for lie in files of their own beside the rows, so that to find it is to read little.
+A run is sorted and written in a thread while the rows of the next one are gathered.
 `Hashes` does the same for 64-bit numbers. Neighbours: `prepare` fills and drains both.
 """
 
@@ -13,16 +16,16 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
-from polars.io.plugins import register_io_source
 
 from perennial_runtime.columns import HASH
 
@@ -31,9 +34,6 @@ RUN_BYTES = 24 * 1024 * 1024
 PART_BYTES = 48 * 1024 * 1024
 BLOCK_ROWS = 8192
 """Of a run, between two remembered keys."""
-ROW_GROUP = 131_072
-LEVEL = 1
-"""Of zstd: numbers become hardly smaller by more work, and that takes half as long again."""
 BUCKETS = 256
 MOST_WAITING = 2_000_000
 """Hashes in memory until they are put into their files."""
@@ -45,11 +45,10 @@ Final = Callable[[pl.DataFrame], pl.DataFrame]
 
 @dataclass
 class _File:
-    """Runs of one schema, one after the other."""
+    """Blocks of rows of one schema, one after the other."""
 
     path: Path
     schema: pl.Schema
-    blocks: int = 0
 
     @cached_property
     def _sink(self) -> pa.NativeFile:
@@ -65,32 +64,50 @@ class _File:
 
     def write(self, block: pl.DataFrame) -> None:
         self._writer.write_table(_table(block).combine_chunks())
-        self.blocks += 1
 
     def close(self) -> None:
         self._writer.close()
         self._sink.close()
 
 
+@dataclass(slots=True)
+class _Pair:
+    """Runs of one schema: their rows, and block by block the keys of these."""
+
+    rows: _File
+    keys: _File
+    blocks: int = 0
+
+    def write(self, block: pl.DataFrame) -> None:
+        self.rows.write(block)
+        self.keys.write(block.select(self.keys.schema.names()))
+        self.blocks += 1
+
+    def close(self) -> None:
+        self.rows.close()
+        self.keys.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Blocks of a file from the place `start` on, in order."""
+    """Blocks of both files from the place `start` on, in order."""
 
-    file: _File
+    pair: _Pair
     start: int
     firsts: tuple[Key, ...]
     """The first key of each block."""
 
-    def between(self, low: Key | None, high: Key | None, time: str) -> Iterator[pa.RecordBatch]:
-        """Rows with low <= key < high, in order; of each block what is in the range, not copied."""
+    def between(self, low: Key | None, high: Key | None, time: str, file: _File) -> Iterator[pa.RecordBatch]:
+        """What `file`, one of both, has of the rows with low <= key < high, in order; not copied."""
         # equal keys may go on from one block to the next: the block before the first that begins at `low` counts too
         begin = 0 if low is None else max(0, bisect_left(self.firsts, low) - 1)
         end = len(self.firsts) if high is None else bisect_left(self.firsts, high)
         for number in range(begin, end):
-            block = self.file.reader.get_batch(self.start + number)
-            start = _place(block, time, low) if low is not None and number == begin else 0
-            stop = _place(block, time, high) if high is not None and number == end - 1 else block.num_rows
+            keys = self.pair.keys.reader.get_batch(self.start + number)
+            start = _place(keys, time, low) if low is not None and number == begin else 0
+            stop = _place(keys, time, high) if high is not None and number == end - 1 else keys.num_rows
             if stop > start:
+                block = keys if file is self.pair.keys else file.reader.get_batch(self.start + number)
                 yield block.slice(start, stop - start)
 
 
@@ -119,15 +136,33 @@ class Runs:
 
     folder: Path
     time: str
+    beside: Sequence[str] = ()
+    """Columns that `keys` gives with time and hash."""
     run_bytes: int = RUN_BYTES
     part_bytes: int = PART_BYTES
     rows: int = 0
     _bytes: int = 0
     _waiting: list[pl.DataFrame] = field(default_factory=list)
     _waiting_bytes: int = 0
-    _files: list[_File] = field(default_factory=list)
+    _pairs: list[_Pair] = field(default_factory=list)
     _runs: list[_Run] = field(default_factory=list)
     _bounds: list[Key | None] = field(default_factory=lambda: [None, None])
+    _thread: ThreadPoolExecutor | None = None
+    _written: Future[None] | None = None
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Within it rows are added; after it they can be read."""
+        with ThreadPoolExecutor(1) as self._thread:
+            yield
+            self._flush()
+            self._wait()
+        for pair in self._pairs:
+            pair.close()
+        keys = sorted(key for run in self._runs for key in run.firsts)
+        wanted = min(len(keys), 1 + self._bytes // self.part_bytes)
+        cuts = {keys[len(keys) * number // wanted] for number in range(1, wanted)} - {keys[0]}  # no part without a row
+        self._bounds = [None, *sorted(cuts), None]
 
     def add(self, frame: pl.DataFrame) -> None:
         """Some rows, in any order. Frames may differ in the types of their columns, not in the names."""
@@ -138,25 +173,31 @@ class Runs:
         if self._waiting_bytes >= self.run_bytes:
             self._flush()
 
-    def close(self) -> None:
-        """No more rows will come."""
-        self._flush()
-        for file in self._files:
-            file.close()
-        keys = sorted(key for run in self._runs for key in run.firsts)
-        wanted = min(len(keys), 1 + self._bytes // self.part_bytes)
-        cuts = {keys[len(keys) * number // wanted] for number in range(1, wanted)} - {keys[0]}  # no part without a row
-        self._bounds = [None, *sorted(cuts), None]
-
     @property
     def parts(self) -> int:
-        """How many parts there are, once `close` was called."""
+        """How many parts there are."""
         return len(self._bounds) - 1
 
-    def part(self, number: int, final: Final, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows of one part by time and hash, equal ones once; only `columns`, if given. `final` gives them one type."""
-        found = self._between(self._bounds[number], self._bounds[number + 1], columns)
-        frame = pl.concat([final(_frame(blocks)) for blocks in found.values()], how="vertical")
+    def part(self, number: int, final: Final) -> pl.DataFrame:
+        """The rows of one part by time and hash, equal ones once. `final` gives them one type."""
+        found = self._between(number, [pair.rows for pair in self._pairs])
+        return self._in_order(pl.concat([final(_frame(blocks)) for blocks in found], how="vertical"))
+
+    def keys(self, number: int) -> pl.DataFrame:
+        """Of the same rows: time, hash and the columns `beside`."""
+        found = self._between(number, [pair.keys for pair in self._pairs])
+        return self._in_order(pl.concat([_frame(blocks) for blocks in found], how="vertical"))
+
+    def _between(self, number: int, files: Sequence[_File]) -> list[list[pa.RecordBatch]]:
+        """What each file that has something in the part has there, run by run."""
+        low, high = self._bounds[number], self._bounds[number + 1]
+        found: list[list[pa.RecordBatch]] = []
+        for pair, file in zip(self._pairs, files, strict=True):
+            runs = [run for run in self._runs if run.pair is pair]
+            found.append([block for run in runs for block in run.between(low, high, self.time, file)])
+        return [blocks for blocks in found if blocks]
+
+    def _in_order(self, frame: pl.DataFrame) -> pl.DataFrame:
         hashes = frame[HASH].to_numpy()
         order = _order(frame[self.time].to_physical().to_numpy(), hashes)
         frame, hashes = _moved(frame, order), hashes[order]
@@ -164,31 +205,40 @@ class Runs:
         np.not_equal(hashes[1:], hashes[:-1], out=new[1:])  # equal rows are neighbours: equal hashes have equal times
         return frame if new.all() else frame.filter(pl.Series(new))
 
-    def _between(self, low: Key | None, high: Key | None, columns: Sequence[str] | None) -> dict[Path, list[pa.RecordBatch]]:
-        """What all runs have between two cuts, run by run, of each file that has something there."""
-        found: dict[Path, list[pa.RecordBatch]] = {}
-        for run in self._runs:
-            for block in run.between(low, high, self.time):
-                found.setdefault(run.file.path, []).append(block if columns is None else block.select(list(columns)))
-        return found
-
     def _flush(self) -> None:
+        """What waits is sorted and written in the thread, once the run before it is."""
         if not self._waiting:
             return
-        frame = pl.concat(self._waiting, how="vertical", rechunk=True)
+        if self._thread is None:
+            raise RuntimeError("rows are added only within Runs.filling")
+        self._wait()
+        self._written = self._thread.submit(self._write, self._waiting)
         self._waiting, self._waiting_bytes = [], 0
+
+    def _wait(self) -> None:
+        if self._written is not None:
+            self._written.result()
+
+    def _write(self, frames: Sequence[pl.DataFrame]) -> None:
+        """One run."""
+        frame = pl.concat(frames, how="vertical", rechunk=True)
         self.rows += frame.height
         self._bytes += int(frame.estimated_size())
-        if not self._files or self._files[-1].schema != frame.schema:
-            self._files.append(_File(self.folder / f"runs-{len(self._files)}.arrow", frame.schema))
+        if not self._pairs or self._pairs[-1].rows.schema != frame.schema:
+            self._pairs.append(self._opened(frame.schema))
         order = frame.select(pl.arg_sort_by(self.time, HASH)).to_series()
-        file, firsts = self._files[-1], list[Key]()
-        start = file.blocks
+        pair, firsts = self._pairs[-1], list[Key]()
+        start = pair.blocks
         for place in range(0, frame.height, BLOCK_ROWS):  # sorted as a whole, the rows would be in memory twice
             block = frame[order[place : place + BLOCK_ROWS]]
             firsts.append((int(block[self.time].to_physical()[0]), int(block[HASH][0])))
-            file.write(block)
-        self._runs.append(_Run(file, start, tuple(firsts)))
+            pair.write(block)
+        self._runs.append(_Run(pair, start, tuple(firsts)))
+
+    def _opened(self, schema: pl.Schema) -> _Pair:
+        number = len(self._pairs)
+        keys = pl.Schema({name: schema[name] for name in (self.time, HASH, *self.beside)})
+        return _Pair(_File(self.folder / f"rows-{number}.arrow", schema), _File(self.folder / f"keys-{number}.arrow", keys))
 
 
 def _order(times: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
@@ -229,18 +279,6 @@ def _joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         near = joined and start - joined[-1][1] < BLOCK_ROWS
         joined.append((joined.pop()[0] if near else start, end))
     return joined
-
-
-def write_parquet(frames: Iterator[pl.DataFrame], path: Path) -> Path:
-    """The rows, in order, as one file: the same bytes as if they were one frame, whatever the sizes of the frames."""
-    first = next(frames)
-
-    def read(columns: list[str] | None, _predicate: object, _rows: object, _batch: object) -> Iterator[pl.DataFrame]:
-        yield from (frame if columns is None else frame.select(columns) for frame in chain([first], frames))
-
-    lazy = register_io_source(read, schema=first.schema, is_pure=True)
-    lazy.sink_parquet(path, compression="zstd", compression_level=LEVEL, row_group_size=ROW_GROUP, maintain_order=True)
-    return path
 
 
 @dataclass(slots=True)

@@ -181,13 +181,14 @@ class Store:
         self._bucket = open_bucket(self._uri, secret_path)
         self._folder = Path(urlsplit(self._uri).path) if isinstance(self._bucket, LocalStore) else None
 
-    def put_file(self, source: Path | BufferedReader) -> str:
-        """Store a file (a path, or a file open for reading in binary) and return its digest; stored already is fine."""
+    def put_file(self, source: Path | BufferedReader, digest: str = "") -> str:
+        """Store a file (a path, or a file open for reading in binary) and return its digest, which is reckoned if it is not
+        given; stored already is fine."""
         if isinstance(source, Path):
             with source.open("rb") as stream:
-                return self.put_file(stream)
+                return self.put_file(stream, digest)
         source.seek(0)
-        digest = hashlib.file_digest(source, "sha256").hexdigest()
+        digest = digest or hashlib.file_digest(source, "sha256").hexdigest()
         size = source.seek(0, os.SEEK_END)
         source.seek(0)
         with mapped(self._uri):
@@ -197,13 +198,13 @@ class Store:
                 self._create_blob(digest, source.read())
         return digest
 
-    def take_file(self, source: Path) -> str:
+    def take_file(self, source: Path, digest: str = "") -> str:
         """`put_file` of a file that nobody writes to or needs any more: it is gone then. Into a folder it is moved."""
-        digest = None if self._folder is None else _moved(source, self._folder)
-        if digest is None:
-            digest = self.put_file(source)
+        moved = None if self._folder is None else _moved(source, self._folder, digest)
+        if moved is None:
+            moved = self.put_file(source, digest)
             source.unlink()
-        return digest
+        return moved
 
     def put_bytes(self, body: bytes) -> str:
         """Store `body` and return its digest."""
@@ -313,10 +314,11 @@ class Store:
                 obstore.put(self._bucket, path, body, use_multipart=False)
 
 
-def _moved(source: Path, folder: Path) -> str | None:
+def _moved(source: Path, folder: Path, digest: str) -> str | None:
     """The digest of a file that is a blob in the folder now; None where it lies in another file system."""
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not digest:
+        with source.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     target = folder / blob_path(digest)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

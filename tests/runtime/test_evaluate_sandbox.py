@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from perennial_runtime.evaluate_child import ModelRefused
-from perennial_runtime.evaluate_columns import Table, read_table, write_table
+from perennial_runtime.evaluate_columns import Handover, Table, read_table, taken, write_table
 from perennial_runtime.evaluate_sandbox import (
     HEADER_BYTES,
     LEAST_MEMORY,
@@ -39,6 +42,65 @@ def test_columns_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     back = read_table(tmp_path / "table").columns(1, 3)
     assert back["hour"].tolist() == [1.0, 2.0]
     assert back["carrier"].tolist() == ["Zürich", ""]
+
+
+def test_tables_are_taken_as_they_are_given_and_are_gone_then(tmp_path: Path) -> None:
+    given = Handover(tmp_path / "tables")
+    found = taken(tmp_path / "tables")
+    for rows in (2, 3):
+        given.give(table(rows))
+        assert next(found).rows == rows
+    given.give(table(4))
+    given.end()
+    assert [one.rows for one in found] == [4]
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["end"]
+
+
+def test_who_takes_tables_notices_that_nobody_gives_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Handover(tmp_path / "tables").give(table())
+    parents = iter([1, 2])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    found = taken(tmp_path / "tables")
+    next(found)
+    with pytest.raises(EOFError, match="after table 1"):
+        next(found)
+
+
+def test_rows_are_scored_while_others_are_still_read(subject: Subject, tmp_path: Path) -> None:
+    def parts() -> Iterator[Table]:
+        for rows in (3, 2, 1):
+            yield table(rows)
+            deadline = time.monotonic() + 30
+            while list(tmp_path.glob("sandbox-*/tables/some/[0-9]")):  # the child has not taken it yet
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    assert len(score_in_sandbox(subject, {"some": parts()}, tmp_path, SandboxLimits())["some"]) == 6
+
+
+def test_no_rows_are_read_for_a_model_that_is_refused(subject: Subject, tmp_path: Path) -> None:
+    subject.model.write_bytes(b"no model")
+    read: list[int] = []
+
+    def parts() -> Iterator[Table]:
+        for number in range(10_000):
+            read.append(number)
+            yield table()
+            time.sleep(0.05)
+
+    with pytest.raises(ModelRefused, match="is no ONNX file"):
+        score_in_sandbox(subject, {"some": parts()}, tmp_path, SandboxLimits())
+    assert len(read) < 1000
+
+
+def test_a_child_is_gone_when_its_rows_cannot_be_read(subject: Subject, tmp_path: Path) -> None:
+    def parts() -> Iterator[Table]:
+        yield table()
+        raise ValueError("broken row")
+
+    with pytest.raises(ValueError, match="broken row"):
+        score_in_sandbox(subject, {"some": parts()}, tmp_path, SandboxLimits())
+    assert not list(tmp_path.glob("sandbox-*"))
 
 
 def test_scores_rows_and_leaves_nothing_behind(subject: Subject, tmp_path: Path) -> None:

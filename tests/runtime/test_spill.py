@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial_runtime import prepare_gather, spill
+from perennial_runtime import parquet_file, prepare_gather, spill
 from perennial_runtime.columns import HASH
-from perennial_runtime.spill import Hashes, Runs, write_parquet
+from perennial_runtime.parquet_file import write_parquet
+from perennial_runtime.spill import Hashes, Runs
 from runtime.steps_world import World, frame
 
 
@@ -30,10 +32,10 @@ def rows(keys: list[tuple[int, int]]) -> pl.DataFrame:
 def test_the_parts_together_are_all_rows_in_order_once(
     tmp_path_factory: pytest.TempPathFactory, keys: list[tuple[int, int]], run_bytes: int, batch: int
 ) -> None:
-    runs = Runs(tmp_path_factory.mktemp("runs"), "at", run_bytes * 16, run_bytes * 8)
-    for start in range(0, len(keys), batch):
-        runs.add(rows(keys[start : start + batch]))
-    runs.close()
+    runs = Runs(tmp_path_factory.mktemp("runs"), "at", run_bytes=run_bytes * 16, part_bytes=run_bytes * 8)
+    with runs.filling():
+        for start in range(0, len(keys), batch):
+            runs.add(rows(keys[start : start + batch]))
     found = pl.concat([runs.part(number, lambda part: part) for number in range(runs.parts)])
     times = found["at"].to_physical().to_list()
     # a hash stands for a whole row, its time included, so equal rows are equal in both
@@ -49,24 +51,57 @@ def test_rows_that_are_nearly_in_order_come_out_in_order(
     keys = [(place // 3 + late, 10 * place + number) for place, (late, number) in enumerate(noise)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spill, "BLOCK_ROWS", block)
-        runs = Runs(tmp_path_factory.mktemp("runs"), "at", 16 * batch, 400)
-        for start in range(0, len(keys), batch):
-            runs.add(rows(keys[start : start + batch]))
-            runs.add(rows(keys[start : start + 1]))
-        runs.close()
+        runs = Runs(tmp_path_factory.mktemp("runs"), "at", run_bytes=16 * batch, part_bytes=400)
+        with runs.filling():
+            for start in range(0, len(keys), batch):
+                runs.add(rows(keys[start : start + batch]))
+                runs.add(rows(keys[start : start + 1]))
         found = pl.concat([runs.part(number, lambda part: part) for number in range(runs.parts)])
     assert list(zip(found["at"].to_physical().to_list(), found[HASH].to_list(), strict=True)) == sorted(set(keys))
 
 
 def test_a_part_is_small_even_where_all_rows_have_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "BLOCK_ROWS", 16)
-    runs = Runs(tmp_path, "at", 4096, 1024)
-    for start in range(0, 4000, 100):
-        runs.add(rows([(7, number * 7919 % 4001) for number in range(start, start + 100)]))
-    runs.close()
+    runs = Runs(tmp_path, "at", run_bytes=4096, part_bytes=1024)
+    with runs.filling():
+        for start in range(0, 4000, 100):
+            runs.add(rows([(7, number * 7919 % 4001) for number in range(start, start + 100)]))
     sizes = [runs.part(number, lambda part: part).height for number in range(runs.parts)]
     assert sum(sizes) == 4000
     assert max(sizes) < 400
+
+
+def test_keys_are_those_of_the_rows_of_each_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "BLOCK_ROWS", 16)
+    runs = Runs(tmp_path, "at", ["made"], run_bytes=4096, part_bytes=1024)
+    with runs.filling():
+        for start in range(0, 2000, 100):
+            frame = rows([(number * 31 % 977 % 50, number % 1500) for number in range(start, start + 100)])
+            made = (frame[HASH] % 7 == 0).alias("made")
+            number = frame[HASH].cast(pl.Float64).alias("x")  # two schemas: numbers in one half, text in the other
+            runs.add(frame.with_columns(made, number if start < 1000 else number.cast(pl.String)))
+    assert runs.parts > 5
+    for part in range(runs.parts):
+        whole = runs.part(part, lambda frame: frame.with_columns(pl.col("x").cast(pl.Float64)))
+        assert runs.keys(part).equals(whole.select("at", HASH, "made"))
+
+
+def test_rows_are_added_only_while_the_runs_are_filled(tmp_path: Path) -> None:
+    runs = Runs(tmp_path, "at", run_bytes=16)
+    with pytest.raises(RuntimeError, match="only within"):
+        runs.add(rows([(1, 1)]))
+
+
+def test_a_run_that_cannot_be_written_ends_the_filling(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "not-there", "at", run_bytes=16)
+
+    def fill() -> None:
+        with runs.filling():
+            for number in range(3):
+                runs.add(rows([(number, number)]))
+
+    with pytest.raises(FileNotFoundError):
+        fill()
 
 
 def test_prepare_writes_the_same_bytes_whatever_fits_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,16 +111,17 @@ def test_prepare_writes_the_same_bytes_whatever_fits_into_memory(tmp_path: Path,
         data[number::5].write_parquet(world.source / f"{number}.parquet")
     whole = world.prepare("whole")
     monkeypatch.setattr(spill, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(prepare_gather, "Runs", lambda folder, time: Runs(folder, time, 20_000, 10_000))
+    monkeypatch.setattr(prepare_gather, "Runs", partial(Runs, run_bytes=20_000, part_bytes=10_000))
     assert replace(world.prepare("pieces"), positive_rate=0.0) == replace(whole, positive_rate=0.0)
 
 
 def test_a_file_of_many_frames_has_the_bytes_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spill, "ROW_GROUP", 100)
-    data = frame(950)
-    data.write_parquet(tmp_path / "one", compression="zstd", compression_level=spill.LEVEL, row_group_size=100)
-    many = write_parquet((data[start : start + 70] for start in range(0, 950, 70)), tmp_path / "many")
-    assert many.read_bytes() == (tmp_path / "one").read_bytes()
+    monkeypatch.setattr(parquet_file, "ROW_GROUP", 100)
+    data, one, many = frame(950), tmp_path / "one", tmp_path / "many"
+    data.write_parquet(one, compression="zstd", compression_level=parquet_file.LEVEL, row_group_size=100)
+    digest = write_parquet((data[start : start + 70] for start in range(0, 950, 70)), many)
+    assert many.read_bytes() == one.read_bytes()
+    assert digest == hashlib.sha256(one.read_bytes()).hexdigest()
 
 
 def test_hashes_come_back_in_order_and_as_numpy_saves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

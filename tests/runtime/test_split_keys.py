@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_the_same_rows_give_the_same_digests_whatever_fits_into_memory_in_any_or
     for number in range(4):
         data[number::4][::-1].write_csv(other.source / f"{number}.csv")
     monkeypatch.setattr(spill, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(prepare_gather, "Runs", lambda folder, time: spill.Runs(folder, time, 20_000, 10_000))
+    monkeypatch.setattr(prepare_gather, "Runs", partial(spill.Runs, run_bytes=20_000, part_bytes=10_000))
     found = other.prepare(**wish)
     assert replace(found, listing="", schema="") == replace(whole, listing="", schema="")
     assert len(encode_answer(replace(found, key="k" * 63, rows=10**9, groups=10**8, synthetic=10**8, left_out=10**8))) < 1024
