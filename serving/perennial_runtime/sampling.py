@@ -72,8 +72,7 @@ def some_rows(path: Path, columns: list[str], look: Look) -> tuple[pl.DataFrame,
 def word_counts(path: Path, column: str) -> pl.DataFrame:
     """Columns word and len of the cells that hold one; the most frequent first, then by word."""
     found: pl.DataFrame | None = None
-    for cells in _pieces(path, column):
-        counts = cells.drop_nulls().to_frame("word").group_by("word").len()
+    for counts in _counts(path, column):
         found = counts if found is None else pl.concat([found, counts]).group_by("word").agg(pl.col("len").sum())
         if found.height > MOST_WORDS:
             found = found.sort(["len", "word"], descending=[True, False]).head(MOST_WORDS // 2)
@@ -82,7 +81,10 @@ def word_counts(path: Path, column: str) -> pl.DataFrame:
     return found.sort(["len", "word"], descending=[True, False])
 
 
-def _pieces(path: Path, column: str) -> Iterator[pl.Series]:
-    with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+def _counts(path: Path, column: str) -> Iterator[pl.DataFrame]:
+    """Columns word and len, a piece of the file at a time. What the file has once, in a dictionary, is looked at once."""
+    with pyarrow.parquet.ParquetFile(path, pre_buffer=False, read_dictionary=[column]) as file:
         for batch in file.iter_batches(batch_size=COUNTED_ROWS, columns=[column]):
-            yield pl.Series(column, batch.column(0), dtype=pl.String)
+            counts = batch.column(0).value_counts()
+            words = pl.Series("word", counts.field("values").dictionary_decode(), dtype=pl.String)
+            yield pl.DataFrame({"word": words, "len": pl.Series(counts.field("counts"), dtype=pl.UInt32)}).drop_nulls("word")
