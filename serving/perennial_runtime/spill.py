@@ -63,7 +63,7 @@ class _File:
         return pa.ipc.open_file(pa.memory_map(str(self.path)))
 
     def write(self, block: pl.DataFrame) -> None:
-        self._writer.write_table(_table(block).combine_chunks())
+        self._writer.write_table(_table(_compact(block)).combine_chunks())
 
     def close(self) -> None:
         self._writer.close()
@@ -114,6 +114,18 @@ class _Run:
 def _table(frame: pl.DataFrame) -> pa.Table:
     """Not copied: text stays as Polars has it."""
     return frame.to_arrow(compat_level=pl.CompatLevel.newest())
+
+
+def _compact(block: pl.DataFrame) -> pl.DataFrame:
+    """Long texts lie in buffers that a block shares with all of its run: it gets some of its own, or each would write all."""
+    texts = [cells for cells in block if cells.dtype == pl.String and _shares(cells)]
+    return block.with_columns([pl.Series(cells.name, cells.to_arrow(), dtype=pl.String) for cells in texts])
+
+
+def _shares(cells: pl.Series) -> bool:
+    """Whether the buffers hold more than twice the text."""
+    held = sum(buffer.size for buffer in cells.to_arrow(compat_level=pl.CompatLevel.newest()).buffers()[2:] if buffer)
+    return held > 2 * int(cells.str.len_bytes().sum()) if held else False
 
 
 def _place(block: pa.RecordBatch, time: str, key: Key) -> int:
@@ -229,8 +241,9 @@ class Runs:
         order = frame.select(pl.arg_sort_by(self.time, HASH)).to_series()
         pair, firsts = self._pairs[-1], list[Key]()
         start = pair.blocks
-        for place in range(0, frame.height, BLOCK_ROWS):  # sorted as a whole, the rows would be in memory twice
-            block = frame[order[place : place + BLOCK_ROWS]]
+        frame = frame[order]
+        for place in range(0, frame.height, BLOCK_ROWS):
+            block = frame[place : place + BLOCK_ROWS]
             firsts.append((int(block[self.time].to_physical()[0]), int(block[HASH][0])))
             pair.write(block)
         self._runs.append(_Run(pair, start, tuple(firsts)))

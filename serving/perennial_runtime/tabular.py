@@ -23,7 +23,9 @@ import pyarrow.parquet
 
 from perennial_runtime.answers import Refused
 
-BATCH_ROWS = 131_072
+BATCH_ROWS, FEWEST_ROWS = 131_072, 4096
+BATCH_CELLS = 4 * 1024 * 1024
+"""Of a batch: of many columns it has fewer rows, for some batches are in memory at once."""
 BLOCK_BYTES = 8 * 1024 * 1024
 PAGE_BYTES = 1024 * 1024
 LONGEST_HEADER = 1024 * 1024
@@ -60,7 +62,8 @@ EVERYTHING = Wanted()
 
 
 def read(path: Path, name: str, room: Path, wanted: Wanted = EVERYTHING) -> Iterator[pl.DataFrame]:
-    """Batches of at most BATCH_ROWS rows or BLOCK_BYTES; every column of a CSV file is text. Refused when there is no row.
+    """Batches of at most BATCH_ROWS rows (of over 32 columns fewer) or BLOCK_BYTES; every column of a CSV file is text. Refused
+    when there is no row.
 
     What is gzipped is unpacked in the folder `room`.
     """
@@ -90,7 +93,9 @@ def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
         # read through a small buffer: a file may be one row group, which would otherwise be in memory as a whole
         with pyarrow.parquet.ParquetFile(path, buffer_size=PAGE_BYTES, pre_buffer=False) as file:
             columns = wanted.of(file.schema_arrow.names, name)
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+            width = len(file.schema_arrow.names if columns is None else columns)
+            rows = max(FEWEST_ROWS, min(BATCH_ROWS, BATCH_CELLS // max(width, 1)))
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
                 yield _frame(batch).drop(wanted.never, strict=False)  # a name with a dot may bring along what lies in another
     except (pa.ArrowException, OSError) as error:
         raise Refused(

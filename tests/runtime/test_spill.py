@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial_runtime import parquet_file, prepare_gather, spill
+from perennial_runtime import parquet_file, prepare_gather, spill, tabular
 from perennial_runtime.columns import HASH
 from perennial_runtime.parquet_file import write_parquet
 from perennial_runtime.spill import Hashes, Runs
@@ -86,6 +86,17 @@ def test_keys_are_those_of_the_rows_of_each_part(tmp_path: Path, monkeypatch: py
         assert runs.keys(part).equals(whole.select("at", HASH, "made"))
 
 
+def test_long_texts_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "BLOCK_ROWS", 64)
+    keys = [(number, number * 7919 % 4001) for number in range(4000)]
+    texts = [f"text {number} of row {time}, longer than what lies in the row itself" for time, number in keys]
+    runs = Runs(tmp_path, "at")
+    with runs.filling():
+        runs.add(rows(keys).with_columns(pl.Series("text", texts)))
+    assert (tmp_path / "rows-0.arrow").stat().st_size < 3 * sum(map(len, texts))
+    assert runs.part(0, lambda part: part)["text"].to_list() == texts
+
+
 def test_rows_are_added_only_while_the_runs_are_filled(tmp_path: Path) -> None:
     runs = Runs(tmp_path, "at", run_bytes=16)
     with pytest.raises(RuntimeError, match="only within"):
@@ -133,3 +144,12 @@ def test_hashes_come_back_in_order_and_as_numpy_saves_them(tmp_path: Path, monke
     np.save(tmp_path / "expected.npy", np.sort(numbers))
     assert hashes.write(tmp_path / "found.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
     assert hashes.digest(b"words") == hashlib.sha256(b"words" + np.sort(numbers).astype("<u8").tobytes()).hexdigest()
+
+
+def test_a_file_of_many_columns_is_read_fewer_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "BATCH_CELLS", 100_000)
+    pl.DataFrame({f"x{number}": np.arange(10_000) for number in range(20)}).write_parquet(tmp_path / "wide.parquet")
+    found = list(tabular.read(tmp_path / "wide.parquet", "wide.parquet", tmp_path))
+    assert [batch.height for batch in found] == [5000, 5000]
+    one = tabular.read(tmp_path / "wide.parquet", "wide.parquet", tmp_path, tabular.Wanted(only=["x1"]))
+    assert [batch.height for batch in one] == [10_000]
