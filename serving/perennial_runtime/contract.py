@@ -26,6 +26,8 @@ EXIT_REFUSED = 64
 """The input is wrong and trying again would not help (EX_USAGE's number); the Job fails at once."""
 EXIT_TRANSIENT = 75
 """Something outside did not answer (EX_TEMPFAIL's number); another attempt may succeed."""
+NOT_COMPARABLE = "ChampionNotComparable"
+"""Reason of prepare and evaluate to refuse a version that cannot be compared with the one that serves."""
 
 MESSAGE_LIMIT = 1024
 """Bytes of one termination message; the kubelet keeps 4 KiB a container and 12 KiB a pod, injected containers included."""
@@ -255,6 +257,19 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Champion:
+    """The version that serves while a challenger is judged: whose Bento is fetched and scored on the same holdout."""
+
+    version: str
+    identity: str
+    bento: str
+    signed_for: str = ""
+    """UID of the ModelVersion that its signature must be for; empty: it was made unsigned."""
+    uid: str = ""
+    """Of its ModelVersion, under which its results lie in the store; empty: not told."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareSpec:
     """Input of prepare. `store` already ends in the namespace and the ModelDeployment's UID."""
 
@@ -279,6 +294,8 @@ class PrepareSpec:
     """How rows are held out: time, hash or group."""
     salt: str = ""
     """UID of the ModelDeployment, where it is by hash or group: no two hold out the same rows."""
+    champion: Champion | None = None
+    """The version that serves, where a gate will compare with it: what cannot be compared is refused before it is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,17 +448,6 @@ class OwnMetrics:
     def names(self) -> tuple[str, ...]:
         """Of its metrics."""
         return tuple(one.name for one in self.values)
-
-
-@dataclass(frozen=True, slots=True)
-class Champion:
-    """The version that serves while a challenger is judged: whose Bento is fetched and scored on the same holdout."""
-
-    version: str
-    identity: str
-    bento: str
-    signed_for: str = ""
-    """UID of the ModelVersion that its signature must be for; empty: it was made unsigned."""
 
 
 @dataclass(frozen=True, slots=True)

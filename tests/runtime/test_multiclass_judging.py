@@ -18,9 +18,9 @@ from perennial.api.builtin_metrics import of_task
 from perennial_runtime import card
 from perennial_runtime.answers import Refused
 from perennial_runtime.card_classes import MOST_SHOWN, OTHERS, classes
+from perennial_runtime.comparable import told_apart
 from perennial_runtime.contract import Column, GateMeasurement, GateSpec, OwnMetric, OwnMetrics, SliceSpec
 from perennial_runtime.evaluate import evaluate
-from perennial_runtime.evaluate_champion import told_apart
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_gates import Blind, enough, measure
 from perennial_runtime.evaluate_slices import measure_slices, part
@@ -222,6 +222,12 @@ def test_champion_that_tells_other_classes_apart_is_not_compared_and_both_lists_
         "take notWorseThanServingBy out of the gates",
     ):
         assert words in caught.value.message
+    for digest in (second.prepared.schema, second.prepared.split):
+        world.store.put_bytes(second.world.store.get_bytes(digest))
+    world.store.put_result("uid-2", "prepare", second.prepared)
+    serves = replace(second.champion(), uid="uid-2")
+    early = world.refusal(uid="uid-9", task="multiclass", columns=KINDS, champion=serves)
+    assert (early.reason, early.message) == (caught.value.reason, caught.value.message), "and prepare says the same"
 
 
 def test_classes_that_were_numbers_and_are_texts_now_look_different_in_the_message() -> None:
