@@ -523,6 +523,14 @@ class SlicesFound:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallestClass:
+    """Of several classes the one with the fewest holdout rows that count for a gate."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class GateMeasurement:
     """A gate's estimate with its one-sided 95 % bounds, as measured; the operator's core turns it into a verdict.
 
@@ -540,6 +548,8 @@ class GateMeasurement:
     needed_rows: int
     """About how many holdout rows (for a latency: requests) would decide it; 0 when it is decided."""
     slices: SlicesFound | None = None
+    smallest: SmallestClass | None = None
+    """Of roc_auc of several classes, whose bounds are as wide as this class makes them; sent only where it is undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,6 +561,7 @@ class PackedGate:
     at: tuple[float, ...]
     """Estimate, lower, upper, needed rows unless 0; one number for all of an exact one."""
     slices: SlicesFound | None = None
+    smallest: SmallestClass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -725,7 +736,9 @@ def decode(kind: type[T], text: str) -> T:
 def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
     """The same in fewer bytes, for a termination message: gates by their places among those that were asked for."""
     places = {(gate.metric, gate.kind, gate.limit): place for place, gate in enumerate(gates)}
-    found = tuple(PackedGate(places[one.metric, one.kind, one.limit], _numbers(one), one.slices) for one in result.gates)
+    found = tuple(
+        PackedGate(places[one.metric, one.kind, one.limit], _numbers(one), one.slices, one.smallest) for one in result.gates
+    )
     return dataclasses.replace(result, gates=(), packed=found)
 
 
@@ -747,7 +760,8 @@ def unpacked(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResul
         gate = gates[one.gate]
         estimate, lower, upper, *needed = one.at if len(one.at) > 1 else one.at * 3
         rows = int(needed[0]) if needed else 0
-        found.append(GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, rows, one.slices))
+        measured = GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, rows, one.slices, one.smallest)
+        found.append(measured)
     return dataclasses.replace(result, gates=tuple(found), packed=())
 
 

@@ -19,7 +19,7 @@ from perennial_runtime import card
 from perennial_runtime.answers import Refused
 from perennial_runtime.card_classes import MOST_SHOWN, OTHERS, classes
 from perennial_runtime.comparable import told_apart
-from perennial_runtime.contract import Column, GateMeasurement, GateSpec, OwnMetric, OwnMetrics, SliceSpec
+from perennial_runtime.contract import Column, GateMeasurement, GateSpec, OwnMetric, OwnMetrics, SliceSpec, SmallestClass
 from perennial_runtime.evaluate import evaluate
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_gates import Blind, enough, measure
@@ -115,6 +115,20 @@ def test_auc_of_a_class_that_the_holdout_lacks_is_refused_by_name_and_the_rest_i
         assert words in caught.value.message
     measured = measure([GateSpec("accuracy", minimum=0.5), GateSpec("log_loss", maximum=1.0)], found, 7)
     assert [one.metric for one in measured] == ["accuracy", "log_loss"]
+
+
+def test_auc_says_which_class_has_the_fewest_of_the_rows_that_count() -> None:
+    labels = [0] * 30 + [1] * 9 + [2] * 8
+    champion = np.full((47, 3), 1 / 3)
+    champion[-1] = np.nan  # a row that it can't answer is not compared
+    gates = [
+        GateSpec("roc_auc", minimum=0.5),
+        GateSpec("roc_auc", not_worse_than_serving_by=0.1),
+        GateSpec("accuracy", minimum=0.5),
+    ]
+    alone, beside, accuracy = measure(gates, blind(labels, champion), 7)
+    assert (alone.smallest, beside.smallest) == (SmallestClass("on time", 8), SmallestClass("on time", 7))
+    assert accuracy.smallest is None
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss"])

@@ -184,7 +184,9 @@ def _need(measured: GateMeasurement) -> str:
         return "measured on a node with less else to do it may be decided; see docs/evaluation.md"
     if measured.needed_rows >= UNDECIDABLE_ROWS:
         return "it lies on the limit, and more holdout rows would hardly decide it"
-    return f"about {measured.needed_rows} holdout rows are needed"
+    few = measured.smallest
+    why = f", and its smallest class, {few.name!r}, has {few.rows}" if few else ""
+    return f"about {measured.needed_rows} holdout rows are needed{why}"
 
 
 def _slice_words(measured: GateMeasurement, found: SlicesFound, verdict: Verdict) -> str:
