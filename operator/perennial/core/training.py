@@ -81,7 +81,7 @@ def _advance(observed: Observed, version: Version, champion: Champion | None) ->
             return _end(observed, version.status, record)
         if record.state == "Failed":
             return _again(observed, version, record, champion)
-    return _judge(observed, version, key)
+    return _judge(observed, version, key, champion.version if champion else "")
 
 
 def _is_of_another(record: StepRecord, key: str) -> bool:
@@ -247,8 +247,8 @@ def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> 
     )
 
 
-def _judge(observed: Observed, version: Version, key: str) -> Progress:
-    """The verdict on what was measured against this champion, not against one that served in between."""
+def _judge(observed: Observed, version: Version, key: str, champion: str) -> Progress:
+    """The verdict on what was measured against this champion (`key`, and its name), not against one that served in between."""
     record = _last(version.status, "evaluate", key)
     result = decode_answer(record.result) if record else None
     if not isinstance(result, EvaluateResult):
@@ -258,21 +258,24 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
     trained = answer_of(version.status, "train")
     verdicts = gates.judge(asked, result, trained.claims if isinstance(trained, TrainResult) else {})
     refused = [verdict for verdict in verdicts if not gates.passes(asked, verdict)]
-    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(result)}
+    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(result, champion)}
     if refused:
         words = "; ".join(verdict.message for verdict in refused)
         update |= {"state": "Rejected", "message": words[:2048], "finished_at": stamp(observed.now)}
     else:
-        passed = "; ".join(verdict.message for verdict in verdicts) or f"no gates were asked for; {_score(result)}"
+        passed = "; ".join(verdict.message for verdict in verdicts) or f"no gates were asked for; {_score(result, champion)}"
         update |= {"state": "Accepted", "message": passed[:2048]}
     return Progress(version.status.model_copy(update=update))
 
 
-def _score(result: EvaluateResult) -> str:
+def _score(result: EvaluateResult, champion: str) -> str:
+    """The first gate's metric. Of a version that is judged by comparisons alone nobody measured one by itself: by how much it is
+    better than the champion, then."""
     shown = (one for one in result.gates if one.kind == "minimum" or (one.kind == "maximum" and one.metric in gates.ERRORS))
     first = next(shown, None)
     if first is None:
-        return ""
+        compared = next((one for one in result.gates if one.kind == gates.MARGIN), None)
+        return gates.beside(compared, f"v{champion.rpartition('-v')[2]}")[:128] if compared is not None else ""
     layout = ".5g" if first.metric in gates.OF_NUMBERS else ".3f"
     return f"{first.metric} {first.estimate:{layout}} (from {first.lower:{layout}} to {first.upper:{layout}})"
 
