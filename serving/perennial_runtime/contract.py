@@ -328,6 +328,9 @@ class PrepareResult:
     """Rows that were made, without repeats."""
     left_out: int = 0
     """Of those, the ones on the holdout's side: in neither file."""
+    classes: tuple[str, ...] = ()
+    """Of several classes their labels in order, texts in quotes: as many as there is room for, and the schema has all."""
+    class_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ def prepare(
         written = separate(spec, gathered, ordered, rule, room)
         _check_champion(spec, store, written)
         result = replace(_stored(spec, gathered, written, rule, store=store, room=room), model=model)
+        result = prepare_classes.told_in(result, written.train.side.classes.ordered if spec.task == MULTICLASS else [])
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
