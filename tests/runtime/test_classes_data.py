@@ -281,6 +281,17 @@ def test_what_says_nothing_of_the_classes_has_an_auc_near_a_half() -> None:
     assert tells_class(pl.Series(chance.normal(size=8000)), codes, np.arange(4)) == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_names_that_differ_only_by_spaces_or_case_are_different_classes(world: World, kind: str) -> None:
+    data = kinds().with_columns(pl.col("kind").replace({"early": "late ", "on time": "Late"}))
+    if kind == "csv":
+        as_text(data).write_csv(world.source / "a.csv")
+        told = world.prepare(task="multiclass", columns=KINDS)
+    else:
+        told = prepared(world, data)
+    assert told.classes == ("'Late'", "'late'", "'late '")
+
+
 # ---- the classes in the answer of prepare ----
 
 
