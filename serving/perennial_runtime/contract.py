@@ -26,6 +26,8 @@ EXIT_REFUSED = 64
 """The input is wrong and trying again would not help (EX_USAGE's number); the Job fails at once."""
 EXIT_TRANSIENT = 75
 """Something outside did not answer (EX_TEMPFAIL's number); another attempt may succeed."""
+NOT_COMPARABLE = "ChampionNotComparable"
+"""Reason of prepare and evaluate to refuse a version that cannot be compared with the one that serves."""
 
 MESSAGE_LIMIT = 1024
 """Bytes of one termination message; the kubelet keeps 4 KiB a container and 12 KiB a pod, injected containers included."""
@@ -255,6 +257,19 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Champion:
+    """The version that serves while a challenger is judged: whose Bento is fetched and scored on the same holdout."""
+
+    version: str
+    identity: str
+    bento: str
+    signed_for: str = ""
+    """UID of the ModelVersion that its signature must be for; empty: it was made unsigned."""
+    uid: str = ""
+    """Of its ModelVersion, under which its results lie in the store; empty: not told."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareSpec:
     """Input of prepare. `store` already ends in the namespace and the ModelDeployment's UID."""
 
@@ -279,6 +294,8 @@ class PrepareSpec:
     """How rows are held out: time, hash or group."""
     salt: str = ""
     """UID of the ModelDeployment, where it is by hash or group: no two hold out the same rows."""
+    champion: Champion | None = None
+    """The version that serves, where a gate will compare with it: what cannot be compared is refused before it is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +328,9 @@ class PrepareResult:
     """Rows that were made, without repeats."""
     left_out: int = 0
     """Of those, the ones on the holdout's side: in neither file."""
+    classes: tuple[str, ...] = ()
+    """Of several classes their labels in order, texts in quotes: as many as there is room for, and the schema has all."""
+    class_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,17 +454,6 @@ class OwnMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Champion:
-    """The version that serves while a challenger is judged: whose Bento is fetched and scored on the same holdout."""
-
-    version: str
-    identity: str
-    bento: str
-    signed_for: str = ""
-    """UID of the ModelVersion that its signature must be for; empty: it was made unsigned."""
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluateSpec:
     """Input of evaluate."""
 
@@ -517,6 +526,14 @@ class SlicesFound:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallestClass:
+    """Of several classes the one with the fewest holdout rows that count for a gate."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class GateMeasurement:
     """A gate's estimate with its one-sided 95 % bounds, as measured; the operator's core turns it into a verdict.
 
@@ -534,6 +551,8 @@ class GateMeasurement:
     needed_rows: int
     """About how many holdout rows (for a latency: requests) would decide it; 0 when it is decided."""
     slices: SlicesFound | None = None
+    smallest: SmallestClass | None = None
+    """Of roc_auc of several classes, whose bounds are as wide as this class makes them; sent only where it is undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,6 +564,7 @@ class PackedGate:
     at: tuple[float, ...]
     """Estimate, lower, upper, needed rows unless 0; one number for all of an exact one."""
     slices: SlicesFound | None = None
+    smallest: SmallestClass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -719,7 +739,9 @@ def decode(kind: type[T], text: str) -> T:
 def packed(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResult:
     """The same in fewer bytes, for a termination message: gates by their places among those that were asked for."""
     places = {(gate.metric, gate.kind, gate.limit): place for place, gate in enumerate(gates)}
-    found = tuple(PackedGate(places[one.metric, one.kind, one.limit], _numbers(one), one.slices) for one in result.gates)
+    found = tuple(
+        PackedGate(places[one.metric, one.kind, one.limit], _numbers(one), one.slices, one.smallest) for one in result.gates
+    )
     return dataclasses.replace(result, gates=(), packed=found)
 
 
@@ -741,7 +763,8 @@ def unpacked(result: EvaluateResult, gates: Sequence[GateSpec]) -> EvaluateResul
         gate = gates[one.gate]
         estimate, lower, upper, *needed = one.at if len(one.at) > 1 else one.at * 3
         rows = int(needed[0]) if needed else 0
-        found.append(GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, rows, one.slices))
+        measured = GateMeasurement(gate.metric, gate.kind, gate.limit, estimate, lower, upper, rows, one.slices, one.smallest)
+        found.append(measured)
     return dataclasses.replace(result, gates=tuple(found), packed=())
 
 

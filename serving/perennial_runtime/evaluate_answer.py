@@ -1,7 +1,8 @@
 """What evaluate found -> one termination message of at most 1 KiB, and the evidence behind it as a blob.
 
 The message holds as many decimals and as many slices by name as fit; gates that are too long by name go by their place among
-those that were asked for (`contract.packed`). The evidence holds every gate, and every slice, that was measured.
+those that were asked for (`contract.packed`). The smallest class of several is told where a gate is undecided, and goes with the
+last of the slices' names. The evidence holds every gate, and every slice, that was measured.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LEAST_DECIMALS = 2
 PLAIN_DECIMALS = 4
 """Fewer are worth less than the gates' names."""
 SHORT_NAME = 16
-"""Characters that are left of a slice's name before it is not told at all."""
+"""Characters that are left of the name of a slice, or of a class, before it is not told at all."""
 
 
 def fitted(result: EvaluateResult, gates: Sequence[GateSpec], requests: int = 0) -> EvaluateResult:
@@ -64,6 +65,8 @@ def _short(result: EvaluateResult, requests: int, decimals: int, told: int = TOL
 
 def _fewer(gate: GateMeasurement, told: int, letters: int) -> GateMeasurement:
     """The gate with fewer slices by name, and shorter names (0: as they are)."""
+    few = gate.smallest if gate.needed_rows and told else None
+    gate = replace(gate, smallest=few and replace(few, name=_cut(few.name, letters)))
     if gate.slices is None:
         return gate
     some = tuple(replace(one, name=_cut(one.name, letters)) for one in gate.slices.told[:told])

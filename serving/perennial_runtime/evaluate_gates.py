@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, GateMeasurement, GateSpec
+from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, GateMeasurement, GateSpec, SmallestClass
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_facts import Fact
 from perennial_runtime.evaluate_slices import SliceGate
@@ -97,12 +97,26 @@ def _measured(place: int, gate: GateSpec, blind: Blind, seed: int, beside: Besid
         return _own(gate, blind, beside.own[gate.metric])
     if gate.not_worse_than_serving_by is None:
         rows = enough(blind, blind.judged, gate.metric)
-        return _measurement(gate, alone(gate.metric, blind.sample.of(rows), seed), int(rows.sum()))
+        found = alone(gate.metric, blind.sample.of(rows), seed)
+        return replace(_measurement(gate, found, int(rows.sum())), smallest=_smallest(blind, rows, gate.metric))
     if blind.champion is None:
         return None
     rows = enough(blind, blind.compared, gate.metric)
     found = difference(gate.metric, blind.sample.of(rows), blind.champion[rows], seed)
-    return _measurement(gate, found, int(rows.sum()))
+    return replace(_measurement(gate, found, int(rows.sum())), smallest=_smallest(blind, rows, gate.metric))
+
+
+def _smallest(blind: Blind, rows: NDArray[np.bool_], metric: str) -> SmallestClass | None:
+    """The class with the fewest of the rows (of equal ones the first), where the metric is a mean over the classes."""
+    if blind.task != MULTICLASS or metric != AUC:
+        return None
+    return _fewest(blind, blind.labels[rows])
+
+
+def _fewest(blind: Blind, labels: NDArray[Any]) -> SmallestClass:
+    counts = np.bincount(labels, minlength=len(blind.classes))
+    few = int(counts.argmin())
+    return SmallestClass(blind.classes[few], int(counts[few]))
 
 
 def _own(gate: GateSpec, blind: Blind, own: Own) -> GateMeasurement | None:
@@ -133,9 +147,8 @@ def _lacking(blind: Blind, labels: NDArray[Any], metric: str) -> tuple[str, str]
     if blind.task == MULTICLASS and metric != AUC:
         return "", f"for {metric} at least {SMALLEST_CLASS}"
     if blind.task == MULTICLASS:
-        counts = np.bincount(labels, minlength=len(blind.classes))
-        few = int(counts.argmin())
-        return f" ({counts[few]} of class {blind.classes[few]!r})", f"for {AUC} at least {SMALLEST_CLASS} of each class"
+        few = _fewest(blind, labels)
+        return f" ({few.rows} of class {few.name!r})", f"for {AUC} at least {SMALLEST_CLASS} of each class"
     return f" ({int(labels.sum())} of class 1)", "at least 2 of each class"
 
 

@@ -4,6 +4,7 @@
     prepare_gather: files -> typed, hashed rows in sorted runs        each file, batch by batch
     prepare_order: the runs -> the side of each row
     prepare_sides: the runs by side -> train.parquet, holdout.parquet, schema.json, hashes -> blobs       each part, in order
+    prepare_champion: whether the version that serves can be compared with it
 
 Runs in a Job of its own (`python -m perennial_runtime prepare`), with the secrets of source and store. It needs the memory of a
 few batches and of a sample (`leakage`), however large the data is, and about twice the data on disk. What it writes depends on
@@ -105,7 +106,9 @@ def prepare(
         if isinstance(rule, Split):
             rule = rule.extended_by(ordered.real_times, spec.holdout_fraction)
         written = separate(spec, gathered, ordered, rule, room)
+        _check_champion(spec, store, written)
         result = replace(_stored(spec, gathered, written, rule, store=store, room=room), model=model)
+        result = prepare_classes.told_in(result, written.train.side.classes.ordered if spec.task == MULTICLASS else [])
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
 
@@ -141,6 +144,17 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     some = leakage.Sides(train.sample.rows(), holdout.sample.rows(), spec.columns, gathered.collector.kinds, spec.task)
     leakage.check(some, ordered.rows)
     return written
+
+
+def _check_champion(spec: PrepareSpec, store: Store, written: Written) -> None:
+    """Raises Refused where a gate would compare the version with one that it cannot be compared with."""
+    if spec.champion is None:
+        return
+    from perennial_runtime import prepare_champion  # noqa: PLC0415  # only here: it loads onnxruntime
+
+    label, classes = only(spec.columns, "label").name, written.train.side.classes.ordered
+    now = {"label": label, "task": spec.task, **({"classes": classes} if spec.task == MULTICLASS else {})}
+    prepare_champion.check(spec.champion, store, now, written.holdout.path)
 
 
 def _rows(gathered: Gathered, ordered: Ordered, rule: Rule, side: int) -> Iterator[pl.DataFrame]:

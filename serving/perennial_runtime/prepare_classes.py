@@ -7,12 +7,12 @@ them as the rows pass by; their number is bounded here, however many labels a co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import FEWEST_CLASSES, MOST_CLASSES
+from perennial_runtime.contract import FEWEST_CLASSES, MOST_CLASSES, ContractError, PrepareResult, encode_answer
 
 MOST_COUNTED = 10_000
 """Different labels that are counted; there are far too many then."""
@@ -48,6 +48,18 @@ class ClassCounts:
     def ordered(self) -> list[Label]:
         """The labels, in the order of classes."""
         return sorted(self.rows)  # all of one kind: the column has one type
+
+
+def told_in(result: PrepareResult, classes: Sequence[Label]) -> PrepareResult:
+    """The result with the classes, as many by name as fit into one termination message; as it is where there are none."""
+    for named in range(len(classes), -1, -1):
+        told = replace(result, classes=tuple(map(repr, classes[:named])), class_count=len(classes))
+        try:
+            encode_answer(told)
+        except ContractError:
+            continue
+        return told
+    return result
 
 
 def check(label: str, train: ClassCounts, holdout: ClassCounts, weight: str = "") -> None:

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from perennial_runtime.contract import MOST_CLASSES, Column, PrepareResult, decode_answer, encode_answer
+from perennial_runtime.contract import MESSAGE_LIMIT, MOST_CLASSES, Column, PrepareResult, decode_answer, encode_answer
 from perennial_runtime.leakage import tells_class
-from perennial_runtime.prepare_classes import MOST_COUNTED, ClassCounts
+from perennial_runtime.prepare_classes import MOST_COUNTED, ClassCounts, told_in
 from runtime.steps_world import World, as_text, frame
 from runtime.tasks_world import KINDS, kinds
 
@@ -279,3 +279,37 @@ def test_what_says_nothing_of_the_classes_has_an_auc_near_a_half() -> None:
     words = pl.Series(chance.choice(np.array(["a", "b", "", None], dtype=object), 8000).tolist(), dtype=pl.String)
     assert tells_class(words, codes, np.arange(4)) == pytest.approx(0.5, abs=0.02)
     assert tells_class(pl.Series(chance.normal(size=8000)), codes, np.arange(4)) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_names_that_differ_only_by_spaces_or_case_are_different_classes(world: World, kind: str) -> None:
+    data = kinds().with_columns(pl.col("kind").replace({"early": "late ", "on time": "Late"}))
+    if kind == "csv":
+        as_text(data).write_csv(world.source / "a.csv")
+        told = world.prepare(task="multiclass", columns=KINDS)
+    else:
+        told = prepared(world, data)
+    assert told.classes == ("'Late'", "'late'", "'late '")
+
+
+# ---- the classes in the answer of prepare ----
+
+
+def test_answer_of_prepare_names_the_classes_in_order_and_texts_stand_in_quotes(world: World) -> None:
+    told = prepared(world, kinds())
+    assert (told.classes, told.class_count) == (tuple(map(repr, WORDS)), 3)
+    numbered = kinds().with_columns(pl.col("kind").replace_strict({"early": 1, "late": 10, "on time": 9}))
+    assert prepared(world, numbered, uid="uid-2").classes == ("1", "9", "10")
+    assert "class" not in encode_answer(world.prepare("uid-3")), "two classes are not named"
+
+
+@pytest.mark.parametrize(("sign", "named"), [("k", range(1, 10)), ("\u4e2d", range(1))], ids=["letters", "six bytes a sign"])
+def test_answer_names_as_many_of_fifty_long_names_as_there_is_room_for(sign: str, named: range) -> None:
+    plain = PrepareResult(*["f" * 64] * 5, *[10**9] * 4, "2013-03-01T00:00:00Z", listing="f" * 64, model="f" * 64, key="k" * 63)
+    names = [f"{sign * 59}{place:02}" for place in range(MOST_CLASSES)]
+    told = told_in(plain, names)
+    assert len(encode_answer(told).encode()) <= MESSAGE_LIMIT
+    assert told.class_count == MOST_CLASSES
+    assert len(told.classes) in named
+    assert told.classes == tuple(map(repr, names[: len(told.classes)]))
+    assert decode_answer(encode_answer(told)) == told

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from perennial_runtime.contract import (
     MESSAGE_LIMIT,
     EvaluateResult,
@@ -9,6 +13,7 @@ from perennial_runtime.contract import (
     GateSpec,
     SliceFound,
     SlicesFound,
+    SmallestClass,
     decode_answer,
     encode_answer,
     unpacked,
@@ -63,6 +68,44 @@ def test_one_gate_by_slice_keeps_the_longest_names_of_its_two_worst_slices() -> 
     (gate,) = unpacked(sent, BY_SLICE[:1]).gates
     assert gate.slices is not None
     assert [one.name for one in gate.slices.told] == [NAMED.name] * 2
+
+
+def with_class(result: EvaluateResult, name: str) -> EvaluateResult:
+    return replace(result, gates=tuple(replace(gate, smallest=SmallestClass(name, 12)) for gate in result.gates))
+
+
+def test_undecided_gate_names_its_smallest_class_and_a_decided_one_does_not() -> None:
+    undecided, decided = GateSpec("roc_auc", minimum=0.2), GateSpec("roc_auc", not_worse_than_serving_by=0.1)
+    (first, second) = fitted(with_class(longest(undecided, decided), "cancelled"), (undecided, decided)).gates
+    assert first.needed_rows > 0
+    assert first.smallest == SmallestClass("cancelled", 12)
+    assert (second.needed_rows, second.smallest) == (0, None)
+
+
+FOUR = (
+    GateSpec("roc_auc", minimum=0.2),
+    GateSpec("roc_auc", not_worse_than_serving_by=0.4),
+    GateSpec("accuracy", minimum=0.2),
+    GateSpec("log_loss", maximum=0.2),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("late", "late"), ("c" * 63, "c" * 63), ("\u4e2d" * 63, "\u4e2d" * 13 + "...")],
+    ids=["short", "long", "long, and six bytes a sign"],
+)
+def test_name_of_a_class_is_cut_only_where_it_does_not_fit(name: str, told: str) -> None:
+    sent = fitted(with_class(longest(*FOUR), name), FOUR)
+    assert len(encode_answer(sent).encode()) <= MESSAGE_LIMIT
+    assert unpacked(sent, FOUR).gates[0].smallest == SmallestClass(told, 12)
+
+
+def test_eight_gates_with_a_class_that_takes_the_most_bytes_fit() -> None:
+    gates = (*BY_SLICE, *OTHERS)
+    sent = fitted(with_class(longest(*gates), "\U0001f600" * 63), gates, requests=4000)
+    assert len(encode_answer(sent).encode()) <= MESSAGE_LIMIT
+    assert len(unpacked(sent, gates).gates) == 8
 
 
 def test_two_gates_keep_their_names_in_the_message() -> None:

@@ -18,9 +18,9 @@ from perennial.api.builtin_metrics import of_task
 from perennial_runtime import card
 from perennial_runtime.answers import Refused
 from perennial_runtime.card_classes import MOST_SHOWN, OTHERS, classes
-from perennial_runtime.contract import Column, GateMeasurement, GateSpec, OwnMetric, OwnMetrics, SliceSpec
+from perennial_runtime.comparable import told_apart
+from perennial_runtime.contract import Column, GateMeasurement, GateSpec, OwnMetric, OwnMetrics, SliceSpec, SmallestClass
 from perennial_runtime.evaluate import evaluate
-from perennial_runtime.evaluate_champion import told_apart
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_gates import Blind, enough, measure
 from perennial_runtime.evaluate_slices import measure_slices, part
@@ -115,6 +115,20 @@ def test_auc_of_a_class_that_the_holdout_lacks_is_refused_by_name_and_the_rest_i
         assert words in caught.value.message
     measured = measure([GateSpec("accuracy", minimum=0.5), GateSpec("log_loss", maximum=1.0)], found, 7)
     assert [one.metric for one in measured] == ["accuracy", "log_loss"]
+
+
+def test_auc_says_which_class_has_the_fewest_of_the_rows_that_count() -> None:
+    labels = [0] * 30 + [1] * 9 + [2] * 8
+    champion = np.full((47, 3), 1 / 3)
+    champion[-1] = np.nan  # a row that it can't answer is not compared
+    gates = [
+        GateSpec("roc_auc", minimum=0.5),
+        GateSpec("roc_auc", not_worse_than_serving_by=0.1),
+        GateSpec("accuracy", minimum=0.5),
+    ]
+    alone, beside, accuracy = measure(gates, blind(labels, champion), 7)
+    assert (alone.smallest, beside.smallest) == (SmallestClass("on time", 8), SmallestClass("on time", 7))
+    assert accuracy.smallest is None
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
@@ -222,6 +236,12 @@ def test_champion_that_tells_other_classes_apart_is_not_compared_and_both_lists_
         "take notWorseThanServingBy out of the gates",
     ):
         assert words in caught.value.message
+    for digest in (second.prepared.schema, second.prepared.split):
+        world.store.put_bytes(second.world.store.get_bytes(digest))
+    world.store.put_result("uid-2", "prepare", second.prepared)
+    serves = replace(second.champion(), uid="uid-2")
+    early = world.refusal(uid="uid-9", task="multiclass", columns=KINDS, champion=serves)
+    assert (early.reason, early.message) == (caught.value.reason, caught.value.message), "and prepare says the same"
 
 
 def test_classes_that_were_numbers_and_are_texts_now_look_different_in_the_message() -> None:

@@ -62,7 +62,13 @@ DEPLOYMENT_COLUMNS: tuple[Column, ...] = (
 )
 VERSION_COLUMNS: tuple[Column, ...] = (
     ("State", "string", ".status.state", "Where in its life it is.", 0),
-    ("Score", "string", ".status.score", "The first gate's metric with its interval.", 0),
+    (
+        "Score",
+        "string",
+        ".status.score",
+        "The first gate's metric with its interval, or by how much it is better or worse than what served.",
+        0,
+    ),
     ("Rows", "integer", ".status.rows", "Rows it was trained and judged on.", 0),
     ("Why", "string", ".spec.trigger.reason", "Why it was made.", 0),
     ("Holdout", "integer", ".status.holdoutRows", "Rows that only its judge saw.", 1),

@@ -260,7 +260,8 @@ class ModelVersionStatus(StatusModel):
     split: SplitFound | None = None
     """What came of a holdout that is not by time, or of synthetic rows."""
     score: Annotated[str, Field(max_length=128)] = ""
-    """The first gate's metric with its interval, for the printed column."""
+    """The first gate's metric with its interval, for the printed column; where gates only compare, by how much the first of them
+    found it better or worse than the version that served."""
     deployed_at: Timestamp | None = None
     """When the serving Deployment was asked for: the progress deadline runs from here."""
     served_at: Timestamp | None = None

@@ -63,7 +63,7 @@ class StepRecord(StatusModel):
     step: Literal["prepare", "train", "evaluate"]
     attempt: int
     key: Annotated[str, Field(max_length=128)] = ""
-    """For evaluate: identity of the champion it compares with."""
+    """For evaluate, and for prepare where a gate compares: identity of the champion that it is about."""
     state: Literal["Running", "Succeeded", "Failed", "Refused"]
     reason: Annotated[str, Field(max_length=128)] = ""
     message: Annotated[str, Field(max_length=2048)] = ""

@@ -15,7 +15,7 @@ from perennial.cli.exits import of_version
 from perennial.cli.explanation import Section, because, decided, stands
 from perennial.cli.frame import is_trouble, stage, training
 from perennial.cli.screen import age, second, span
-from perennial.core import requests
+from perennial.core import lineage, requests
 from perennial.core.accelerator import CPU, NO_FAILURE
 from perennial.core.inputs import moment, since
 
@@ -126,11 +126,16 @@ def _conditions(model: Model, now: datetime) -> Section:
 
 
 def _of_version(model: Model, version: Version, now: datetime) -> Iterator[Section]:
-    status = version.status
+    status, classes = version.status, lineage.classes_words(version.status)
     made = version.manifest["metadata"].get("creationTimestamp")
     yield Section(
         f"v{version.number}: {status.state}",
-        [*([status.message] if status.message else []), f"made {_ago(made, now)}, {because(version)}", *stands(model, version)],
+        [
+            *([status.message] if status.message else []),
+            f"made {_ago(made, now)}, {because(version)}",
+            *([f"it tells apart {classes}"] if classes else []),
+            *stands(model, version),
+        ],
         ("STEP", "ATTEMPT", "STATE", "BEGAN", "TOOK", "WHY"),
         [_step(record, now) for record in status.steps],
         status.steps,

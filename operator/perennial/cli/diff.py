@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from perennial.cli.asking import Model, Version, VersionNumber, Where, cluster_o
 
 if TYPE_CHECKING:
     from perennial.adapters.kubeconfig import KubeconfigCluster
+    from perennial_runtime.contract import PrepareResult
 
 INPUTS = ("data", "training", "model", "evaluation", "signing", "runtime", "store", "parent")
 LINEAGE = ("data", "split", "image", "environment", "revision")
@@ -28,7 +30,8 @@ RESULTS = ("state", "score", "rows", "holdoutRows", "cutoff", "split", "identity
 def diff(name: str, one: int, other: int, where: Where, output: str) -> None:
     """Show what differs between two versions: data, split, training, images, packages, gates, and what came out of them.
 
-    Packages that training ran with are named where the store can be read as `history --all` reads it; else only that they differ.
+    Of several classes those are named that only one of the two tells apart. Packages that training ran with, and classes that are
+    too many for the status, are named where the store can be read as `history --all` reads it; else only that they differ.
 
     \b
     Examples:
@@ -39,7 +42,8 @@ def diff(name: str, one: int, other: int, where: Where, output: str) -> None:
     place = asking.cluster(where)
     found = asking.model(place, name)
     first, second = (asking.number_or_newest(found, number) for number in (one, other))
-    changes = [*differences(_parts(first), _parts(second)), *_packages(place, found, first, second)]
+    parts = differences(_parts(first), _parts(second))
+    changes = [*parts, *_classes(place, found, first, second), *_packages(place, found, first, second)]
     if output != "text":
         screen.document([{"field": path, "from": before, "to": after} for path, before, after in changes], output)
         return
@@ -60,6 +64,34 @@ def _parts(version: Version) -> dict[str, Any]:
     made_of = lineage.of(version.status).model_dump(mode="json", include=set(LINEAGE), exclude_defaults=True)
     results = {name: status[name] for name in RESULTS if name in status}
     return {**inputs, "lineage": made_of, "result": {**results, "gates": gates}}
+
+
+def _classes(place: KubeconfigCluster, model: Model, *versions: Version) -> Iterator[tuple[str, Any, Any]]:
+    """Of several classes those that only one version tells apart. A store that can't be read is said on standard error."""
+    from perennial.api.task import task_of  # noqa: PLC0415
+    from perennial.cli import stored  # noqa: PLC0415
+    from perennial.core.answers import prepared_of  # noqa: PLC0415 - with the operator's decisions, and --help needs none
+
+    answers = [prepared_of(one.status) for one in versions if task_of(one.spec.data, one.spec.training) == "multiclass"]
+    prepared = [answer for answer in answers if answer is not None]
+    if len(prepared) < len(versions) or len({answer.schema for answer in prepared}) == 1:
+        return
+    try:
+        names = [_told_apart(place, model, one, answer) for one, answer in zip(versions, prepared, strict=True)]
+    except stored.Unreadable as error:
+        click.echo(f"which classes differ can't be told: {error}", err=True)
+        return
+    before, after = (dict.fromkeys(some, "told apart") for some in names)
+    yield from differences(before, after, "result.classes")
+
+
+def _told_apart(place: KubeconfigCluster, model: Model, version: Version, answer: PrepareResult) -> Sequence[str]:
+    """A version's classes: from its schema where its status has not all of them."""
+    from perennial.cli import stored  # noqa: PLC0415
+
+    if answer.classes and len(answer.classes) == answer.class_count:
+        return answer.classes
+    return [repr(name) for name in json.loads(stored.blob(place, model, version.spec.store.uri, answer.schema))["classes"]]
 
 
 def _packages(place: KubeconfigCluster, model: Model, *versions: Version) -> Iterator[tuple[str, Any, Any]]:

@@ -71,7 +71,7 @@ def champion_of(draft: Draft) -> Champion | None:
     version = draft.versions.get(draft.status.stable or 0)
     if version is None or version.status.identity is None or version.status.bento is None:
         return None
-    return Champion(version.meta.name, version.status.identity, version.status.bento, version.signed_for)
+    return Champion(version.meta.name, version.status.identity, version.status.bento, version.signed_for, version.meta.uid)
 
 
 def stop_jobs(draft: Draft) -> None:

@@ -151,13 +151,25 @@ def _shown(measured: GateMeasurement) -> str:
     return f"{value} {_bounds(measured.lower, measured.upper, layout, unit)}"
 
 
+def beside(measured: GateMeasurement, champion: str) -> str:
+    """A comparison in short: by how much a version is better or worse than the champion."""
+    by, lower, upper, layout = _better_by(measured)
+    return f"{measured.metric} {by} than {champion} (from {lower:{layout}} to {upper:{layout}})"
+
+
 def _compared(measured: GateMeasurement) -> str:
-    """By how much it is better or worse, for a sign would be read by the metric: of an error less is better."""
+    by, lower, upper, layout = _better_by(measured)
+    return f"{measured.metric} against the version that serves: {by} {_bounds(lower, upper, layout)}"
+
+
+def _better_by(measured: GateMeasurement) -> tuple[str, float, float, str]:
+    """By how much it is better or worse, for a sign would be read by the metric: of an error less is better. With the bounds of
+    that, and the layout of the numbers."""
     lower, estimate, upper = measured.lower, measured.estimate, measured.upper
     if estimate < 0.0:
         lower, estimate, upper = 0.0 - upper, 0.0 - estimate, 0.0 - lower
     layout, way = _layout(measured.metric, measured.upper), "worse" if measured.estimate < 0.0 else "better"
-    return f"{measured.metric} against the version that serves: {way} by {estimate:{layout}} {_bounds(lower, upper, layout)}"
+    return f"{way} by {estimate:{layout}}", lower, upper, layout
 
 
 def _bounds(lower: float, upper: float, layout: str, unit: str = "") -> str:
@@ -184,7 +196,9 @@ def _need(measured: GateMeasurement) -> str:
         return "measured on a node with less else to do it may be decided; see docs/evaluation.md"
     if measured.needed_rows >= UNDECIDABLE_ROWS:
         return "it lies on the limit, and more holdout rows would hardly decide it"
-    return f"about {measured.needed_rows} holdout rows are needed"
+    few = measured.smallest
+    why = f", and its smallest class, {few.name!r}, has {few.rows}" if few else ""
+    return f"about {measured.needed_rows} holdout rows are needed{why}"
 
 
 def _slice_words(measured: GateMeasurement, found: SlicesFound, verdict: Verdict) -> str:

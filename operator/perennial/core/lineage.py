@@ -15,6 +15,7 @@ from perennial.api.model import ExistingModel
 from perennial.api.task import task_of
 from perennial.api.v1alpha1 import ModelVersionSpec, ModelVersionStatus
 from perennial.api.version import SplitFound
+from perennial.core.answers import prepared_of
 from perennial.core.inputs import source_words
 from perennial.core.jobpods import newest
 from perennial.core.observed import Job
@@ -120,6 +121,16 @@ def split_words(spec: ModelVersionSpec, status: ModelVersionStatus) -> Iterator[
     sensitive = [column.name for column in spec.data.columns if column.role == "sensitive"]
     if sensitive:
         yield f"sensitive, never read: {', '.join(sensitive)}"
+
+
+def classes_words(status: ModelVersionStatus) -> str:
+    """The classes that a version tells apart; empty where it is not of several, or of an earlier release."""
+    answer = prepared_of(status)
+    if answer is None or not answer.class_count:
+        return ""
+    left = answer.class_count - len(answer.classes)
+    named = ", ".join([*answer.classes, *([f"{left} more"] if left else [])])
+    return f"{answer.class_count} classes: {named}"
 
 
 def _brought(model: ExistingModel) -> Iterator[tuple[str, str]]:

@@ -41,8 +41,8 @@ SHOWN: Mapping[Task, GateSpec] = {
 """Measured where no gate is asked for: a person still wants to see what the holdout says."""
 
 
-def prepare(version: Version, attempt: int) -> PrepareSpec:
-    """What prepare is given."""
+def prepare(version: Version, attempt: int, champion: Champion | None = None) -> PrepareSpec:
+    """What prepare is given; the champion where a gate will compare with it."""
     data, model = version.spec.data, version.spec.model
     return PrepareSpec(
         version=version.meta.name,
@@ -60,6 +60,7 @@ def prepare(version: Version, attempt: int) -> PrepareSpec:
         task=task_of(data, version.spec.training),
         holdout_by=data.holdout.by,
         salt="" if data.holdout.by == "time" else store_owner(version.spec.store.uri),
+        champion=champion,
     )
 
 
@@ -86,6 +87,11 @@ def train(version: Version, attempt: int, *, uid: str = "", scratch: bool = Fals
 def _class_weights(recipe: Recipe | None) -> dict[str, float]:
     wish = recipe.class_weights if recipe else None
     return {} if wish is None else dict(wish.weights or {BALANCED: 1.0})
+
+
+def compares(version: Version) -> bool:
+    """Whether a gate compares the version with the one that serves."""
+    return any(gate.not_worse_than_serving_by is not None for gate in version.spec.evaluation.gates)
 
 
 def asked(version: Version) -> tuple[GateSpec, ...]:

@@ -21,6 +21,7 @@ from perennial.core.inputs import job_name, since, source_secret, stamp
 from perennial.core.observed import Job, Observed, Version
 from perennial.core.trainer import user_words
 from perennial_runtime.contract import (
+    NOT_COMPARABLE,
     Answer,
     Champion,
     EvaluateResult,
@@ -74,13 +75,18 @@ def _advance(observed: Observed, version: Version, champion: Champion | None) ->
             return _begin(observed, version, step, champion)
         if record.state == "Running":
             return _follow(observed, version, record, champion)
-        if record.state in ("Refused", "Failed") and record.forgiven:
+        if record.state in ("Refused", "Failed") and (record.forgiven or _is_of_another(record, key)):
             return _begin(observed, version, step, champion)
         if record.state == "Refused":
             return _end(observed, version.status, record)
         if record.state == "Failed":
             return _again(observed, version, record, champion)
-    return _judge(observed, version, key)
+    return _judge(observed, version, key, champion.version if champion else "")
+
+
+def _is_of_another(record: StepRecord, key: str) -> bool:
+    """Whether prepare refused a version because of one that does not serve any more: it may be compared with now."""
+    return record.step == "prepare" and record.reason == NOT_COMPARABLE and record.key != key
 
 
 def forgiven(records: Sequence[StepRecord]) -> list[StepRecord]:
@@ -102,7 +108,7 @@ def _begin(observed: Observed, version: Version, step: StepName, champion: Champ
     record = StepRecord(
         step=step,
         attempt=attempt,
-        key=(champion.identity if champion else NO_CHAMPION) if step == "evaluate" else "",
+        key=_key(version, step, champion),
         state="Running",
         started_at=stamp(observed.now),
         device=accelerator.next_device(version.spec.training, version.status.steps) if step == "train" else "",
@@ -111,6 +117,13 @@ def _begin(observed: Observed, version: Version, step: StepName, champion: Champ
         update={"state": _STATES[step], "message": f"{step} {attempt} started", "steps": [*version.status.steps, record][-64:]}
     )
     return Progress(status, (_job(version, record, champion),), LOOK_SECONDS)
+
+
+def _key(version: Version, step: StepName, champion: Champion | None) -> str:
+    """Identity of the champion that the step's answer is about."""
+    if step == "evaluate":
+        return champion.identity if champion else NO_CHAMPION
+    return champion.identity if step == "prepare" and champion and stepspecs.compares(version) else ""
 
 
 def _follow(observed: Observed, version: Version, record: StepRecord, champion: Champion | None) -> Progress:
@@ -221,7 +234,8 @@ def _again(observed: Observed, version: Version, record: StepRecord, champion: C
 
 
 def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> Progress:
-    rejected = record.step == "evaluate" and record.state == "Refused" and not record.reason.startswith(NOT_THE_MODELS)
+    judged = record.step == "evaluate" or record.reason == NOT_COMPARABLE  # which prepare finds as evaluate would have
+    rejected = judged and record.state == "Refused" and not record.reason.startswith(NOT_THE_MODELS)
     return Progress(
         status.model_copy(
             update={
@@ -233,8 +247,8 @@ def _end(observed: Observed, status: ModelVersionStatus, record: StepRecord) -> 
     )
 
 
-def _judge(observed: Observed, version: Version, key: str) -> Progress:
-    """The verdict on what was measured against this champion, not against one that served in between."""
+def _judge(observed: Observed, version: Version, key: str, champion: str) -> Progress:
+    """The verdict on what was measured against this champion (`key`, and its name), not against one that served in between."""
     record = _last(version.status, "evaluate", key)
     result = decode_answer(record.result) if record else None
     if not isinstance(result, EvaluateResult):
@@ -244,21 +258,24 @@ def _judge(observed: Observed, version: Version, key: str) -> Progress:
     trained = answer_of(version.status, "train")
     verdicts = gates.judge(asked, result, trained.claims if isinstance(trained, TrainResult) else {})
     refused = [verdict for verdict in verdicts if not gates.passes(asked, verdict)]
-    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(result)}
+    update: dict[str, Any] = {"gates": list(verdicts), "score": _score(result, champion)}
     if refused:
         words = "; ".join(verdict.message for verdict in refused)
         update |= {"state": "Rejected", "message": words[:2048], "finished_at": stamp(observed.now)}
     else:
-        passed = "; ".join(verdict.message for verdict in verdicts) or f"no gates were asked for; {_score(result)}"
+        passed = "; ".join(verdict.message for verdict in verdicts) or f"no gates were asked for; {_score(result, champion)}"
         update |= {"state": "Accepted", "message": passed[:2048]}
     return Progress(version.status.model_copy(update=update))
 
 
-def _score(result: EvaluateResult) -> str:
+def _score(result: EvaluateResult, champion: str) -> str:
+    """The first gate's metric. Of a version that is judged by comparisons alone nobody measured one by itself: by how much it is
+    better than the champion, then."""
     shown = (one for one in result.gates if one.kind == "minimum" or (one.kind == "maximum" and one.metric in gates.ERRORS))
     first = next(shown, None)
     if first is None:
-        return ""
+        compared = next((one for one in result.gates if one.kind == gates.MARGIN), None)
+        return gates.beside(compared, f"v{champion.rpartition('-v')[2]}")[:128] if compared is not None else ""
     layout = ".5g" if first.metric in gates.OF_NUMBERS else ".3f"
     return f"{first.metric} {first.estimate:{layout}} (from {first.lower:{layout}} to {first.upper:{layout}})"
 
@@ -288,7 +305,8 @@ def _job(version: Version, record: StepRecord, champion: Champion | None) -> Cre
     number, attempt = version.number, record.attempt
     match record.step:
         case "prepare":
-            return CreateJob(number, "prepare", attempt, stepspecs.prepare(version, attempt))
+            beside = champion if champion is not None and champion.identity == record.key else None
+            return CreateJob(number, "prepare", attempt, stepspecs.prepare(version, attempt, beside))
         case "train":
             on_cpu = accelerator.is_on_cpu(version.spec.training, record)
             return CreateJob(number, "train", attempt, stepspecs.train(version, attempt), on_cpu)

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,12 +29,13 @@ from perennial.cli.diff import _shown, differences
 from perennial.cli.exits import Exit
 from perennial.core import ledger
 from perennial_runtime import chain
+from perennial_runtime.contract import PrepareResult, decode_answer, encode_answer
 from unit.cli.test_kubeconfig import api_server
 from unit.cli.worldcluster import WorldCluster
 from unit.core import test_existing_model as existing
 from unit.core import test_reproducing as reproductions
 from unit.core.test_watch import canary, watched
-from unit.core.world import World, served, spec
+from unit.core.world import World, prepared, served, spec
 
 if TYPE_CHECKING:
     from perennial.adapters.kubeconfig import KubeconfigCluster
@@ -703,6 +704,54 @@ def test_diff_says_that_packages_differ_where_the_store_cannot_be_read(ask: Ask,
     assert found.exit_code == 0
     assert "lineage.environment" in found.stdout
     assert "it was altered" in found.stderr
+
+
+def of_classes(*each: tuple[Sequence[str], int]) -> World:
+    """v1 serves and v2 follows, both of several classes: those that prepare named of each, and how many there are."""
+
+    def answer(step: str, version: int, action: Any) -> PrepareResult | None:
+        names, count = each[version - 1]
+        told = replace(prepared(version), schema=f"s{version}", classes=tuple(names), class_count=count)
+        return told if step == "prepare" else None
+
+    world = served(World(wish=spec(training={"recipe": {"task": "multiclass"}}), answer=answer))
+    world.wish = spec(training={"recipe": {"task": "multiclass"}, "seed": 2})
+    return world.until(lambda w: 2 in w.versions and w.versions[2].status.gates != [], rate=100)
+
+
+def test_describe_tells_the_classes_of_a_version(ask: Ask) -> None:
+    world = of_classes((["'early'", "'late'", "'on time'"], 3), (["'a'", "'b'"], 50))
+    assert "it tells apart 3 classes: 'early', 'late', 'on time'\n" in ask(world, "describe", "delays", "1").stdout
+    assert "it tells apart 50 classes: 'a', 'b', 48 more\n" in ask(world, "describe", "delays", "2").stdout
+    assert "tells apart" not in ask(served(), "describe", "delays").stdout
+
+
+def test_diff_names_the_classes_that_only_one_of_two_versions_tells_apart(ask: Ask) -> None:
+    world = of_classes((["'early'", "'late'", "'on time'"], 3), (["'early'", "'late '", "'on time'"], 3))
+    found = ask(world, "diff", "delays", "1", "2").stdout
+    assert re.search(r"result\.classes\.'late' +told apart +- *\n", found)
+    assert re.search(r"result\.classes\.'late ' +- +told apart *\n", found)
+    assert "early" not in found
+
+
+def test_diff_reads_classes_that_the_status_has_not_all_of_from_their_schemas(ask: Ask, tmp_path: Path) -> None:
+    world = of_classes((["'a'"], 4), ([], 0))
+    for number, names in ((1, ["a", "b", "c", "d"]), (2, ["a", "b", "c", "e"])):
+        body = json.dumps({"classes": names})
+        digest = blob_in(world, number, tmp_path, body, "card")
+        version = world.versions[number]
+        answer = replace(decode_answer(version.status.steps[0].result), schema=digest)  # type: ignore[arg-type]
+        record = version.status.steps[0].model_copy(update={"result": encode_answer(answer)})
+        status = version.status.model_copy(update={"steps": [record, *version.status.steps[1:]]})
+        world.versions[number] = replace(version, status=status)
+    found = ask(world, "diff", "delays", "1", "2").stdout
+    assert re.search(r"result\.classes\.'d' +told apart +- *\n", found)
+    assert re.search(r"result\.classes\.'e' +- +told apart *\n", found)
+    for blob in (tmp_path / "blobs" / "sha256").iterdir():
+        blob.write_text("{}")
+    unread = ask(world, "diff", "delays", "1", "2")
+    assert (unread.exit_code, "result.classes" in unread.stdout) == (0, False)
+    assert "which classes differ can't be told" in unread.stderr
 
 
 # ---- a version trained again, and its card ----

@@ -14,6 +14,7 @@ from perennial_runtime.contract import (
     GateMeasurement,
     SliceFound,
     SlicesFound,
+    SmallestClass,
     decode_answer,
     encode_answer,
     packed,
@@ -47,6 +48,26 @@ def test_a_good_estimate_with_a_low_bound_is_undecided_and_tells_the_rows_it_tak
     (verdict,) = judge([MINIMUM], result(measured(0.69, 0.80, needed=2400)))
     assert verdict.verdict == "Undecided"
     assert "about 2400 holdout rows are needed" in verdict.message
+
+
+def test_an_undecided_gate_of_several_classes_names_the_smallest_of_them() -> None:
+    few = replace(measured(0.69, 0.80, needed=2400), smallest=SmallestClass("cancelled", 12))
+    (verdict,) = judge([MINIMUM], result(few))
+    assert "about 2400 holdout rows are needed, and its smallest class, 'cancelled', has 12" in verdict.message
+    (decided,) = judge([MINIMUM], result(replace(few, lower=0.71)))
+    assert "cancelled" not in decided.message
+
+
+def test_the_smallest_class_comes_through_a_packed_message_and_one_without_it_is_read() -> None:
+    gates = [spec_of(MINIMUM)]
+    few = result(replace(measured(0.69, 0.80, needed=2400), smallest=SmallestClass("cancelled", 12)))
+    for sent in (few, packed(few, gates)):
+        answer = decode_answer(encode_answer(sent))
+        assert isinstance(answer, EvaluateResult)
+        assert measured_by(answer, gates).gates == few.gates
+    plain = result(measured(0.69, 0.80, needed=2400))
+    assert "smallest" not in encode_answer(packed(plain, gates))
+    assert measured_by(packed(plain, gates), gates).gates[0].smallest is None
 
 
 def test_an_upper_bound_on_the_limit_is_not_yet_a_failure() -> None:

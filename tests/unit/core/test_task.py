@@ -90,6 +90,35 @@ def test_a_version_tells_how_good_it_is_without_a_gate_too(
 
 
 @pytest.mark.parametrize(
+    ("measured", "score"),
+    [
+        (
+            GateMeasurement("log_loss", "notWorseThanServingBy", -0.1, 0.02, -0.01, 0.05, 0),
+            "better by 0.0200 than v1 (from -0.0100 to 0.0500)",
+        ),
+        (
+            GateMeasurement("log_loss", "notWorseThanServingBy", -0.1, -0.02, -0.05, 0.01, 0),
+            "worse by 0.0200 than v1 (from -0.0100 to 0.0500)",
+        ),
+    ],
+    ids=["better", "worse"],
+)
+def test_a_version_that_is_only_compared_tells_by_how_much_it_is_better(measured: GateMeasurement, score: str) -> None:
+    def answer(step: str, version: int, action: Any) -> EvaluateResult | None:
+        if step != "evaluate":
+            return None
+        champion = action.input.champion
+        return replace(evaluated(version, champion and champion.identity), gates=(measured,) if champion else ())
+
+    gates = [{"metric": "log_loss", "notWorseThanServingBy": 0.1}]
+    world = served(World(wish=spec(evaluation={"gates": gates}), answer=answer))
+    assert world.versions[1].status.score == "", "nothing served that it could be compared with"
+    world.wish = spec(evaluation={"gates": gates}, training={"recipe": {"algorithm": "logistic-regression"}})
+    world.until(lambda w: 2 in w.versions and w.versions[2].status.gates != [], rate=100)
+    assert world.versions[2].status.score == f"log_loss {score}"
+
+
+@pytest.mark.parametrize(
     ("wish", "given", "record"),
     [
         ({"balanced": {}}, {"balanced": 1.0}, "balanced"),
