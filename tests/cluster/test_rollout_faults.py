@@ -20,7 +20,6 @@ import pytest
 from cluster_support import audit, synthetic
 from cluster_support.localoperator import LocalOperator
 from cluster_support.place import Load, Place
-from demo.ground import REPOSITORY
 from demo.stage import State
 from demo.traffic import UNKNOWN
 from perennial.adapters.cluster import FIELD_MANAGER
@@ -46,15 +45,15 @@ Manifest = dict[str, Any]
 class Shop:
     """The ModelDeployment and its operator, a process of the suite's own, so that it can be away."""
 
-    def __init__(self, place: Place, operator: LocalOperator, trainer: str) -> None:
-        self.place, self.operator, self._trainer = place, operator, trainer
+    def __init__(self, place: Place, operator: LocalOperator) -> None:
+        self.place, self.operator = place, operator
 
     def ship(self, number: int, *options: str, **rollout: Any) -> None:
         """Asks for version `number`, trained with these options."""
         command = ["python3", "/trainer/train.py", "--salt", str(number), "--fails-on", BAD_FOR_ALL, *options]
         wish = self.place.manifest(
             NAME,
-            training={"recipe": None, "image": self._trainer, "command": command},
+            training={"recipe": None, "image": self.place.light_image, "command": command},
             evaluation={"gates": [{"metric": "roc_auc", "minimum": 0.6}]},
             rollout={"steps": STEPS, "minimumRequests": 50, **rollout},
         )
@@ -89,11 +88,9 @@ class Shop:
 def shop(shared_place: Place) -> Iterator[Shop]:
     """v1 serves, and v2 is in its first step for long."""
     place = shared_place
-    source = REPOSITORY / "tests/benchmarks/trainer"
-    trainer = place.ground.cluster.push("perennial/trainer-bench", source, parent="perennial/training")
     place.upload(synthetic.table(ROWS))
     with LocalOperator(place.ground, place.images, place.folder) as operator:
-        found = Shop(place, operator, trainer)
+        found = Shop(place, operator)
         found.ship(1)
         place.serving(1, name=NAME)
         found.ship(2, steps=[{"weight": 20, "hold": "30m"}])

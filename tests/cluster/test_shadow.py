@@ -10,7 +10,7 @@ import pytest
 
 from cluster_support import synthetic
 from cluster_support.place import Manifest, Place
-from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V2, V3, traffic
+from cluster_support.shop import NAME, NEW_KIND, PUT_BACK_SECONDS, ROWS, V2, V3, traffic
 from demo.stage import State
 
 CUT_OFF = 6
@@ -25,7 +25,7 @@ def manifest(place: Place, *, percent: int = 100, hold: str = "6s", harmful: boo
         "steps": [{"weight": 20, "hold": "4s"}, {"weight": 50, "hold": "4s"}],
         "minimumRequests": 30,
     }
-    training = {"recipe": None, "image": place.images.trainer} if harmful else {}
+    training = place.light(fails_on=NEW_KIND) if harmful else {}
     return place.manifest(NAME, **{"rollout": rollout, "training": training, **spec})
 
 

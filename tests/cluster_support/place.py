@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import polars as pl
 from rich.console import Console
 
 from cluster_support import synthetic
-from demo.ground import Ground, Images
+from demo.ground import REPOSITORY, Ground, Images
 from demo.kubectl import Kubectl, diagnosis
 from demo.stage import Stage, State, StoryError, read
 from demo.traffic import Client, Tally
@@ -37,6 +38,12 @@ STEADY_REQUESTS = 100
 """Answers in a row without a failure: a second's, at the usual rate."""
 
 Manifest = dict[str, Any]
+
+
+def light_trainer(ground: Ground) -> str:
+    """The image of tests/benchmarks/trainer: a logistic model in a quarter of the CPU that a recipe takes."""
+    source = REPOSITORY / "tests/benchmarks/trainer"
+    return ground.cluster.push("perennial/trainer-bench", source, parent="perennial/training")
 
 
 @dataclass
@@ -60,6 +67,16 @@ class Place:
         """URI of this test's data."""
         return f"s3://{BUCKET}/{self.namespace}/"
 
+    @cached_property
+    def light_image(self) -> str:
+        return light_trainer(self.ground)
+
+    def light(self, salt: int = 0, *, fails_on: str = "") -> Manifest:
+        """`training` of a manifest where a rollout is looked at, not a training: the light trainer instead of a recipe. Another
+        salt is another model that answers alike; one that fails on a word does so only on what live traffic has."""
+        options = ["--salt", str(salt), *(["--fails-on", fails_on] if fails_on else [])]
+        return {"recipe": None, "image": self.light_image, "command": ["python3", "/trainer/train.py", *options]}
+
     def upload(self, data: pl.DataFrame | bytes, name: str = "part-1.parquet") -> None:
         """One object of data: a table as Parquet or CSV by its name, or bytes as they are."""
         if isinstance(data, pl.DataFrame):
@@ -67,7 +84,8 @@ class Place:
         self.ground.upload(BUCKET, [(f"{self.namespace}/{name}", data)])
 
     def manifest(self, name: str = "shop", **spec: Any) -> Manifest:
-        """A small ModelDeployment on `synthetic` data: fast recipe, short steps. `spec` is merged over it; None removes."""
+        """A small ModelDeployment on `synthetic` data: fast recipe, short steps. `spec` is merged over it; None removes.
+        Where nothing is said of training, `light` spares most of its CPU."""
         wish = {
             "data": {
                 "source": {"uri": self.source, "secretRef": {"name": "perennial-store"}},
