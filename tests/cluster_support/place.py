@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +40,10 @@ STEADY_REQUESTS = 100
 """Answers in a row without a failure: a second's, at the usual rate."""
 
 Manifest = dict[str, Any]
+_ASK = """
+import json, sys, httpx
+print(httpx.post(sys.argv[1], json={"instances": json.loads(sys.argv[2])}, timeout=20).text)
+"""
 
 
 def light_trainer(ground: Ground) -> str:
@@ -156,6 +162,12 @@ class Place:
         file = folder / "requests.jsonl"
         file.write_text("\n".join(bodies) + "\n")
         return self.ground.client(url, file, folder, rate=rate, seconds=seconds, headers=headers)
+
+    def answer(self, rows: pl.DataFrame, *, name: str = "shop") -> dict[str, Any]:
+        """What a model's address answers over HTTP for rows of its features."""
+        address, body = str(self.state(name).status["address"]), json.dumps(rows.to_dicts())
+        told: dict[str, Any] = json.loads(self.ground.cluster.run(sys.executable, "-c", _ASK, address, body, timeout=60))
+        return told
 
     def answering(self, bodies: Iterable[str], *, name: str = "shop", headers: Sequence[str] = ()) -> None:
         """Waits until a model's address answers, STEADY_REQUESTS in a row.
