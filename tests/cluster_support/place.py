@@ -21,6 +21,7 @@ import polars as pl
 from rich.console import Console
 
 from cluster_support import synthetic
+from cluster_support.reading import Reader
 from demo.ground import REPOSITORY, Ground, Images
 from demo.kubectl import Kubectl, diagnosis
 from demo.stage import Stage, State, StoryError, read
@@ -63,6 +64,9 @@ class Place:
     stages: dict[str, Stage] = field(default_factory=dict)
     kinds: str = ""
     """Every kind that `left` looks for, once the API server has told them."""
+
+    def __post_init__(self) -> None:
+        self.kubectl = Reader.of(self.kubectl)
 
     @property
     def namespace(self) -> str:
