@@ -22,9 +22,8 @@ from benchmarks.report import Report
 from benchmarks.stand import Stand
 from cluster_support import synthetic
 from cluster_support.localoperator import LocalOperator
-from cluster_support.place import Place
+from cluster_support.place import Place, light_trainer
 from cluster_support.watching import Watch
-from demo.ground import REPOSITORY
 from demo.kubectl import diagnosis
 from demo.traffic import Client
 from perennial.api.recording import RECORDING_KEY, recording_name
@@ -52,9 +51,7 @@ Manifest = dict[str, Any]
 
 def trainer(stand: Stand) -> str:
     """The image of tests/benchmarks/trainer."""
-    return stand.ground.cluster.push(
-        "perennial/trainer-bench", REPOSITORY / "tests/benchmarks/trainer", parent="perennial/training"
-    )
+    return light_trainer(stand.ground)
 
 
 @contextmanager

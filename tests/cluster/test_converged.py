@@ -14,7 +14,7 @@ QUIET_SECONDS = 60.0
 def test_a_converged_model_under_traffic_causes_no_write_in_a_minute(place: Place) -> None:
     began = audit.now()
     place.upload(synthetic.table(2000))
-    place.apply(place.manifest(NAME))
+    place.apply(place.manifest(NAME, training=place.light()))
     state = place.serving(1, name=NAME)
     made = audit.writes(place.ground.cluster, began, place.namespace)
     assert any(line.startswith("create jobs") for line in made), "the audit log does not show what the operator wrote"

@@ -31,7 +31,7 @@ def served(shared_place: Place) -> Iterator[Place]:
     """A place where v1 of the model `shop` serves, under an operator of another name."""
     release(shared_place)
     shared_place.upload(synthetic.table(1200))
-    manifest = shared_place.manifest("shop", evaluation=None)
+    manifest = shared_place.manifest("shop", training=shared_place.light(), evaluation=None)
     manifest["metadata"]["labels"] = {"perennial.dev/operator": NAME}
     shared_place.apply(manifest)
     shared_place.serving(1)

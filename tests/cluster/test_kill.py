@@ -1,7 +1,7 @@
 """kill -9 of the operator at every point that matters: what it leaves is what an operator that was never killed leaves.
 
 One story, told three times at the same time, each in its own namespace with its own operator process: v1 is trained and served,
-v2 is promoted through the canary, v3 (a harmful image) is taken back. In the first nobody kills; in the others the operator is
+v2 is promoted through the canary, v3 (which does harm) is taken back. In the first nobody kills; in the others the operator is
 killed the moment the API server tells of one of the points, or up to 0.3 s later, and started again. A point is named after what
 was written; each weight that the route ever gets is a point of its own.
 """
@@ -27,6 +27,7 @@ import pytest
 from cluster_support import ending, synthetic
 from cluster_support.localoperator import LocalOperator
 from cluster_support.place import Place
+from cluster_support.shop import NEW_KIND
 from cluster_support.watching import PATHS, Seen, Watch
 from demo.ground import Ground, Images, in_parallel
 from demo.kubectl import diagnosis
@@ -161,32 +162,32 @@ class Story:
     kills: list[str] = field(default_factory=list)
     tally: Any = None
 
-    def manifest(self, **training: Any) -> Manifest:
+    def manifest(self, salt: int, *, harmful: bool = False) -> Manifest:
         wish = self.place.manifest(
             NAME,
             data={"source": {"uri": self.source}},
-            training={"recipe": {"hyperparameters": {"max_iter": 10}}, **training},
+            training=self.place.light(salt, fails_on=NEW_KIND if harmful else ""),
             rollout={"steps": [{"weight": 20, "hold": "3s"}, {"weight": 50, "hold": "3s"}], "minimumRequests": 30},
         )
         return self.operator.given(wish)
 
     def play(self) -> None:
         """v1 serves; v2 is promoted; v3 is taken back; nothing is left to do."""
-        self.place.apply(self.manifest())
+        self.place.apply(self.manifest(1))
         self.until("v1 to serve", lambda: self.state(1) == "Serving" and self.serves(1))
         self.until("the gateway to know v1", self.ready)
         time.sleep(GATEWAY_SECONDS)
         with self.client() as client:
-            self.place.apply(self.manifest(seed=2, recipe={"hyperparameters": {"max_iter": 14}}))
+            self.place.apply(self.manifest(2))
             self.until("v2 to be promoted", lambda: self.state(2) == "Serving" and self.serves(2))
-            self.place.apply(self.manifest(recipe=None, image=self.place.images.trainer))
+            self.place.apply(self.manifest(3, harmful=True))
             self.until("v3 to be taken back", lambda: self.state(3) == "RolledBack" and self.serves(2))
             self.tally = client.stop()
         self.until("the pods of v1 and v3 to go", lambda: self.replicas() == {1: 0, 2: 1, 3: 0})
         time.sleep(3.0)
 
     def client(self) -> Client:
-        bodies = synthetic.bodies(synthetic.table(1200, first=ROWS), new_kind="market", new_every=NEW_EVERY)
+        bodies = synthetic.bodies(synthetic.table(1200, first=ROWS), new_kind=NEW_KIND, new_every=NEW_EVERY)
         return self.place.client(str(_status(self.model())["address"]), bodies, rate=RATE, seconds=STORY_SECONDS)
 
     def until(self, what: str, reached: Callable[[], bool], seconds: float = 300) -> None:

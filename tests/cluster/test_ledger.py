@@ -104,10 +104,10 @@ class Told:
         self.kills.append(when)
         self.operator.start()
 
-    def manifest(self, seed: int) -> Manifest:
+    def manifest(self, number: int) -> Manifest:
         wish = self.place.manifest(
             NAME,
-            training={"recipe": {"hyperparameters": {"max_iter": 10 + 4 * seed}}, "seed": seed},
+            training=self.place.light(number),
             rollout={"steps": [{"weight": 20, "hold": "3s"}], "minimumRequests": 20},
         )
         return self.operator.given(wish)

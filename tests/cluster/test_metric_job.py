@@ -40,7 +40,7 @@ def manifest(place: Place, end: str, **spec: Any) -> Manifest:
         "minimumRequests": 30,
         "metrics": [{"name": "errors", "errors": {}}, {"name": "acceptance", "job": job}],
     }
-    return place.manifest(NAME, rollout=rollout, **spec)
+    return place.manifest(NAME, rollout=rollout, training=place.light(), **spec)
 
 
 def jobs(place: Place) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from cluster_support import synthetic
 from cluster_support.place import Load, Place
-from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V1, V2, assert_taken_back, traffic
+from cluster_support.shop import NAME, NEW_KIND, PUT_BACK_SECONDS, ROWS, V1, V2, assert_taken_back, traffic
 from demo import view
 from demo.stage import State
 
@@ -33,7 +33,7 @@ def connections(place: Place, *, new_every: int = 0) -> Iterator[Load]:
 def manifest(place: Place, *, harmful: bool = False, route: dict[str, Any] | None = None) -> dict[str, Any]:
     """Two replicas: one pod of the candidate is a third, two are a half."""
     steps = [{"weight": 33, "hold": "4s"}, {"weight": 50, "hold": "4s"}]
-    training = {"recipe": None, "image": place.images.trainer} if harmful else {}
+    training = place.light(fails_on=NEW_KIND) if harmful else {}
     return place.manifest(
         NAME, serving={"replicas": 2, "route": route}, rollout={"steps": steps, "minimumRequests": 30}, training=training
     )

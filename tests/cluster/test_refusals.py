@@ -63,20 +63,24 @@ def wrong(shared_place: Place) -> Iterator[Wrong]:
         place.ground.upload("tests", [(f"{place.namespace}/{name}", body) for name, body in data.items()])
         places[STEADY].upload(data[bad_inputs.GOOD_FILE], bad_inputs.GOOD_FILE)
         _apply_all(place)
-        places[STEADY].apply(wish(places[STEADY], STEADY))
+        places[STEADY].apply(wish(places[STEADY], STEADY, training=place.light()))
         for kind, resource in QUOTAS.items():
             forbid(places[kind], resource)
-            places[kind].apply(places[kind].manifest(QUEUED, data={"source": {"uri": f"{place.source}{bad_inputs.GOOD}/"}}))
+            places[kind].apply(
+                places[kind].manifest(
+                    QUEUED, data={"source": {"uri": f"{place.source}{bad_inputs.GOOD}/"}}, training=place.light()
+                )
+            )
         yield Wrong(place, {kind: places[kind] for kind in QUOTAS}, places[STEADY], began)
     finally:
         place.ground.delete_namespaces(*beside.values())
 
 
 def _apply_all(place: Place) -> None:
-    good = wish(place, SHOP)
+    good = wish(place, SHOP, training=place.light())
     gateway: Manifest = {"serving": {"route": {"parentRefs": [{"name": "nobodys-gateway"}]}}}
     first, *rest = (bad_inputs.manifest(place, case) for case in CASES)
-    place.kubectl.apply(first, good, wish(place, NO_GATEWAY, **gateway), *rest)
+    place.kubectl.apply(first, good, wish(place, NO_GATEWAY, training=place.light(), **gateway), *rest)
 
 
 def _beside(place: Place, namespace: str) -> Place:
@@ -248,9 +252,8 @@ def test_a_body_too_large_broken_or_of_another_type_is_refused_with_what_to_do_a
 
 
 def next_version(place: Place, number: int, **spec: Any) -> None:
-    """Another model of shop: one tree more makes it a different one."""
-    trees = {"training": {"recipe": {"hyperparameters": {"max_iter": 20 + number}}}}
-    place.kubectl.patch("mdep", SHOP, {"spec": merged(trees, spec)})
+    """Another model of shop."""
+    place.kubectl.patch("mdep", SHOP, {"spec": merged({"training": place.light(number)}, spec)})
 
 
 def failed(place: Place, number: int) -> str:

@@ -21,7 +21,7 @@ def outcome(place: Place, verb: str, argument: str = "") -> str:
 
 
 def test_version_that_found_no_data_is_tried_again_once_the_data_is_there_and_a_pause_holds_the_next(place: Place) -> None:
-    place.apply(place.manifest(NAME, training={"retries": 0}))
+    place.apply(place.manifest(NAME, training={**place.light(), "retries": 0}))
     place.until("v1 to fail", lambda state: state.state(1) == "Failed", name=NAME, seconds=180)
     place.upload(synthetic.table(ROWS), "january.parquet")
     assert outcome(place, "retry") == "v1 is tried again"

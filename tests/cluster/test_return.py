@@ -1,6 +1,6 @@
 """Return by a person and the promises of the platform, on one ModelDeployment under traffic; the tests build on each other.
 
-v1 and v2 are two months of data; v3 is the harmful image. Clients send 100 requests a second through the gateway, open loop.
+v1 and v2 are two months of data; v3 is the harmful one. Clients send 100 requests a second through the gateway, open loop.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from cluster_support import synthetic
 from cluster_support.place import Place
-from cluster_support.shop import NAME, ROWS, V1, V2, V3, traffic
+from cluster_support.shop import NAME, NEW_KIND, ROWS, V1, V2, V3, traffic
 from demo import view
 from demo.kubectl import Kubectl
 from demo.stage import State
@@ -28,7 +28,7 @@ Manifest = dict[str, Any]
 def manifest(place: Place, *, harmful: bool = False, hold: str = "4s") -> Manifest:
     """`hold` is that of each step; a step is called inconclusive after four of them."""
     steps = [{"weight": weight, "hold": hold} for weight in (20, 50)]
-    training = {"recipe": None, "image": place.images.trainer} if harmful else {}
+    training = place.light(fails_on=NEW_KIND if harmful else "")
     return place.manifest(NAME, rollout={"steps": steps, "minimumRequests": 30}, training=training)
 
 

@@ -20,7 +20,7 @@ import pytest
 from cluster_support import audit, synthetic
 from cluster_support.localoperator import LocalOperator
 from cluster_support.place import Load, Place
-from demo.ground import REPOSITORY
+from cluster_support.reading import Reader
 from demo.stage import State
 from demo.traffic import UNKNOWN
 from perennial.adapters.cluster import FIELD_MANAGER
@@ -34,9 +34,9 @@ V1, V2, V3, V4 = (f"{NAME}-v{number}" for number in range(1, 5))
 BAD_FOR_ALL, ENDS_SERVER = "a", "end"
 """Words: every version answers the first with an error; the second is the end of v4's server."""
 DEPENDENCY_SHARE = 0.3
-CHANGES = 200
+CHANGES, CHANGE_SECONDS = 200, 0.2
 SAVE_SECONDS = 10.0
-SAVING_SECONDS = 45.0
+SAVING_SECONDS = 35.0
 STEPS = [{"weight": 20, "hold": "5s"}, {"weight": 50, "hold": "5s"}]
 WATCH = {"for": "20s", "holdBack": 10}
 
@@ -46,15 +46,15 @@ Manifest = dict[str, Any]
 class Shop:
     """The ModelDeployment and its operator, a process of the suite's own, so that it can be away."""
 
-    def __init__(self, place: Place, operator: LocalOperator, trainer: str) -> None:
-        self.place, self.operator, self._trainer = place, operator, trainer
+    def __init__(self, place: Place, operator: LocalOperator) -> None:
+        self.place, self.operator = place, operator
 
     def ship(self, number: int, *options: str, **rollout: Any) -> None:
         """Asks for version `number`, trained with these options."""
         command = ["python3", "/trainer/train.py", "--salt", str(number), "--fails-on", BAD_FOR_ALL, *options]
         wish = self.place.manifest(
             NAME,
-            training={"recipe": None, "image": self._trainer, "command": command},
+            training={"recipe": None, "image": self.place.light_image, "command": command},
             evaluation={"gates": [{"metric": "roc_auc", "minimum": 0.6}]},
             rollout={"steps": STEPS, "minimumRequests": 50, **rollout},
         )
@@ -89,11 +89,9 @@ class Shop:
 def shop(shared_place: Place) -> Iterator[Shop]:
     """v1 serves, and v2 is in its first step for long."""
     place = shared_place
-    source = REPOSITORY / "tests/benchmarks/trainer"
-    trainer = place.ground.cluster.push("perennial/trainer-bench", source, parent="perennial/training")
     place.upload(synthetic.table(ROWS))
     with LocalOperator(place.ground, place.images, place.folder) as operator:
-        found = Shop(place, operator, trainer)
+        found = Shop(place, operator)
         found.ship(1)
         place.serving(1, name=NAME)
         found.ship(2, steps=[{"weight": 20, "hold": "30m"}])
@@ -130,25 +128,21 @@ def status_writes(place: Place, since: datetime) -> list[datetime]:
 def test_two_hundred_changes_of_weight_under_load_lose_no_request(shop: Shop) -> None:
     """The operator is away, so that nothing puts a weight back; the routes are its own manifests, as it would apply them."""
     shop.operator.stop()
+    api = Reader.of(shop.place.kubectl)
     model = shop.place.kubectl.get("mdep", NAME) or {}
     spec, meta = deployment_spec(model), meta_of(model)
     assert isinstance(spec, ModelDeploymentSpec)
     with shop.load() as load:
         for number in range(CHANGES):
             share = 1 + 37 * number % 99
-            apply(shop.place, http_route(meta, spec.serving.route, ((1, 100 - share), (2, share))))
+            api.apply_as(FIELD_MANAGER, http_route(meta, spec.serving.route, ((1, 100 - share), (2, share))))
+            time.sleep(CHANGE_SECONDS)
         assert routed(shop.place) == {V1: 100 - share, V2: share}
         tally = load.end()
     assert tally.failures_but() == {}
     assert min(tally.versions[version].requests for version in (V1, V2)) > tally.requests / 5
     shop.operator.start()
     shop.until_routed(2, {V1: 80, V2: 20}, seconds=30)
-
-
-def apply(place: Place, manifest: Manifest) -> None:
-    """Server-side apply in the operator's name."""
-    options = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}")
-    place.kubectl.run("apply", *options, "--filename=-", given=json.dumps(manifest))
 
 
 def test_while_a_dependency_of_both_versions_fails_nothing_is_rolled_back_and_the_rollout_goes_on(shop: Shop) -> None:

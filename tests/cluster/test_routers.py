@@ -161,7 +161,8 @@ def manifest(place: Place, router: Router, **spec: Any) -> Manifest:
     """Steps that two replicas can make, too."""
     steps = [{"weight": 33, "hold": "3s"}, {"weight": 50, "hold": "3s"}]
     serving = {"replicas": 2, "route": router.route(place)}
-    return place.manifest(NAME, serving=serving, rollout={"steps": steps, "minimumRequests": 30}, **spec)
+    rollout = {"steps": steps, "minimumRequests": 30}
+    return place.manifest(NAME, serving=serving, training=place.light(), rollout=rollout, **spec)
 
 
 @pytest.fixture(scope="module")

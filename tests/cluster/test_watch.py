@@ -9,7 +9,7 @@ import pytest
 
 from cluster_support import audit, synthetic
 from cluster_support.place import Place
-from cluster_support.shop import NAME, PUT_BACK_SECONDS, ROWS, V1, V2, V3, assert_taken_back, traffic
+from cluster_support.shop import NAME, NEW_KIND, PUT_BACK_SECONDS, ROWS, V1, V2, V3, assert_taken_back, traffic
 from cluster_support.verbs import ask
 from demo import view
 from perennial.cli.exits import Exit
@@ -24,7 +24,7 @@ def manifest(place: Place, *, watch: str, harmful: bool = False) -> dict[str, An
         "minimumRequests": 30,
         "watch": {"for": watch, "holdBack": HOLD_BACK},
     }
-    return place.manifest(NAME, rollout=rollout, training={"recipe": None, "image": place.images.trainer} if harmful else {})
+    return place.manifest(NAME, rollout=rollout, training=place.light(fails_on=NEW_KIND if harmful else ""))
 
 
 def routed(place: Place) -> dict[str, int]:

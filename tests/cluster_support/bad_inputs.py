@@ -222,7 +222,7 @@ def _filled(place: Place, value: Any) -> Any:
         return [_filled(place, item) for item in value]
     if not isinstance(value, str):
         return value
-    images = {"training": place.images.training, "trainer": place.images.trainer, "registry": place.ground.cluster.registry}
+    images = {"training": place.images.training, "trainer": place.light_image, "registry": place.ground.cluster.registry}
     return next((value.replace(f"{{{key}}}", image) for key, image in images.items() if value.startswith(f"{{{key}}}")), value)
 
 

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import copy
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ import polars as pl
 from rich.console import Console
 
 from cluster_support import synthetic
-from demo.ground import Ground, Images
+from cluster_support.reading import Reader
+from demo.ground import REPOSITORY, Ground, Images
 from demo.kubectl import Kubectl, diagnosis
 from demo.stage import Stage, State, StoryError, read
 from demo.traffic import Client, Tally
@@ -37,6 +41,16 @@ STEADY_REQUESTS = 100
 """Answers in a row without a failure: a second's, at the usual rate."""
 
 Manifest = dict[str, Any]
+_ASK = """
+import json, sys, httpx
+print(httpx.post(sys.argv[1], json={"instances": json.loads(sys.argv[2])}, timeout=20).text)
+"""
+
+
+def light_trainer(ground: Ground) -> str:
+    """The image of tests/benchmarks/trainer: a logistic model in a quarter of the CPU that a recipe takes."""
+    source = REPOSITORY / "tests/benchmarks/trainer"
+    return ground.cluster.push("perennial/trainer-bench", source, parent="perennial/training")
 
 
 @dataclass
@@ -51,6 +65,9 @@ class Place:
     kinds: str = ""
     """Every kind that `left` looks for, once the API server has told them."""
 
+    def __post_init__(self) -> None:
+        self.kubectl = Reader.of(self.kubectl)
+
     @property
     def namespace(self) -> str:
         return self.kubectl.namespace
@@ -60,6 +77,16 @@ class Place:
         """URI of this test's data."""
         return f"s3://{BUCKET}/{self.namespace}/"
 
+    @cached_property
+    def light_image(self) -> str:
+        return light_trainer(self.ground)
+
+    def light(self, salt: int = 0, *, fails_on: str = "") -> Manifest:
+        """`training` of a manifest where a rollout is looked at, not a training: the light trainer instead of a recipe. Another
+        salt is another model that answers alike; one that fails on a word does so only on what live traffic has."""
+        options = ["--salt", str(salt), *(["--fails-on", fails_on] if fails_on else [])]
+        return {"recipe": None, "image": self.light_image, "command": ["python3", "/trainer/train.py", *options]}
+
     def upload(self, data: pl.DataFrame | bytes, name: str = "part-1.parquet") -> None:
         """One object of data: a table as Parquet or CSV by its name, or bytes as they are."""
         if isinstance(data, pl.DataFrame):
@@ -67,7 +94,8 @@ class Place:
         self.ground.upload(BUCKET, [(f"{self.namespace}/{name}", data)])
 
     def manifest(self, name: str = "shop", **spec: Any) -> Manifest:
-        """A small ModelDeployment on `synthetic` data: fast recipe, short steps. `spec` is merged over it; None removes."""
+        """A small ModelDeployment on `synthetic` data: fast recipe, short steps. `spec` is merged over it; None removes.
+        Where nothing is said of training, `light` spares most of its CPU."""
         wish = {
             "data": {
                 "source": {"uri": self.source, "secretRef": {"name": "perennial-store"}},
@@ -138,6 +166,12 @@ class Place:
         file = folder / "requests.jsonl"
         file.write_text("\n".join(bodies) + "\n")
         return self.ground.client(url, file, folder, rate=rate, seconds=seconds, headers=headers)
+
+    def answer(self, rows: pl.DataFrame, *, name: str = "shop") -> dict[str, Any]:
+        """What a model's address answers over HTTP for rows of its features."""
+        address, body = str(self.state(name).status["address"]), json.dumps(rows.to_dicts())
+        told: dict[str, Any] = json.loads(self.ground.cluster.run(sys.executable, "-c", _ASK, address, body, timeout=60))
+        return told
 
     def answering(self, bodies: Iterable[str], *, name: str = "shop", headers: Sequence[str] = ()) -> None:
         """Waits until a model's address answers, STEADY_REQUESTS in a row.

@@ -1,6 +1,6 @@
 """The shop of the stories on the cluster: its versions' names, its clients, and what a version that was taken back leaves.
 
-v1 and v2 are months of data; v3 is the harmful image, which fails on a kind of shop that only live traffic has.
+v1 and v2 are months of data; v3 is the harmful one, which fails on a kind of shop that only live traffic has.
 """
 
 from __future__ import annotations

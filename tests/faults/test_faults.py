@@ -28,8 +28,8 @@ from cluster_support import faults, synthetic
 from cluster_support.faultkept import Kept
 from cluster_support.faultlane import ROWS, STORIES, STORY_SECONDS, TRAIN_SECONDS, Lane, Start
 from cluster_support.faults import Point, Told
-from cluster_support.place import Place
-from demo.ground import REPOSITORY, Ground, Images, in_parallel
+from cluster_support.place import Place, light_trainer
+from demo.ground import Ground, Images, in_parallel
 
 LANES = 3
 DRAWN = 8
@@ -75,9 +75,7 @@ class Starts:
 @pytest.fixture(scope="module")
 def book(operator: Ground, images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
     """The references, then the points, told in lanes side by side."""
-    trainer = operator.cluster.push(
-        "perennial/trainer-bench", REPOSITORY / "tests/benchmarks/trainer", parent="perennial/training"
-    )
+    trainer = light_trainer(operator)
     with ExitStack() as stack:
         names = [f"t-faults-{random.getrandbits(24)}-{number}" for number in range(LANES)]
         stack.callback(operator.delete_namespaces, *names)

@@ -3,7 +3,6 @@ they are wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from perennial_runtime import measures, metrics_offline
 from perennial_runtime.contract import CLASSIFICATION, MULTICLASS
 from perennial_runtime.measures import Sample
 from perennial_runtime.metrics_multiclass import alone, difference, judgeable, one_against_rest
+from runtime.resampling import draws
 
 Array = np.ndarray[Any, Any]
 METRICS = ("roc_auc", "accuracy", "log_loss")
@@ -56,12 +56,6 @@ def stepped(scores: Array, steps: int) -> Array:
     return whole
 
 
-def draws(value: Callable[[Array], float], rows: int) -> tuple[float, float]:
-    chance = np.random.default_rng(99)
-    found = [value(chance.integers(0, rows, rows)) for _ in range(DRAWS)]
-    return float(np.quantile(found, 0.05)), float(np.quantile(found, 0.95))
-
-
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("weighed", [False, True], ids=["alike", "weighed"])
 @pytest.mark.parametrize("steps", [0, 12], ids=["no ties", "ties"])
@@ -75,7 +69,7 @@ def test_a_metric_is_scikit_learns_and_its_bounds_are_as_wide_as_the_bootstraps(
 
     found = measures.alone(metric, Sample(labels, scores, weights, MULTICLASS), 3)
     assert found.value == pytest.approx(of(np.arange(600)), abs=1e-12)
-    assert (found.lower, found.upper) == pytest.approx(draws(of, 600), abs=0.2 * (found.upper - found.lower))
+    assert (found.lower, found.upper) == pytest.approx(draws(of, 600, DRAWS), abs=0.2 * (found.upper - found.lower))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -93,7 +87,7 @@ def test_a_difference_is_paired_and_positive_for_the_better_model(metric: str, w
     found = measures.difference(metric, sample, worse, 3)
     assert found.value == pytest.approx(gap(np.arange(600)), abs=1e-12)
     assert found.value > 0
-    assert (found.lower, found.upper) == pytest.approx(draws(gap, 600), abs=0.2 * (found.upper - found.lower))
+    assert (found.lower, found.upper) == pytest.approx(draws(gap, 600, DRAWS), abs=0.2 * (found.upper - found.lower))
 
 
 @pytest.mark.parametrize("rows", [60, 500])

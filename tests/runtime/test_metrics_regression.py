@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from perennial_runtime.metrics_regression import METRICS, alone, difference, judgeable
+from runtime.resampling import draws
 
 Array = np.ndarray[Any, Any]
 KNOWN: dict[str, Callable[..., float]] = {"rmse": root_mean_squared_error, "mae": mean_absolute_error, "r2": r2_score}
@@ -23,12 +24,6 @@ def sample(rows: int = 800, seed: int = 1) -> tuple[Array, Array, Array]:
     chance = np.random.default_rng(seed)
     truth = chance.normal(50, 10, rows)
     return truth, truth + chance.normal(0, 3, rows), chance.gamma(2.0, 1.0, rows)
-
-
-def draws(value: Callable[[Array], float], rows: int) -> tuple[float, float]:
-    chance = np.random.default_rng(99)
-    found = [value(chance.integers(0, rows, rows)) for _ in range(DRAWS)]
-    return float(np.quantile(found, 0.05)), float(np.quantile(found, 0.95))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -44,7 +39,7 @@ def test_a_metric_is_scikit_learns_and_its_bounds_are_the_bootstraps(metric: str
     found = alone(metric, labels, predictions, 3, weights)
     assert found.value == pytest.approx(of(np.arange(len(labels))), rel=1e-12)
     width = found.upper - found.lower
-    assert (found.lower, found.upper) == pytest.approx(draws(of, len(labels)), abs=0.15 * width)
+    assert (found.lower, found.upper) == pytest.approx(draws(of, len(labels), DRAWS), abs=0.15 * width)
     assert 0 < width < 0.2 * max(1.0, found.value)
 
 
@@ -64,7 +59,7 @@ def test_a_difference_is_paired_and_positive_for_the_better_model(metric: str, w
     found = difference(metric, labels, predictions, worse, seed=3, weights=weights)
     assert found.value == pytest.approx(gap(np.arange(len(labels))), rel=1e-9)
     assert found.value > 0
-    assert (found.lower, found.upper) == pytest.approx(draws(gap, len(labels)), abs=0.15 * (found.upper - found.lower))
+    assert (found.lower, found.upper) == pytest.approx(draws(gap, len(labels), DRAWS), abs=0.15 * (found.upper - found.lower))
     single = alone(metric, labels, predictions, 3, weights)
     assert found.upper - found.lower < single.upper - single.lower
 

@@ -115,7 +115,7 @@ def evict(place: Place, pod: str) -> None:
 
 def test_an_eviction_in_mid_run_goes_on_from_the_checkpoint_and_uses_up_no_retry(place: Place) -> None:
     place.upload(synthetic.table(1500))
-    trainer = {"recipe": None, "image": place.images.trainer, "command": ["python3", "-c", LONG], "resources": SMALL}
+    trainer = {"recipe": None, "image": place.light_image, "command": ["python3", "-c", LONG], "resources": SMALL}
     place.apply(place.manifest(EVICTED, training={**trainer, "retries": 0}))
     seen = place.until("half of the work", lambda state: "progress" in state.version(1), name=EVICTED, seconds=120)
     assert (seen.version(1)["progress"]["percent"], seen.version(1)["progress"]["loss"]) == (50, 0.4)
@@ -136,7 +136,7 @@ def test_an_eviction_in_mid_run_goes_on_from_the_checkpoint_and_uses_up_no_retry
 def test_a_suspended_job_is_queued_and_starts_when_its_queue_lets_it(place: Place) -> None:
     place.upload(synthetic.table(1500))
     labels = {"kueue.x-k8s.io/queue-name": "team-a"}
-    place.apply(place.manifest(QUEUED, training={"jobLabels": labels, "timeout": "60s"}))
+    place.apply(place.manifest(QUEUED, training={**place.light(), "jobLabels": labels, "timeout": "40s"}))
     place.until("the train Job", lambda state: bool(trainings(place, QUEUED)), name=QUEUED, seconds=90, every=0.1)
     (job,) = trainings(place, QUEUED)
     assert job["metadata"]["labels"].items() >= labels.items()
@@ -145,7 +145,7 @@ def test_a_suspended_job_is_queued_and_starts_when_its_queue_lets_it(place: Plac
     assert "queue team-a admits it" in said(waits, "Queued")["message"]
     assert said(waits, "Reconciling")["status"] == "True"
     before = version_of(waits)
-    place.until("a while in the queue", lambda state: age(said(waits, "Queued")) > 65, name=QUEUED)
+    place.until("a while in the queue", lambda state: age(said(waits, "Queued")) > 45, name=QUEUED)
     held = place.state(QUEUED)
     assert version_of(held) == before, "nothing is written while it waits"
     assert trainings(place, QUEUED)[0]["spec"]["suspend"] is True

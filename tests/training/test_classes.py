@@ -3,48 +3,24 @@ told over HTTP by name, as the stored model says."""
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import Any
-
 import numpy as np
-import onnxruntime
 import polars as pl
 import pytest
 
-from cluster.settings import from_environment
-from cluster_support import bad_inputs
+from cluster_support import airline
 from cluster_support.place import Place
+from cluster_support.scored import said
 from demo import flights
 
 NAME = "airports"
 JANUARY = 1
 AIRPORTS = ["EWR", "JFK", "LGA"]
-WORDS = ("carrier", "dest")
-FEATURES = ("dep_hour", "day_of_week", *WORDS)
+FEATURES = ("dep_hour", "day_of_week", "carrier", "dest")
 GATES = [
     {"metric": "accuracy", "minimum": 0.7},
     {"metric": "log_loss", "maximum": 0.6},
     {"metric": "roc_auc", "minimum": 0.85},
 ]
-ASK = """
-import json, sys, httpx
-print(httpx.post(sys.argv[1], json={"instances": json.loads(sys.argv[2])}, timeout=20).text)
-"""
-
-
-@pytest.fixture(scope="module")
-def table() -> pl.DataFrame:
-    return flights.minutes(flights.airline(flights.archive(from_environment().cache)))
-
-
-def columns(label: str, features: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {"name": flights.ROW, "role": "id"},
-        {"name": flights.TIME, "role": "time"},
-        *({"name": name, "role": "feature"} for name in features),
-        {"name": label, "role": "label"},
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +31,7 @@ def served(shared_place: Place, table: pl.DataFrame) -> Place:
         place.upload(body, name)
     recipe = {"task": "multiclass", "hyperparameters": {"max_iter": 20}, "classWeights": {"balanced": {}}}
     wish = place.manifest(
-        NAME, data={"columns": columns("origin", FEATURES)}, training={"recipe": recipe}, evaluation={"gates": GATES}
+        NAME, data={"columns": airline.columns("origin", FEATURES)}, training={"recipe": recipe}, evaluation={"gates": GATES}
     )
     place.apply(wish)
     place.serving(1, name=NAME, seconds=400)
@@ -73,35 +49,24 @@ def test_several_classes_are_judged_by_accuracy_log_loss_and_auc(served: Place) 
 
 def test_served_version_answers_classes_by_name_as_its_stored_model_says(served: Place, table: pl.DataFrame) -> None:
     rows = table.filter(pl.col("month") == JANUARY + 1).head(40).select(FEATURES)
-    body = json.dumps(rows.to_dicts())
-    address = served.state(NAME).status["address"]
-    answer = json.loads(served.ground.cluster.run(sys.executable, "-c", ASK, address, body, timeout=60))
+    answer = served.answer(rows, name=NAME)
     assert answer["version"] == f"{NAME}-v1"
     assert all(list(one["probabilities"]) == AIRPORTS for one in answer["predictions"])
-    expected = said(served, rows)
+    expected = said(served, f"{NAME}-v1", "probabilities", rows)
     found = np.array([list(one["probabilities"].values()) for one in answer["predictions"]])
     assert found == pytest.approx(expected, abs=1e-4)
     assert [one["label"] for one in answer["predictions"]] == [AIRPORTS[place] for place in found.argmax(axis=1)]
     assert len({one["label"] for one in answer["predictions"]}) > 1
 
 
-def said(place: Place, rows: pl.DataFrame) -> np.ndarray[Any, Any]:
-    """What model.onnx of v1 says of rows, by onnxruntime alone."""
-    version = place.kubectl.get("mver", f"{NAME}-v1") or {}
-    blob = f"{version['spec']['store']['uri']}/blobs/sha256/{version['status']['lineage']['model']}"
-    session = onnxruntime.InferenceSession(bad_inputs.stored_bytes(place, blob), providers=["CPUExecutionProvider"])
-    feeds = {
-        name: np.array(rows[name].to_list(), dtype=object if name in WORDS else np.float32).reshape(-1, 1) for name in FEATURES
-    }
-    found: np.ndarray[Any, Any] = session.run(["probabilities"], feeds)[0]
-    return found
-
-
 def test_a_label_of_more_classes_than_fifty_is_refused_with_their_number(served: Place) -> None:
     name = "places"
     recipe = {"task": "multiclass", "hyperparameters": {"max_iter": 20}}
     wish = served.manifest(
-        name, data={"columns": columns("dest", ("dep_hour", "carrier"))}, training={"recipe": recipe}, evaluation={"gates": GATES}
+        name,
+        data={"columns": airline.columns("dest", ("dep_hour", "carrier"))},
+        training={"recipe": recipe},
+        evaluation={"gates": GATES},
     )
     served.apply(wish)
     state = served.until("v1 to be refused", lambda seen: seen.state(1) in ("Failed", "Rejected"), name=name, seconds=300)
@@ -129,7 +94,7 @@ def test_a_trainer_that_tells_one_class_alone_is_refused(served: Place) -> None:
     ]
     wish = served.manifest(
         name,
-        data={"columns": columns("origin", FEATURES), "task": "multiclass"},
+        data={"columns": airline.columns("origin", FEATURES), "task": "multiclass"},
         training={"recipe": None, "image": served.images.training, "command": ["python3", "-c", "\n".join(lines)], "retries": 0},
         evaluation={"gates": GATES[:1]},
     )

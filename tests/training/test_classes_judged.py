@@ -4,19 +4,18 @@ scikit-learn from the rows, the stored models and the cut-offs that the status t
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from cluster_support import bad_inputs, synthetic
 from cluster_support.place import Place
+from cluster_support.scored import said
 
 NAME = "arrivals"
 ARRIVAL = "arrival"
@@ -36,10 +35,6 @@ COLUMNS = [
     {"name": ARRIVAL, "role": "label"},
 ]
 JUDGED = ("Rejected", "Accepted", "Deploying", "Canary", "Serving", "Retired")
-ASK = """
-import json, sys, httpx
-print(httpx.post(sys.argv[1], json={"instances": json.loads(sys.argv[2])}, timeout=20).text)
-"""
 
 
 def arrivals(rows: int, *, first: int = 0) -> pl.DataFrame:
@@ -81,19 +76,6 @@ def held_out(place: Place, number: int) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def answers(place: Place, number: int, rows: pl.DataFrame) -> np.ndarray[Any, Any]:
-    """The probabilities of a version's model.onnx for rows of its features, by onnxruntime alone."""
-    version = place.kubectl.get("mver", f"{NAME}-v{number}") or {}
-    body = blob(place, number, version["status"]["lineage"]["model"])
-    session = onnxruntime.InferenceSession(body, providers=["CPUExecutionProvider"])
-    feeds = {
-        column: np.array(rows[column].to_list(), dtype=np.float32 if rows[column].dtype.is_numeric() else object).reshape(-1, 1)
-        for column in rows.columns
-    }
-    found: np.ndarray[Any, Any] = session.run(["probabilities"], feeds)[0]
-    return found
-
-
 def blob(place: Place, number: int, digest: str) -> bytes:
     """Bytes of a version's store."""
     version = place.kubectl.get("mver", f"{NAME}-v{number}") or {}
@@ -115,7 +97,7 @@ def test_every_gate_of_several_classes_passes_with_the_number_that_scikit_learn_
     rows, version = held_out(both, 2), both.state(NAME).version(2)
     assert rows.height == version["holdoutRows"]
     labels, features = rows[ARRIVAL].to_list(), rows.select(synthetic.FEATURES)
-    theirs, ours = (answers(both, number, features) for number in (1, 2))
+    theirs, ours = (said(both, f"{NAME}-v{number}", "probabilities", features) for number in (1, 2))
     told = json.loads(blob(both, 2, version["measurements"]))["gates"]
     assert {gate["verdict"] for gate in version["gates"]} == {"Passed"}
     assert [(gate["metric"], gate["kind"]) for gate in told] == [(gate["metric"], gate["kind"]) for gate in version["gates"]]
@@ -142,10 +124,9 @@ def test_every_gate_of_several_classes_passes_with_the_number_that_scikit_learn_
 
 def test_service_answers_the_most_probable_class_and_all_by_name(both: Place) -> None:
     rows = arrivals(20, first=3 * MONTH_ROWS).select(synthetic.FEATURES)
-    address = both.state(NAME).status["address"]
-    answer = json.loads(both.ground.cluster.run(sys.executable, "-c", ASK, address, json.dumps(rows.to_dicts()), timeout=60))
+    answer = both.answer(rows, name=NAME)
     number = int(answer["version"].rpartition("-v")[2])
-    expected = answers(both, number, rows)
+    expected = said(both, f"{NAME}-v{number}", "probabilities", rows)
     assert [tuple(one["probabilities"]) for one in answer["predictions"]] == [CLASSES] * rows.height
     assert [list(one["probabilities"].values()) for one in answer["predictions"]] == pytest.approx(expected, abs=1e-4)
     assert [one["label"] for one in answer["predictions"]] == [CLASSES[place] for place in expected.argmax(axis=1)]

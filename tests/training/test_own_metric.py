@@ -1,7 +1,7 @@
 """A gate on a number of the user's own, on the real cluster: what wrong answers cost, measured by a program in their image.
 
 Everything is applied at once, beside one another; each test looks at its own. The trainer's image of `shop` brings the program
-along; the others are recipes, whose program is a line of Python or the same file in an image of its own.
+along; `dear` is a recipe, whose program is the same file in an image of its own, and that of the others is a line of Python.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def applied(shared_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Pl
     place.kubectl.apply(
         wish("shop", 24, {"image": None, "command": PROGRAM, "columns": ["hour"], "resources": None}, **theirs),
         wish("dear", 0.001, {"command": ["python3", "/metric/cost.py"], "columns": ["hour"]}),
-        *(wish(name, 24, metrics) for name, (metrics, _) in BROKEN.items()),
+        *(wish(name, 24, metrics, **place.light()) for name, (metrics, _) in BROKEN.items()),
     )
     return place
 

@@ -42,7 +42,7 @@ def there(shared_place: Place) -> Iterator[Place]:
 
 
 def apply(place: Place, name: str, source: dict[str, Any]) -> None:
-    place.apply(place.manifest(name, data={"source": source}))
+    place.apply(place.manifest(name, data={"source": source}, training=place.light()))
 
 
 def prepared(state: State) -> PrepareResult:

@@ -3,38 +3,25 @@ over HTTP as the stored model says."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
-import numpy as np
-import onnxruntime
 import polars as pl
 import pytest
 
-from cluster.settings import from_environment
-from cluster_support import bad_inputs
+from cluster_support import airline
 from cluster_support.place import Place
+from cluster_support.scored import said
 from demo import flights
 
 NAME = "minutes"
 JANUARY, FEBRUARY = 1, 2
-WORDS = ("carrier", "origin", "dest")
+COLUMNS = airline.columns(flights.MINUTES, flights.FEATURES)
 GATES = [
     {"metric": "rmse", "maximum": 30},
     {"metric": "mae", "maximum": 20},
     {"metric": "r2", "minimum": 0.5},
     {"metric": "rmse", "notWorseThanServingBy": 1.5},
 ]
-ASK = """
-import json, sys, httpx
-print(httpx.post(sys.argv[1], json={"instances": json.loads(sys.argv[2])}, timeout=20).text)
-"""
-
-
-@pytest.fixture(scope="module")
-def table() -> pl.DataFrame:
-    return flights.minutes(flights.airline(flights.archive(from_environment().cache)))
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +31,9 @@ def both(shared_place: Place, table: pl.DataFrame) -> Place:
     months = dict(flights.month_files(table, [JANUARY, FEBRUARY]))
     january, february = months.items()
     place.upload(january[1], january[0])
-    columns = [
-        {"name": flights.ROW, "role": "id"},
-        {"name": flights.TIME, "role": "time"},
-        *({"name": name, "role": "feature"} for name in flights.FEATURES),
-        {"name": flights.MINUTES, "role": "label"},
-    ]
     wish = place.manifest(
         NAME,
-        data={"columns": columns},
+        data={"columns": COLUMNS},
         training={"recipe": {"task": "regression", "hyperparameters": {"max_iter": 60}}},
         evaluation={"gates": GATES},
     )
@@ -82,27 +63,11 @@ def test_a_regression_is_judged_in_minutes_against_the_version_that_serves(both:
 
 def test_promoted_version_answers_over_http_what_its_stored_model_says(both: Place, table: pl.DataFrame) -> None:
     rows = table.filter(pl.col("month") == FEBRUARY + 1).head(20).select(flights.FEATURES)
-    state = both.state(NAME)
-    body = json.dumps(rows.to_dicts())
-    answer = json.loads(both.ground.cluster.run(sys.executable, "-c", ASK, state.status["address"], body, timeout=60))
+    answer = both.answer(rows, name=NAME)
     assert answer["version"] == f"{NAME}-v2"
     found = [one["prediction"] for one in answer["predictions"]]
-    assert found == pytest.approx(said(both, rows), abs=1e-3)
+    assert found == pytest.approx(said(both, f"{NAME}-v2", "prediction", rows).reshape(-1).tolist(), abs=1e-3)
     assert max(found) - min(found) > 10, "minutes"
-
-
-def said(place: Place, rows: pl.DataFrame) -> list[float]:
-    """What model.onnx of v2 says of rows, by onnxruntime alone."""
-    version = place.kubectl.get("mver", f"{NAME}-v2") or {}
-    body = bad_inputs.stored_bytes(
-        place, f"{version['spec']['store']['uri']}/blobs/sha256/{version['status']['lineage']['model']}"
-    )
-    session = onnxruntime.InferenceSession(body, providers=["CPUExecutionProvider"])
-    feeds = {
-        name: np.array(rows[name].to_list(), dtype=object if name in WORDS else np.float32).reshape(-1, 1)
-        for name in flights.FEATURES
-    }
-    return [float(one) for one in session.run(["prediction"], feeds)[0].reshape(-1)]
 
 
 def test_a_trainer_that_calls_its_output_a_score_is_refused(both: Place) -> None:
@@ -119,7 +84,7 @@ def test_a_trainer_that_calls_its_output_a_score_is_refused(both: Place) -> None
     ]
     wish = both.manifest(
         name,
-        data={"columns": (both.kubectl.get("mdep", NAME) or {})["spec"]["data"]["columns"], "task": "regression"},
+        data={"columns": COLUMNS, "task": "regression"},
         training={"recipe": None, "image": both.images.training, "command": ["python3", "-c", "\n".join(lines)], "retries": 0},
         evaluation={"gates": GATES[:1]},
     )

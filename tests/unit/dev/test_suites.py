@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import suites
-from suites import Outcome, Suite, counted, later, pytest_words, table, together
+from suites import Outcome, Suite, counted, environment, later, pytest_words, table, together
 
 ROOT = Path(__file__).resolve().parents[3]
 UNIT, SHELL = Suite("unit", "tests/unit"), Suite("shell", "tests/shell")
@@ -139,3 +139,10 @@ def test_suites_that_wait_share_the_processes_and_what_takes_the_ground_away_com
     assert {"tests/training", "tests/cluster", "-m=not alone", "--numprocesses=2", "--dist=loadfile"} <= set(words)
     assert "-m=alone" in pytest_words([alone], tmp_path)
     assert not [word for word in pytest_words([alone], tmp_path) if word.startswith("--num")]
+
+
+def test_programs_keep_the_modules_that_they_compiled_whatever_the_shell_says() -> None:
+    found = environment({"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/bin", "CI": "true"})
+    assert "PYTHONDONTWRITEBYTECODE" not in found
+    assert found["CI"] == "true"
+    assert found["PATH"].endswith(":/bin")
