@@ -6,20 +6,19 @@ CPU to start, each time. What a person would type and what changes something is 
 
 from __future__ import annotations
 
-import atexit
 import http.client
 import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from kubernetes import client, config
+from urllib3.exceptions import HTTPError
 
 from cluster_support.watching import PATHS
 from demo.kubectl import Kubectl, KubectlError, Manifest
-from perennial.adapters.credentials import Credentials
 
 SECONDS = 60.0
 """For one answer."""
@@ -89,63 +88,36 @@ def _good(status: int, answer: Mapping[str, Any], kind: str) -> Manifest:
     return dict(answer)
 
 
-class _Lines:
-    """Connections to one API server: as many as threads ask at the same time, kept for the next to ask."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        settings = client.Configuration()
-        config.load_kube_config(str(kubeconfig), client_configuration=settings)
-        self._credentials, self._tls = Credentials(settings), Credentials(settings).tls()
-        self._idle: list[http.client.HTTPSConnection] = []
-
-    def ask(self, path: str, given: Manifest | None = None) -> tuple[int, bytes]:
-        """Status and body. One that was kept may have been closed by the server meanwhile: then another is taken. What is given
-        is applied, and may be applied again."""
-        while self._idle:
-            try:
-                return self._ask(self._idle.pop(), path, given)
-            except (OSError, http.client.HTTPException, IndexError):
-                continue
-        parts = urlsplit(self._credentials.connection().server)
-        fresh = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=self._tls, timeout=SECONDS)
-        return self._ask(fresh, path, given)
-
-    def _ask(self, connection: http.client.HTTPSConnection, path: str, given: Manifest | None) -> tuple[int, bytes]:
-        token = self._credentials.connection().token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            if given is None:
-                connection.request("GET", path, headers=headers)
-            else:
-                headers["Content-Type"] = "application/apply-patch+yaml"
-                connection.request("PATCH", path, json.dumps(given), headers)
-            response = connection.getresponse()
-            body = response.read()
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.append(connection)
-        return response.status, body
-
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-
-_lines: dict[Path, _Lines] = {}
+_clients: dict[Path, client.ApiClient] = {}
 _making = threading.Lock()
 
 
-def _asked(kubeconfig: Path, path: str, given: Manifest | None = None) -> tuple[int, Manifest]:
+def _client(kubeconfig: Path) -> client.ApiClient:
+    """One for each cluster and process: its connections are kept for whoever asks next."""
     with _making:
-        if kubeconfig not in _lines:
-            _lines[kubeconfig] = _Lines(kubeconfig)
-            atexit.register(_lines[kubeconfig].close)
+        if kubeconfig not in _clients:
+            _clients[kubeconfig] = config.new_client_from_config(str(kubeconfig))
+        return _clients[kubeconfig]
+
+
+def _asked(kubeconfig: Path, path: str, given: Manifest | None = None) -> tuple[int, Manifest]:
+    """Status and body. What is given is applied, and may be applied again where a connection broke."""
+    api = _client(kubeconfig)
+    request = api.param_serialize(
+        "GET" if given is None else "PATCH",
+        path,
+        header_params={} if given is None else {"Content-Type": "application/apply-patch+yaml"},
+        body=None if given is None else json.dumps(given),
+        auth_settings=["BearerToken"],
+    )
     try:
-        status, body = _lines[kubeconfig].ask(path, given)
-    except (OSError, http.client.HTTPException) as error:
+        answer = api.call_api(*request, _request_timeout=SECONDS)
+        status, body = answer.status, answer.read()
+    except client.ApiException as error:
+        status, body = error.status, error.body or b""
+    except HTTPError as error:
         raise KubectlError(f"{path}: {type(error).__name__}: {error}") from error
     try:
         return status, json.loads(body)
     except ValueError:
-        return status, {"message": body[:300].decode(errors="replace")}
+        return status, {"message": str(body)[:300]}
