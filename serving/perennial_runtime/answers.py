@@ -51,11 +51,13 @@ class StepError(Exception):
 
 
 class Refused(StepError):
-    """The input is wrong; another attempt with the same input would end the same way. `secret`: which one is to be mended."""
+    """The input is wrong; another attempt with the same input would end the same way. `secret`: which one is to be mended;
+    `data`: digest of the rows that were read."""
 
-    def __init__(self, reason: str, message: str, secret: Mounted | None = None) -> None:
+    def __init__(self, reason: str, message: str, secret: Mounted | None = None, data: str = "") -> None:
         super().__init__(reason, message)
         self.secret = secret
+        self.data = data
 
 
 class Unavailable(StepError):
@@ -72,7 +74,7 @@ def conclude(work: Callable[[], Answer | None]) -> int:
     try:
         answer = work()
     except Refused as error:
-        return leave(Refusal(error.reason, error.message, str(error.secret or "")), EXIT_REFUSED)
+        return leave(Refusal(error.reason, error.message, str(error.secret or ""), error.data), EXIT_REFUSED)
     except Unavailable as error:
         return leave(Fault(error.reason, error.message), EXIT_TRANSIENT)
     except ContractError as error:

@@ -676,6 +676,8 @@ class Refusal:
     message: str
     secret: str = ""
     """Which Secret is to be mended, as Mounted has it; empty: none."""
+    data: str = ""
+    """Digest of the rows that were read and are not what is wrong; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,10 @@ class Handover:
         (self.folder / _END).touch()
 
 
-def taken(folder: Path) -> Iterator[Table]:
-    """The other end: the tables in order, as they come. Raises EOFError where who gave them is gone before the end."""
-    number, giver = 0, os.getppid()
+def taken(folder: Path, giver: int) -> Iterator[Table]:
+    """The other end: the tables in order, as they come. Raises EOFError where the process that gives them, whose child this one
+    is, is gone before the end."""
+    number = 0
     while True:
         ended, there = (folder / _END).exists(), folder / str(number)
         if there.exists():

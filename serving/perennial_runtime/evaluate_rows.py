@@ -19,6 +19,7 @@ from perennial_runtime.columns import numbers_in
 from perennial_runtime.contract import MULTICLASS, REGRESSION
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema, classes_of, task_of
+from perennial_runtime.tabular import rows_at_once
 
 HASH_COLUMN = "__row_hash"
 BATCH_ROWS = 131_072
@@ -43,7 +44,7 @@ def tables(path: Path, schema: Schema, read: Callable[[pl.DataFrame], pl.DataFra
     """The schema's features of all rows, a batch at a time; `read` may change a batch first."""
     names = [feature["name"] for feature in schema["features"]]
     with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+        for batch in file.iter_batches(batch_size=rows_at_once(len(names)), columns=names):
             yield read_table(read(pl.DataFrame(batch)), schema)
 
 

@@ -85,6 +85,7 @@ def score_in_sandbox(subject: Subject, tables: Mapping[str, Iterable[Table]], sc
             "domains": None if subject.domains is None else list(subject.domains),
             "tolerant": subject.tolerant,
             "tables": {name: str(one.folder) for name, one in given.items()},
+            "giver": os.getpid(),
             "limit": limits.model_bytes,
         }
         try:

@@ -217,7 +217,7 @@ def _work(request: Mapping[str, Any], out: Path) -> None:
     model, schema = Path(request["model"]), read_schema(Path(request["schema"]))
     if request["domains"] is not None:
         check(model, schema, request["domains"], int(request["limit"]))
-    tables = {name: taken(Path(folder)) for name, folder in request["tables"].items()}
+    tables = {name: taken(Path(folder), int(request["giver"])) for name, folder in request["tables"].items()}
     for name, scores in score_tables(model, schema, tables, bool(request["tolerant"])).items():
         np.save(out / f"{name}.npy", scores)
 

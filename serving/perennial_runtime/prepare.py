@@ -24,7 +24,7 @@ from pathlib import Path
 import polars as pl
 
 from perennial_runtime import brought, leakage, prepare_classes, prepare_split, split
-from perennial_runtime.answers import say
+from perennial_runtime.answers import Refused, say
 from perennial_runtime.columns import HASH, only
 from perennial_runtime.contract import (
     MODEL_SECRET_PATH,
@@ -61,7 +61,7 @@ class Filed:
 
     @classmethod
     def of(cls, side: Side, frames: Iterator[pl.DataFrame], label: str, path: Path) -> Filed:
-        """Written, with its rows."""
+        """The side, once the rows have passed into the file."""
         return cls(side, path, side.write(frames, label, path))
 
 
@@ -106,8 +106,9 @@ def prepare(
         if isinstance(rule, Split):
             rule = rule.extended_by(ordered.real_times, spec.holdout_fraction)
         written = separate(spec, gathered, ordered, rule, room)
-        _check_champion(spec, store, written)
-        result = replace(_stored(spec, gathered, written, rule, store=store, room=room), model=model)
+        data_digest = _digest(gathered.hashes, spec.columns, gathered.collector.kinds)
+        _check_champion(spec, store, written, data_digest)
+        result = replace(_stored(spec, gathered, written, rule, store=store, room=room), model=model, data=data_digest)
         result = prepare_classes.told_in(result, written.train.side.classes.ordered if spec.task == MULTICLASS else [])
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
@@ -146,15 +147,19 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     return written
 
 
-def _check_champion(spec: PrepareSpec, store: Store, written: Written) -> None:
-    """Raises Refused where a gate would compare the version with one that it cannot be compared with."""
+def _check_champion(spec: PrepareSpec, store: Store, written: Written, data: str) -> None:
+    """Raises Refused, with the digest of the rows, where a gate would compare the version with one that it cannot be compared
+    with."""
     if spec.champion is None:
         return
-    from perennial_runtime import prepare_champion  # noqa: PLC0415  # only here: it loads onnxruntime
+    from perennial_runtime import prepare_champion  # noqa: PLC0415 - it loads onnxruntime
 
     label, classes = only(spec.columns, "label").name, written.train.side.classes.ordered
     now = {"label": label, "task": spec.task, **({"classes": classes} if spec.task == MULTICLASS else {})}
-    prepare_champion.check(spec.champion, store, now, written.holdout.path)
+    try:
+        prepare_champion.check(spec.champion, store, now, written.holdout.path)
+    except Refused as refused:
+        raise Refused(refused.reason, refused.message, data=data) from refused
 
 
 def _rows(gathered: Gathered, ordered: Ordered, rule: Rule, side: int) -> Iterator[pl.DataFrame]:
@@ -178,7 +183,7 @@ def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule,
     told = prepare_split.document(rule, spec, gathered.collector.identity, trained)
     schema = store.put_bytes(_json(describe(written.train.path, spec.columns, kinds, spec.task, train.classes.ordered)))
     return PrepareResult(
-        data=_digest(gathered.hashes, spec.columns, kinds),
+        data="",
         train=store.take_file(written.train.path, written.train.digest),
         holdout=store.take_file(written.holdout.path, written.holdout.digest),
         schema=schema,

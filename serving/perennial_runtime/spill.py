@@ -231,9 +231,10 @@ class Runs:
         if self._written is not None:
             self._written.result()
 
-    def _write(self, frames: Sequence[pl.DataFrame]) -> None:
-        """One run."""
+    def _write(self, frames: list[pl.DataFrame]) -> None:
+        """One run. The frames are let go of: the next rows are gathered meanwhile."""
         frame = pl.concat(frames, how="vertical", rechunk=True)
+        frames.clear()
         self.rows += frame.height
         self._bytes += int(frame.estimated_size())
         if not self._pairs or self._pairs[-1].rows.schema != frame.schema:

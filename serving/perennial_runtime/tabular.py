@@ -25,7 +25,8 @@ from perennial_runtime.answers import Refused
 
 BATCH_ROWS, FEWEST_ROWS = 131_072, 4096
 BATCH_CELLS = 4 * 1024 * 1024
-"""Of a batch: of many columns it has fewer rows, for some batches are in memory at once."""
+BATCH_BYTES = 64 * 1024 * 1024
+"""Of a batch: of many columns or long texts it has fewer rows, for some batches are in memory at once."""
 BLOCK_BYTES = 8 * 1024 * 1024
 PAGE_BYTES = 1024 * 1024
 LONGEST_HEADER = 1024 * 1024
@@ -62,8 +63,8 @@ EVERYTHING = Wanted()
 
 
 def read(path: Path, name: str, room: Path, wanted: Wanted = EVERYTHING) -> Iterator[pl.DataFrame]:
-    """Batches of at most BATCH_ROWS rows (of over 32 columns fewer) or BLOCK_BYTES; every column of a CSV file is text. Refused
-    when there is no row.
+    """Batches of at most BATCH_ROWS rows (of over 32 columns, or of long texts, fewer) or BLOCK_BYTES; every column of a CSV file
+    is text. Refused when there is no row.
 
     What is gzipped is unpacked in the folder `room`.
     """
@@ -94,13 +95,24 @@ def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
         with pyarrow.parquet.ParquetFile(path, buffer_size=PAGE_BYTES, pre_buffer=False) as file:
             columns = wanted.of(file.schema_arrow.names, name)
             width = len(file.schema_arrow.names if columns is None else columns)
-            rows = max(FEWEST_ROWS, min(BATCH_ROWS, BATCH_CELLS // max(width, 1)))
-            for batch in file.iter_batches(batch_size=rows, columns=columns):
+            at_once = rows_at_once(width, file.metadata.num_rows, _size(file))
+            for batch in file.iter_batches(batch_size=at_once, columns=columns):
                 yield _frame(batch).drop(wanted.never, strict=False)  # a name with a dot may bring along what lies in another
     except (pa.ArrowException, OSError) as error:
         raise Refused(
             "FileBroken", f"{name} can't be read as Parquet ({type(error).__name__}): write it again with another writer"
         ) from None
+
+
+def rows_at_once(columns: int, rows: int = 0, size: int = 0) -> int:
+    """Of a batch of so many columns; `size` is what so many `rows` take without compression, if it is known."""
+    found = min(BATCH_ROWS, BATCH_CELLS // max(columns, 1), BATCH_BYTES * max(rows, 1) // max(size, 1))
+    return max(FEWEST_ROWS, found)
+
+
+def _size(file: pyarrow.parquet.ParquetFile) -> int:
+    """Bytes of all rows without compression, as the file says."""
+    return sum(int(file.metadata.row_group(group).total_byte_size) for group in range(file.num_row_groups))
 
 
 def _plain(path: Path, name: str, room: Path) -> Path:

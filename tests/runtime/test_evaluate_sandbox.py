@@ -46,7 +46,7 @@ def test_columns_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
 
 def test_tables_are_taken_as_they_are_given_and_are_gone_then(tmp_path: Path) -> None:
     given = Handover(tmp_path / "tables")
-    found = taken(tmp_path / "tables")
+    found = taken(tmp_path / "tables", os.getppid())
     for rows in (2, 3):
         given.give(table(rows))
         assert next(found).rows == rows
@@ -56,11 +56,9 @@ def test_tables_are_taken_as_they_are_given_and_are_gone_then(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["end"]
 
 
-def test_who_takes_tables_notices_that_nobody_gives_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_takes_tables_notices_that_nobody_gives_any_more(tmp_path: Path) -> None:
     Handover(tmp_path / "tables").give(table())
-    parents = iter([1, 2])
-    monkeypatch.setattr(os, "getppid", lambda: next(parents))
-    found = taken(tmp_path / "tables")
+    found = taken(tmp_path / "tables", giver=os.getpid())  # our parent is another, as when ours died before the first look
     next(found)
     with pytest.raises(EOFError, match="after table 1"):
         next(found)
@@ -78,7 +76,7 @@ def test_rows_are_scored_while_others_are_still_read(subject: Subject, tmp_path:
     assert len(score_in_sandbox(subject, {"some": parts()}, tmp_path, SandboxLimits())["some"]) == 6
 
 
-def test_no_rows_are_read_for_a_model_that_is_refused(subject: Subject, tmp_path: Path) -> None:
+def test_reading_stops_for_a_model_that_is_refused(subject: Subject, tmp_path: Path) -> None:
     subject.model.write_bytes(b"no model")
     read: list[int] = []
 
@@ -90,7 +88,7 @@ def test_no_rows_are_read_for_a_model_that_is_refused(subject: Subject, tmp_path
 
     with pytest.raises(ModelRefused, match="is no ONNX file"):
         score_in_sandbox(subject, {"some": parts()}, tmp_path, SandboxLimits())
-    assert len(read) < 1000
+    assert len(read) < 400, "twenty seconds, for a child that is there in one"
 
 
 def test_a_child_is_gone_when_its_rows_cannot_be_read(subject: Subject, tmp_path: Path) -> None:
@@ -119,7 +117,7 @@ def test_environment_variables_of_ours_do_not_reach_the_model(
     assert len(score_in_sandbox(subject, {"some": [table()]}, tmp_path, SandboxLimits())["some"]) == 4
 
 
-def test_more_rows_than_a_file_of_scores_holds_are_refused_before_they_are_scored(subject: Subject, tmp_path: Path) -> None:
+def test_more_rows_than_a_file_of_scores_holds_are_refused(subject: Subject, tmp_path: Path) -> None:
     limits = SandboxLimits(file_bytes=HEADER_BYTES + 3 * SCORE_BYTES)
     assert len(score_in_sandbox(subject, {"some": [table(2), table(1)]}, tmp_path, limits)["some"]) == 3
     with pytest.raises(ModelRefused) as caught:

@@ -52,6 +52,7 @@ def test_other_classes_are_refused_before_they_are_trained_on_and_both_lists_are
     ):
         assert words in found.message
     assert world.store.get_result("uid-2", "prepare") is None, "another try asks again"
+    assert found.data == world.prepare(uid="uid-3", **SEVERAL).data, "a later version of the same rows is known by it"
 
 
 def test_another_task_is_refused(world: World) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from perennial_runtime import prepare_schema, sampling
@@ -71,3 +73,12 @@ def test_of_some_row_groups_some_rows_are_looked_at_and_it_is_said_for_how_many_
     assert found["x"].to_list() == places.tolist() == [0, 5, 30, 35, 60, 65, 90, 95]
     assert found.columns == ["y", "x"]
     assert look.every * found.height == pytest.approx(100, rel=0.25)
+
+
+def test_words_are_counted_over_row_groups_with_a_dictionary_and_without(tmp_path: Path) -> None:
+    words = ["a", None, "b", "a", "", "ä", "b", "a"] * 50
+    for name, dictionary in (("with", True), ("without", False)):
+        table = pa.table({"word": pa.array(words, pa.string())})
+        pyarrow.parquet.write_table(table, tmp_path / name, row_group_size=100, use_dictionary=dictionary)
+        found = sampling.word_counts(tmp_path / name, "word")
+        assert found.rows() == [("a", 150), ("b", 100), ("", 50), ("ä", 50)]

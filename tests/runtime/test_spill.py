@@ -151,5 +151,10 @@ def test_a_file_of_many_columns_is_read_fewer_rows_at_a_time(tmp_path: Path, mon
     pl.DataFrame({f"x{number}": np.arange(10_000) for number in range(20)}).write_parquet(tmp_path / "wide.parquet")
     found = list(tabular.read(tmp_path / "wide.parquet", "wide.parquet", tmp_path))
     assert [batch.height for batch in found] == [5000, 5000]
+    monkeypatch.setattr(tabular, "BATCH_BYTES", 100_000)
+    assert tabular.rows_at_once(1, rows=1000, size=20_000) == 5000
+    assert tabular.rows_at_once(1, rows=0, size=0) == 100_000
+    assert tabular.rows_at_once(1000, rows=1, size=10**9) == tabular.FEWEST_ROWS
+    monkeypatch.undo()
     one = tabular.read(tmp_path / "wide.parquet", "wide.parquet", tmp_path, tabular.Wanted(only=["x1"]))
     assert [batch.height for batch in one] == [10_000]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perennial.api.v1alpha1 import ModelVersionStatus
-from perennial_runtime.contract import Answer, PrepareResult, decode_answer
+from perennial_runtime.contract import Answer, PrepareResult, Refusal, decode_answer
 
 
 def answer_of(status: ModelVersionStatus, step: str) -> Answer | None:
@@ -16,3 +16,10 @@ def prepared_of(status: ModelVersionStatus) -> PrepareResult | None:
     """What prepare found, of a version that it ended well for."""
     answer = answer_of(status, "prepare")
     return answer if isinstance(answer, PrepareResult) else None
+
+
+def data_of(status: ModelVersionStatus) -> str:
+    """Digest of the rows that prepare read, also where it refused the version for what they are compared with; empty: unknown."""
+    records = [record for record in status.steps if record.step == "prepare" and record.result]
+    answers = [decode_answer(record.result) for record in reversed(records)]
+    return next((answer.data for answer in answers if isinstance(answer, PrepareResult | Refusal)), "")

@@ -164,14 +164,19 @@ def _complete(job: Job) -> Reading | None:
 
 def _from_answer(answer: Answer) -> Reading:
     match answer:
-        case Refusal(reason, message, secret):
-            return Reading("refused", reason, message, secret=secret)
+        case Refusal():
+            return _refused(answer)
         case Fault(reason, message):
             return Reading("failed", reason, message)
         case TrainResult(problem=str() as problem, message=message):
             return Reading("failed", problem, message)
         case _:
             return Reading("succeeded", "Completed", "", answer)
+
+
+def _refused(said: Refusal) -> Reading:
+    """With the answer itself only where it tells of which rows: the rest of it stands in the reading."""
+    return Reading("refused", said.reason, said.message, said if said.data else None, secret=said.secret)
 
 
 def out_of_time(job: Job, pod: JobPod | None, timeout: str) -> Reading | None:
@@ -265,7 +270,7 @@ def _by_exit_code(container: ContainerState, exit_code: int, message: str, words
     answer = _said(message)
     if exit_code == EXIT_REFUSED:
         if isinstance(answer, Refusal):
-            return Reading("refused", answer.reason, answer.message, secret=answer.secret)
+            return _refused(answer)
         return Reading("refused", "TrainerRefused", f"{words} (64: the input is refused)")
     if isinstance(answer, Fault | Refusal):
         return Reading("failed", answer.reason, answer.message)

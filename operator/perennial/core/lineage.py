@@ -128,6 +128,8 @@ def classes_words(status: ModelVersionStatus) -> str:
     answer = prepared_of(status)
     if answer is None or not answer.class_count:
         return ""
+    if not answer.classes:
+        return f"{answer.class_count} classes"
     left = answer.class_count - len(answer.classes)
     named = ", ".join([*answer.classes, *([f"{left} more"] if left else [])])
     return f"{answer.class_count} classes: {named}"

@@ -1,4 +1,5 @@
-"""The same inputs are not trained on twice: a version that began by itself ends after prepare when nothing is new.
+"""The same inputs are not trained on twice: a version that began by itself ends after prepare when nothing is new, whether
+prepare found the rows good or had to refuse them beside the version that serves.
 
 The same: data, training and evaluation of the spec, the rows that prepare found, and the image that trains, by its name: what a
 tag points to now only the registry knows. A person's retrain and a changed spec train anyway. Used by `perennial.core.training`.
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from perennial.api.triggers import AutomaticReason
-from perennial.core.answers import prepared_of
+from perennial.core.answers import data_of
 from perennial.core.lineage import BY_DIGEST
 from perennial.core.observed import Version
 
@@ -59,11 +60,10 @@ def _is_judged(version: Version) -> bool:
 
 
 def _is_same(one: Version, other: Version) -> bool:
-    before, after = prepared_of(one.status), prepared_of(other.status)
+    before, after = data_of(one.status), data_of(other.status)
     return (
-        before is not None
-        and after is not None
-        and before.data == after.data
+        before != ""
+        and before == after
         and one.spec.inputs_digest == other.spec.inputs_digest
         and one.spec.runtime.training_image == other.spec.runtime.training_image
     )

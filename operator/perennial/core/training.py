@@ -78,7 +78,8 @@ def _advance(observed: Observed, version: Version, champion: Champion | None) ->
         if record.state in ("Refused", "Failed") and (record.forgiven or _is_of_another(record, key)):
             return _begin(observed, version, step, champion)
         if record.state == "Refused":
-            return _end(observed, version.status, record)
+            early = step == "prepare" and record.reason == NOT_COMPARABLE
+            return (_same(observed, version) if early else None) or _end(observed, version.status, record)
         if record.state == "Failed":
             return _again(observed, version, record, champion)
     return _judge(observed, version, key, champion.version if champion else "")
@@ -101,9 +102,8 @@ def _last(status: ModelVersionStatus, step: str, key: str) -> StepRecord | None:
 
 
 def _begin(observed: Observed, version: Version, step: StepName, champion: Champion | None) -> Progress:
-    if step == "train" and (twin := sameness.twin_of_automatic(observed.versions, version)) is not None:
-        update = {"state": "Superseded", "message": sameness.words(twin), "finished_at": stamp(observed.now)}
-        return Progress(version.status.model_copy(update=update))
+    if step == "train" and (same := _same(observed, version)) is not None:
+        return same
     attempt = 1 + max((record.attempt for record in version.status.steps if record.step == step), default=0)
     record = StepRecord(
         step=step,
@@ -117,6 +117,16 @@ def _begin(observed: Observed, version: Version, step: StepName, champion: Champ
         update={"state": _STATES[step], "message": f"{step} {attempt} started", "steps": [*version.status.steps, record][-64:]}
     )
     return Progress(status, (_job(version, record, champion),), LOOK_SECONDS)
+
+
+def _same(observed: Observed, version: Version) -> Progress | None:
+    """The end of a version that began by itself and would repeat another: before its training, or where prepare refuses it for
+    the version that serves, as it did that one."""
+    twin = sameness.twin_of_automatic(observed.versions, version)
+    if twin is None:
+        return None
+    update = {"state": "Superseded", "message": sameness.words(twin), "finished_at": stamp(observed.now)}
+    return Progress(version.status.model_copy(update=update))
 
 
 def _key(version: Version, step: StepName, champion: Champion | None) -> str:

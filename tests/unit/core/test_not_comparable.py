@@ -9,8 +9,8 @@ import pytest
 
 from perennial.core import training
 from perennial.core.actions import CreateJob
-from perennial.core.observed import Job
-from perennial_runtime.contract import Answer, Champion, EvaluateSpec, PrepareSpec, Refusal, decode, encode
+from perennial.core.observed import Job, Version
+from perennial_runtime.contract import Answer, Champion, EvaluateSpec, PrepareSpec, Refusal, decode, encode, encode_answer
 from unit.core.test_pause_and_retry import request
 from unit.core.world import START, World, prepared, served, spec
 
@@ -69,6 +69,40 @@ def test_refusal_is_the_same_verdict_whichever_step_finds_it(step: str) -> None:
     assert ("train" in [record.step for record in said.steps]) == (step == "evaluate"), "found early, no training is paid for"
     assert request(world, "retry", "").startswith("refused: v2 is Rejected; it was judged and refused")
     assert world.status.stable == 1
+
+
+def rejected(number: int, reason: str, data: str) -> tuple[World, Version]:
+    """v2, which prepare refused, and a later version that prepare refuses too; the world knows both."""
+    world, _ = second(lambda step, *_: replace(REFUSED, data="rows-1") if step == "prepare" else None)
+    world.until(lambda w: w.versions[2].status.state == "Rejected", rate=100)
+    before = world.versions[2]
+    (record,) = before.status.steps
+    ended = record.model_copy(update={"result": encode_answer(replace(REFUSED, data=data))})
+    trigger = before.spec.trigger.model_copy(update={"reason": reason})
+    later = replace(
+        before,
+        meta=replace(before.meta, name=f"delays-v{number}", uid=f"uid-{number}"),
+        spec=before.spec.model_copy(update={"number": number, "trigger": trigger}),
+        status=before.status.model_copy(update={"state": "Preparing", "steps": [ended]}),
+    )
+    return world, later
+
+
+@pytest.mark.parametrize(
+    ("reason", "data", "state"),
+    [
+        ("Schedule", "rows-1", "Superseded"),
+        ("Schedule", "rows-2", "Rejected"),
+        ("Schedule", "", "Rejected"),
+        ("Manual", "rows-1", "Rejected"),
+    ],
+)
+def test_version_that_began_by_itself_and_is_refused_for_the_same_rows_is_the_same(reason: str, data: str, state: str) -> None:
+    world, later = rejected(3, reason, data)
+    observed = world.observed()
+    after = training.advance(replace(observed, versions=(*observed.versions, later)), later, SERVES).status
+    assert after.state == state
+    assert after.message.startswith("SameInputs: " if state == "Superseded" else "prepare: ChampionNotComparable: ")
 
 
 def test_other_refusals_of_prepare_are_no_verdict() -> None:
