@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,11 +68,16 @@ class Filed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Both sides, and the hashes of the training rows."""
+    """Both sides and what is known of them."""
 
     train: Filed
     holdout: Filed
+    data: str
+    """Digest of all rows."""
+    schema: dict[str, object]
+    """Of the training rows."""
     hashes: Hashes
+    """Of the training rows."""
     shares: Shares
 
 
@@ -106,9 +112,8 @@ def prepare(
         if isinstance(rule, Split):
             rule = rule.extended_by(ordered.real_times, spec.holdout_fraction)
         written = separate(spec, gathered, ordered, rule, room)
-        data_digest = _digest(gathered.hashes, spec.columns, gathered.collector.kinds)
-        _check_champion(spec, store, written, data_digest)
-        result = replace(_stored(spec, gathered, written, rule, store=store, room=room), model=model, data=data_digest)
+        _check_champion(spec, store, written)
+        result = replace(_stored(spec, gathered, written, rule, store=store, room=room), model=model)
         result = prepare_classes.told_in(result, written.train.side.classes.ordered if spec.task == MULTICLASS else [])
     stored = store.put_result(spec.uid, Step.PREPARE, result)
     return stored if isinstance(stored, PrepareResult) else result
@@ -128,26 +133,24 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     holdout = Side("holdout", [*kept, *parts, HASH], samples[1], spec.slices, spec.task, weight)
     hashes = Hashes(room / "train-hashes")
     trained, held = (ahead(_rows(gathered, ordered, rule, side)) for side in (TRAINED, HELD))
-    written = Written(
-        Filed.of(train, _noted(trained, hashes), label, room / "train.parquet"),
-        Filed.of(holdout, held, label, room / "holdout.parquet"),
-        hashes,
-        shares,
-    )
-    duplicates = gathered.runs.rows - ordered.rows
-    say("sides", train=train.rows, holdout=holdout.rows, duplicates=duplicates, **shares.told)
-    if spec.task == MULTICLASS:
-        prepare_classes.check(label, train.classes, holdout.classes, weight)
-    for side in (holdout, train):
-        side.check_label(label)
-        side.check_weights()
-    holdout.check_slices()
-    some = leakage.Sides(train.sample.rows(), holdout.sample.rows(), spec.columns, gathered.collector.kinds, spec.task)
-    leakage.check(some, ordered.rows)
-    return written
+    kinds, duplicates = gathered.collector.kinds, gathered.runs.rows - ordered.rows
+    with ThreadPoolExecutor(1) as beside:
+        first = Filed.of(train, _noted(trained, hashes), label, room / "train.parquet")
+        schema = beside.submit(describe, first.path, spec.columns, kinds, spec.task, train.classes.ordered)
+        second = Filed.of(holdout, held, label, room / "holdout.parquet")
+        say("sides", train=train.rows, holdout=holdout.rows, duplicates=duplicates, **shares.told)
+        if spec.task == MULTICLASS:
+            prepare_classes.check(label, train.classes, holdout.classes, weight)
+        for side in (holdout, train):
+            side.check_label(label)
+            side.check_weights()
+        holdout.check_slices()
+        some = leakage.Sides(train.sample.rows(), holdout.sample.rows(), spec.columns, kinds, spec.task)
+        leakage.check(some, ordered.rows)
+        return Written(first, second, _digest(gathered.hashes, spec.columns, kinds), schema.result(), hashes, shares)
 
 
-def _check_champion(spec: PrepareSpec, store: Store, written: Written, data: str) -> None:
+def _check_champion(spec: PrepareSpec, store: Store, written: Written) -> None:
     """Raises Refused, with the digest of the rows, where a gate would compare the version with one that it cannot be compared
     with."""
     if spec.champion is None:
@@ -159,7 +162,7 @@ def _check_champion(spec: PrepareSpec, store: Store, written: Written, data: str
     try:
         prepare_champion.check(spec.champion, store, now, written.holdout.path)
     except Refused as refused:
-        raise Refused(refused.reason, refused.message, data=data) from refused
+        raise Refused(refused.reason, refused.message, data=written.data) from refused
 
 
 def _rows(gathered: Gathered, ordered: Ordered, rule: Rule, side: int) -> Iterator[pl.DataFrame]:
@@ -178,12 +181,12 @@ def _noted(frames: Iterator[pl.DataFrame], hashes: Hashes) -> Iterator[pl.DataFr
 
 
 def _stored(spec: PrepareSpec, gathered: Gathered, written: Written, rule: Rule, *, store: Store, room: Path) -> PrepareResult:
-    train, holdout, kinds, shares = written.train.side, written.holdout.side, gathered.collector.kinds, written.shares
+    train, holdout, shares = written.train.side, written.holdout.side, written.shares
     trained = store.take_file(written.hashes.write(room / "train_rows.npy"))
     told = prepare_split.document(rule, spec, gathered.collector.identity, trained)
-    schema = store.put_bytes(_json(describe(written.train.path, spec.columns, kinds, spec.task, train.classes.ordered)))
+    schema = store.put_bytes(_json(written.schema))
     return PrepareResult(
-        data="",
+        data=written.data,
         train=store.take_file(written.train.path, written.train.digest),
         holdout=store.take_file(written.holdout.path, written.holdout.digest),
         schema=schema,

@@ -112,18 +112,14 @@ def _read(
     """The rows of one file, and how many they are."""
     row = 1
     with tempfile.TemporaryDirectory(dir=room) as folder, data.opened(file, Path(folder)) as local:
-        for batch, hashes in ahead(_hashed(_batches(file, local, Path(folder), gathered.collector, sensitive))):
+        for batch in ahead(_batches(file, local, Path(folder), gathered.collector, sensitive)):
+            hashes = row_hashes(batch)
             typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
             gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
             gathered.hashes.add(hashes)
             row += batch.height
             progress.rows(batch.height)
     return row - 1
-
-
-def _hashed(batches: Iterator[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, NDArray[np.uint64]]]:
-    for batch in batches:
-        yield batch, row_hashes(batch)
 
 
 def _check_paths(files: Sequence[SourceFile], sensitive: Sequence[str]) -> None:
