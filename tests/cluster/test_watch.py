@@ -51,10 +51,17 @@ def test_promoted_version_is_watched_beside_the_one_before_and_the_end_is_one_wr
     first.upload(synthetic.table(ROWS, first=ROWS), "february.parquet")
     with traffic(first) as load:
         first.kubectl.annotate("mdep", NAME, "perennial.dev/retrain", "february")
-        first.until("v2 to be watched", lambda state: routed(first) == {V2: 90, V1: HOLD_BACK}, name=NAME, seconds=180)
+        state = first.until(
+            "v2 to be watched",  # both statuses tell it only after the route has it
+            lambda state: (
+                (state.status.get("summary"), state.state(2)) == ("Watching v2", "Serving")
+                and routed(first) == {V2: 90, V1: HOLD_BACK}
+            ),
+            name=NAME,
+            seconds=180,
+        )
         since = audit.now()
-        state = first.state(NAME)
-        assert (state.status["stable"], state.status["summary"], state.state(2)) == (2, "Watching v2", "Serving")
+        assert state.status["stable"] == 2
         first.until("the watch to be over", lambda state: routed(first) == {V2: 100}, name=NAME, seconds=60)
         load.all_from(2)
         assert route_writes(first, since) == 1
