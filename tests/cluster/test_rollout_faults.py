@@ -176,8 +176,6 @@ def test_a_candidate_whose_server_ends_again_and_again_under_load_is_taken_back_
     state = shop.place.state(NAME)
     entry = state.status["quarantined"][0]
     assert (entry["version"], state.status["stable"]) == (4, 3)
-    if (
-        entry["reason"] != "CanaryWorse"
-    ):  # a server short of memory may answer errors before it ends, and they may convict it first
+    if entry["reason"] != "CanaryWorse":  # short of memory, a server may answer errors before it ends, which may be enough
         assert entry["reason"] == "CanaryCrashing"
         assert "ended abnormally 2 times" in state.version(4)["message"]

@@ -30,9 +30,8 @@ def test_a_person_drives_a_model_by_its_verbs_alone(place: Place) -> None:
     rollout = {"steps": [{"weight": 20, "hold": "20s"}], "minimumRequests": 20, "watch": {"for": "10m", "holdBack": 10}}
     place.apply(place.manifest(NAME, rollout=rollout, approval={}))
     first = ask(place, "watch", NAME, "--timeout", "4m")
-    waits = (
-        "v1 is Accepted and waits: nobody has approved it yet|ApprovalNeeded: v1 has passed its gates"  # before its state says so
-    )
+    # the model's status tells it a moment before the version's
+    waits = "v1 is Accepted and waits: nobody has approved it yet|ApprovalNeeded: v1 has passed its gates"
     ends(first, Exit.WAITING, f"^\\d\\d:\\d\\d:\\d\\d (.|\n)*{NAME}: ({waits})")
     ends(ask(place, "approve", NAME, "v2"), Exit.REFUSED, "the candidate is v1, not v2")
     ends(ask(place, "approve", NAME, "v1", "--wait", "--timeout", "2m"), Exit.DONE, "v1 serves")
