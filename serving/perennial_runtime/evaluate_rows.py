@@ -22,7 +22,6 @@ from perennial_runtime.scoring import CATEGORICAL, NUMERIC, Schema, classes_of, 
 from perennial_runtime.tabular import rows_at_once
 
 HASH_COLUMN = "__row_hash"
-BATCH_ROWS = 131_072
 KNOWN_ROWS = 4_000_000
 """Hashes of training rows that are in memory at a time."""
 Hashes = NDArray[np.uint64]

@@ -22,11 +22,12 @@ from perennial_runtime.contract import CHALLENGER_FILE, CHAMPION_FILE, ROWS_PATH
 from perennial_runtime.evaluate import blind_of
 from perennial_runtime.evaluate_child import ModelRefused
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
-from perennial_runtime.evaluate_rows import BATCH_ROWS, tables
+from perennial_runtime.evaluate_rows import tables
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, score_in_sandbox
 from perennial_runtime.parquet_file import write_parquet
 from perennial_runtime.scoring import score_columns
 from perennial_runtime.store import Store
+from perennial_runtime.tabular import rows_at_once
 
 LABEL = "label"
 """Is there anyway, as are the scores by their names (`scoring.score_columns`); no other column can have such a name
@@ -72,7 +73,7 @@ def _frames(
     scores = scores.reshape(len(scores), -1)
     start = 0
     with pyarrow.parquet.ParquetFile(inputs.holdout, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[*columns, label]):
+        for batch in file.iter_batches(batch_size=rows_at_once(len(columns) + 1), columns=[*columns, label]):
             end = start + batch.num_rows
             frame = pl.DataFrame(batch)
             own = {name: frame[name] for name in columns}

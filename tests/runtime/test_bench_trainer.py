@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from cluster_support import synthetic
 from perennial_runtime.reporter import collect
 from perennial_runtime.scoring import ScoreError, Scorer
 from perennial_runtime.store import Store
+from runtime.scripts import module_of
 
 ROOT = Path(__file__).parents[2]
 FEATURES = [{"name": name, "kind": "categorical" if name == "kind" else "numeric"} for name in synthetic.FEATURES]
@@ -28,12 +28,7 @@ ROWS = 2000
 
 
 def trainer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_trainer", ROOT / "tests/benchmarks/trainer/train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(ROOT / "tests/benchmarks/trainer/train.py")
 
 
 @pytest.fixture

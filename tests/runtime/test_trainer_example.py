@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from perennial_runtime.reporter import collect
 from perennial_runtime.scoring import ScoreError, Scorer
 from perennial_runtime.store import Store
+from runtime.scripts import module_of
 from runtime.steps_world import frame
 from runtime.test_recipes import PARAMS
 
@@ -22,12 +22,7 @@ SCRIPT = Path(__file__).parents[2] / "examples/trainer/train.py"
 
 
 def trainer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("example_trainer", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(SCRIPT)
 
 
 @pytest.fixture
