@@ -128,7 +128,7 @@ def separate(spec: PrepareSpec, gathered: Gathered, ordered: Ordered, rule: Rule
     parts, made = ([column.name for column in spec.columns if column.role == role] for role in ("slice", "synthetic"))
     weight = next((column.name for column in spec.columns if column.role == "weight"), "")
     every = leakage.every(max(shares.trained, shares.held_out), len(kept))
-    samples = [leakage.Sample(spec.columns, kept, every) for _ in range(2)]
+    samples = [leakage.Sample(kept, every) for _ in range(2)]
     train = Side("training", [*kept, *made], samples[0], task=spec.task, weight=weight)
     holdout = Side("holdout", [*kept, *parts, HASH], samples[1], spec.slices, spec.task, weight)
     hashes = Hashes(room / "train-hashes")

@@ -1,6 +1,6 @@
 """The first half of `prepare`: every row of every file, batch by batch, into sorted runs on disk.
 
-    source.files -> tabular.read -> rows.row_hashes + columns.Collector -> spill.Runs, spill.Hashes
+    source.files -> tabular.read -> rows.hashed + columns.Collector -> spill.Runs, spill.Hashes
 
 Where the split is by key, each row is marked as held out or not here, for its own cells alone decide. Columns with the role
 sensitive are not read: no cell of theirs is in a frame, a hash, a run or a message. Neighbours: `prepare_order` puts the runs in
@@ -18,13 +18,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial_runtime import source, split_keys, tabular
+from perennial_runtime import leakage, source, split_keys, tabular
 from perennial_runtime.answers import Refused, say
-from perennial_runtime.columns import HASH, Collector, at_most_one
+from perennial_runtime.columns import HASH, LOT, Collector, at_most_one
 from perennial_runtime.contract import Column, PrepareSpec
 from perennial_runtime.cpus import ahead
 from perennial_runtime.prepare_split import Rule
-from perennial_runtime.rows import row_hashes
+from perennial_runtime.rows import hashed
 from perennial_runtime.source_files import SourceFile
 from perennial_runtime.source_progress import Progress
 from perennial_runtime.spill import Hashes, Runs
@@ -110,11 +110,11 @@ def _read(
     progress: Progress,
 ) -> int:
     """The rows of one file, and how many they are."""
-    row = 1
+    row, told = 1, leakage.told_apart_by(gathered.collector.columns)
     with tempfile.TemporaryDirectory(dir=room) as folder, data.opened(file, Path(folder)) as local:
         for batch in ahead(_batches(file, local, Path(folder), gathered.collector, sensitive)):
-            hashes = row_hashes(batch)
-            typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes))
+            hashes, lots = hashed(batch, told)
+            typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes), pl.Series(LOT, lots))
             gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
             gathered.hashes.add(hashes)
             row += batch.height

@@ -112,10 +112,11 @@ def upload(spec: TrainSpec, store: Store, out: Path, seconds: float = UPLOAD_SEC
     """
     until = time.monotonic() + seconds
     told: Future[TrainResult] = Future()
+    failures: list[Unavailable] = []
 
     def work() -> None:
         try:
-            told.set_result(_upload_until(until, spec, store, out, pause))
+            told.set_result(_upload_until(until, spec, store, out, pause, failures=failures))
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             told.set_exception(error)
 
@@ -123,17 +124,23 @@ def upload(spec: TrainSpec, store: Store, out: Path, seconds: float = UPLOAD_SEC
     try:
         return told.result(seconds)
     except TimeoutError:
+        last = f" (its last answer: {failures[-1].message})" if failures else ""
         raise Unavailable(
-            "StoreUnavailable", f"the outputs of attempt {spec.attempt} were not uploaded within {seconds:g} s: mend the store"
+            "StoreUnavailable",
+            f"the outputs of attempt {spec.attempt} were not uploaded within {seconds:g} s: mend the store{last}",
         ) from None
 
 
-def _upload_until(until: float, spec: TrainSpec, store: Store, out: Path, pause: float) -> TrainResult:
+def _upload_until(
+    until: float, spec: TrainSpec, store: Store, out: Path, pause: float, *, failures: list[Unavailable]
+) -> TrainResult:
+    """Asks again until the time is over; `failures` takes the last one, for whoever waits and stops waiting first."""
     while True:
         try:
             result = collect(store, out)
             store.put_result(spec.uid, Step.TRAIN, result, key=str(spec.attempt), replace=True)
         except Unavailable as error:
+            failures[:] = [error]
             if time.monotonic() + pause >= until:
                 raise
             say("upload failed, trying again", reason=error.reason, seconds_left=round(until - time.monotonic()))

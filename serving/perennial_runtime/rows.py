@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -50,19 +50,38 @@ def _constant(name: str) -> np.uint64:
 _ROW, _MISSING, _TEXT, _LARGE, _NEGATIVE, _TIME, _SPAN = (
     _constant(name) for name in ("row", "missing", "text", "large", "negative", "time", "span")
 )
+_LOT = _constant("lot")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Odd, so that no bit of a word is lost."""
 _KEPT = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 """By bytes that are left of a text."""
 
 
 def row_hashes(frame: pl.DataFrame) -> Words:
     """The hash of each row."""
-    names, rows = sorted(frame.columns), np.full(frame.height, _ROW)
+    return hashed(frame)[0]
+
+
+def hashed(frame: pl.DataFrame, lot: Collection[str] = ()) -> tuple[Words, NDArray[np.uint32]]:
+    """The hash of each row, and 32 bits of its cells in the columns `lot` alone, by which rows are drawn.
+
+    The bits are a polynomial of the words, mixed once: cheap, for the words are there already, and rows that are equal in these
+    columns are drawn together.
+    """
+    names, rows, lots = sorted(frame.columns), np.full(frame.height, _ROW), np.full(frame.height, _LOT)
     for start in range(0, frame.height, BLOCK_ROWS):
-        block, found = frame[start : start + BLOCK_ROWS], rows[start : start + BLOCK_ROWS]
+        some = slice(start, start + BLOCK_ROWS)
+        block, found, drawn = frame[some], rows[some], lots[some]
         for name in names:
-            found += _words(block[name])
+            words = _words(block[name])
+            found += words
             _mix(found)
-    return rows
+            if name in lot:
+                drawn *= _FACTOR
+                drawn += words
+        if lot:
+            _mix(drawn)
+    return rows, (lots >> np.uint64(32)).astype(np.uint32)
 
 
 def _mix(words: Words) -> None:

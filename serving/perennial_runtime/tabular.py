@@ -96,7 +96,7 @@ def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
             columns = wanted.of(file.schema_arrow.names, name)
             width = len(file.schema_arrow.names if columns is None else columns)
             at_once = rows_at_once(width, file.metadata.num_rows, _size(file))
-            for batch in file.iter_batches(batch_size=at_once, columns=columns):
+            for batch in file.iter_batches(batch_size=at_once, columns=columns, use_threads=False):
                 yield _frame(batch).drop(wanted.never, strict=False)  # a name with a dot may bring along what lies in another
     except (pa.ArrowException, OSError) as error:
         raise Refused(

@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 
 from perennial_runtime import leakage
+from perennial_runtime.columns import LOT
 from perennial_runtime.contract import Column
 from perennial_runtime.leakage import AHEAD, Sample, tells
+from perennial_runtime.rows import hashed
 from runtime.steps_world import COLUMNS, NOW, World, frame
 
 AMOUNT = Column("amount", "feature")
@@ -149,10 +151,11 @@ def test_copies_are_found_in_a_sample_too(monkeypatch: pytest.MonkeyPatch, world
 
 def test_the_sample_depends_on_the_rows_and_not_on_how_many_pass_by_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     data, columns = with_amount(), (*COLUMNS, AMOUNT)
+    data = data.with_columns(pl.Series(LOT, hashed(data, leakage.told_apart_by(columns))[1]))
     kept = [column.name for column in columns]
     samples = []
     for size in (1000, 7):
-        sample = Sample(columns, kept, every=3)
+        sample = Sample(kept, every=3)
         for start in range(0, 1000, size):
             sample.add(data[start : start + size])
         samples.append(sample.rows())

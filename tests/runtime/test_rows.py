@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from perennial_runtime import rows
-from perennial_runtime.rows import row_hashes
+from perennial_runtime.rows import hashed, row_hashes
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -338,3 +338,22 @@ def test_each_bit_of_a_cell_changes_half_of_the_hash(column: str) -> None:
         flipped = np.bitwise_count(before ^ row_hashes(changed))
         assert abs(float(flipped.mean()) - 32) < 0.5
         assert 3 < float(flipped.std()) < 5  # a binomial of 64 bits has 4
+
+
+def test_a_lot_tells_of_its_columns_alone() -> None:
+    data = pl.DataFrame({"a": [1.5, 2.0, 1.5, None], "b": ["x", "y", "x", "x"], "id": [1, 2, 3, 4]})
+    rows, lots = hashed(data, ("a", "b"))
+    assert rows.tolist() == row_hashes(data).tolist()
+    assert lots[0] == lots[2]
+    assert len(set(lots.tolist())) == 3
+    as_text = pl.DataFrame({"b": data["b"], "a": ["1.50", "2", "1.5", None], "id": ["9", "8", "7", "6"]})
+    assert hashed(as_text, ("a", "b"))[1].tolist() == lots.tolist()
+    for changed in (data.with_columns(a=pl.col("a") + 1), data.with_columns(b=pl.col("b") + "!")):
+        assert hashed(changed, ("a", "b"))[1][0] != lots[0]
+
+
+def test_lots_are_spread_evenly() -> None:
+    data = pl.DataFrame({"a": np.arange(60_000) % 300 / 4, "b": np.arange(60_000) // 300})
+    for every in (2, 3, 64):
+        shares = np.bincount(hashed(data, ("a", "b"))[1] % every, minlength=every) / 60_000
+        assert np.abs(shares - 1 / every).max() < 5 * np.sqrt(1 / every / 60_000)
