@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,6 @@ from perennial_runtime import bento, card, sbom, signature
 from perennial_runtime.answers import Refused, say
 from perennial_runtime.archive import unpack
 from perennial_runtime.contract import (
-    PARITY_ROWS,
     SIGNING_SECRET_PATH,
     VALUES_PATH,
     WORK_PATH,
@@ -35,21 +35,19 @@ from perennial_runtime.contract import (
 from perennial_runtime.evaluate_answer import evidence_of, fitted
 from perennial_runtime.evaluate_champion import champion_scores, check_hashes, fetch_champion
 from perennial_runtime.evaluate_child import ModelRefused
-from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_facts import DATA_AGE, LATENCY, MODEL_BYTES, Fact, age, exact, latency
 from perennial_runtime.evaluate_gates import Beside, Blind, measure, unanswered
 from perennial_runtime.evaluate_inputs import Inputs, fetch_inputs
-from perennial_runtime.evaluate_rows import head, read_column, read_hashes, read_labels, read_table, read_weights, seen_rows
+from perennial_runtime.evaluate_rows import read_column, read_hashes, read_labels, read_table, read_weights, seen_rows
 from perennial_runtime.evaluate_rows import tables as batches
 from perennial_runtime.evaluate_sandbox import SandboxLimits, Subject, parity_in_sandbox, score_in_sandbox
 from perennial_runtime.evaluate_slices import SliceGate, measure_slices, part
+from perennial_runtime.evaluate_training import Training
 from perennial_runtime.evaluate_values import Own, Rows, read_own
 from perennial_runtime.golden import golden_document
 from perennial_runtime.parity_check import difference
-from perennial_runtime.profile import MOST_GROUPS as PROFILED_GROUPS
-from perennial_runtime.profile import MOST_ROWS as PROFILED_ROWS
 from perennial_runtime.profile import profile_document, read_profile
-from perennial_runtime.sampling import Look, some_cells, some_rows
+from perennial_runtime.sampling import Look, some_rows
 from perennial_runtime.scoring import classes_of, score_columns, task_of
 from perennial_runtime.store import Store, profile_path
 
@@ -85,7 +83,9 @@ def evaluate(
     keys = signature.read_keys(signing, to_sign=True) if spec.signed else None
     with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-") as folder:
         try:
-            result = _evaluate(spec, store, Path(folder), limits or SandboxLimits.of_this_pod(), keys, values=values)
+            with ThreadPoolExecutor(1) as beside:
+                limits = limits or SandboxLimits.of_this_pod()
+                result = _evaluate(spec, store, Path(folder), limits, keys, values=values, beside=beside)
         except ModelRefused as refused:
             raise Refused(refused.reason, refused.message) from refused
     stored = store.put_result(spec.uid, Step.EVALUATE, result, key)
@@ -93,22 +93,30 @@ def evaluate(
 
 
 def _evaluate(
-    spec: EvaluateSpec, store: Store, room: Path, limits: SandboxLimits, keys: signature.Keys | None, *, values: Path
+    spec: EvaluateSpec,
+    store: Store,
+    room: Path,
+    limits: SandboxLimits,
+    keys: signature.Keys | None,
+    *,
+    values: Path,
+    beside: Executor,
 ) -> EvaluateResult:
+    """`beside` has one thread: it looks at the training rows while the holdout is scored, and packs while gates are measured."""
     inputs = fetch_inputs(spec, store, room)
-    sample = min(PARITY_ROWS, inputs.train_rows)
-    task = task_of(inputs.schema)
-    parity = parity_in_sandbox(inputs.parity, sample, room, limits, score_columns(inputs.schema)) if inputs.parity else None
-    first = head(inputs.train, sample, inputs.schema)
-    tables = {"parity": [read_table(first, inputs.schema)], "holdout": batches(inputs.holdout, inputs.schema)}
+    train = Training.begun(spec, inputs, store, room, beside)
+    task, columns = task_of(inputs.schema), score_columns(inputs.schema)
+    parity = parity_in_sandbox(inputs.parity, train.rows, room, limits, columns) if inputs.parity else None
+    tables = {"holdout": batches(inputs.holdout, inputs.schema), "parity": train.tables(inputs.schema)}
     say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
     distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference, task)
     say("model checked and scored", parity=distance)
     blind = blind_of(spec, store, inputs, scores["holdout"], room=room, limits=limits, keys=keys)
-    identity, archive, profile = _package(spec, inputs, first, scores, room)
-    facts = _facts(spec, inputs, archive, room, limits)
+    contents = _contents(spec, inputs, train, scores)
+    packing = beside.submit(bento.build_archive, contents, room)
+    facts = _facts(spec, inputs, train, packing, room=room, limits=limits)
     slices, parts = _slices(spec, inputs, blind)
     gates = measure(spec.gates, blind, spec.seed, Beside(facts, slices, _own(spec, blind, room, limits, values)))
     say(
@@ -117,10 +125,11 @@ def _evaluate(
         rows=int(blind.compared.sum()),
         slices=sum(one.found.judged for one in slices.values()),
     )
+    archive = packing.result()
     packed = store.put_file(archive)
     say("bento stored", digest=packed, size=archive.stat().st_size)
     result = EvaluateResult(
-        identity=identity,
+        identity=contents.identity,
         bento=packed,
         bento_bytes=archive.stat().st_size,
         parity=None if distance is None else float(f"{distance:.3g}"),
@@ -128,7 +137,7 @@ def _evaluate(
         dropped_rows=int((~blind.compared).sum()),
         gates=gates,
         champion=spec.champion.identity if spec.champion else None,
-        card=_card(spec, store, card.Measured(blind, gates, distance, profile, _parent_profile(spec, store))),
+        card=_card(spec, store, card.Measured(blind, gates, distance, contents.profile, _parent_profile(spec, store))),
     )
     made = {"sbom": sbom.stored(spec, store), "signedBy": _signed(spec, store, packed, archive, room=room, keys=keys)}
     kept = replace(result, evidence=store.put_bytes(evidence_of(result, parts, made)))
@@ -177,47 +186,35 @@ def blind_of(
     )
 
 
-def _package(
-    spec: EvaluateSpec, inputs: Inputs, first: pl.DataFrame, scores: dict[str, Scores], room: Path
-) -> tuple[str, Path, dict[str, Any]]:
-    """Identity, packed Bento, and the profile in it."""
+def _contents(spec: EvaluateSpec, inputs: Inputs, train: Training, scores: dict[str, Scores]) -> bento.Contents:
+    """What the Bento holds."""
     names = [feature["name"] for feature in inputs.schema["features"]]
     some, places = some_rows(inputs.holdout, names, Look.at(inputs.holdout, GOLDEN_GROUPS, GOLDEN_CELLS // len(names)))
-    pool = read_table(pl.concat([first, some]), inputs.schema)
-    identity = bento.identity_of(inputs.model, inputs.schema_file)
-    profile = _profile(inputs, scores["holdout"])
-    contents = bento.Contents(
+    pool = read_table(pl.concat([train.first, some]), inputs.schema)
+    return bento.Contents(
         version=spec.version,
-        identity=identity,
+        identity=bento.identity_of(inputs.model, inputs.schema_file),
         model=inputs.model,
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][places]])),
-        profile=profile,
+        profile=profile_document(train.features, inputs.train_rows, scores["holdout"]),
         hashes=inputs.hashes,
         uid=spec.uid if spec.signed else "",
     )
-    return identity, bento.build_archive(contents, room), profile
 
 
-def _profile(inputs: Inputs, scores: Scores) -> dict[str, Any]:
-    look = Look.at(inputs.train, PROFILED_GROUPS, PROFILED_ROWS)
-
-    def column(feature: dict[str, Any]) -> Table:
-        return read_table(some_cells(inputs.train, feature["name"], look).to_frame(), {"features": [feature]})
-
-    return profile_document(inputs.schema, inputs.train_rows, look.every, column, scores)
-
-
-def _facts(spec: EvaluateSpec, inputs: Inputs, archive: Path, room: Path, limits: SandboxLimits) -> dict[str, Fact]:
+def _facts(
+    spec: EvaluateSpec, inputs: Inputs, train: Training, packing: Future[Path], *, room: Path, limits: SandboxLimits
+) -> dict[str, Fact]:
     """Those of the facts that a gate asks for."""
     wanted, facts = {gate.metric for gate in spec.gates}, {}
     if MODEL_BYTES in wanted:
         facts[MODEL_BYTES] = exact(inputs.model.stat().st_size)
     if DATA_AGE in wanted:
-        facts[DATA_AGE] = age(inputs.schema["time"], (inputs.train, inputs.holdout), datetime.now(UTC))
+        facts[DATA_AGE] = age(inputs.schema["time"], (train.path, inputs.holdout), datetime.now(UTC))
     if LATENCY in wanted:
-        unpack(archive, room / "timed")
+        unpack(packing.result(), room / "timed")  # nothing else is at work then
         facts[LATENCY] = latency(room / "timed" / bento.SOURCE, room, limits)
         say("latency measured", requests=facts[LATENCY].rows, p99_ms=round(facts[LATENCY].estimate.value, 3))
     return facts

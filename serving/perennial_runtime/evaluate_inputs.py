@@ -1,6 +1,7 @@
 """What evaluate starts from: the blobs of a version, fetched from the store and verified by their digests.
 
-Rows stay on disk: a file may be larger than memory (`evaluate_rows` goes through it).
+Rows stay on disk: a file may be larger than memory (`evaluate_rows` goes through it). The training rows come by themselves
+(`evaluate_training`), for they are the most bytes and are not needed at once.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from perennial_runtime import bento, prepare_split
 from perennial_runtime.answers import Refused
@@ -30,7 +30,6 @@ class Inputs:
     hashes: int
     """By which scheme (`rows.SCHEME`) the rows of both sides were hashed."""
     schema: Schema
-    train: Path
     train_rows: int
     holdout: Path
     holdout_rows: int
@@ -39,8 +38,8 @@ class Inputs:
 def fetch_inputs(spec: EvaluateSpec, store: Store, room: Path) -> Inputs:
     """All of them, in the folder `room`. Raises Refused and Unavailable."""
     schema_file = store.get_file(spec.schema, room / bento.SCHEMA_FILE)
-    split = _fetch_split(spec, store)
-    train = store.lend_file(spec.train, room / "train.parquet")
+    prepared = _prepared(spec, store)
+    split = dict(json.loads(store.get_bytes(prepared.split)))
     holdout = store.lend_file(spec.holdout, room / "holdout.parquet")
     return Inputs(
         model=store.get_file(spec.model, room / bento.MODEL_FILE),
@@ -49,17 +48,16 @@ def fetch_inputs(spec: EvaluateSpec, store: Store, room: Path) -> Inputs:
         train_rows_file=store.get_file(split["train_rows"], room / bento.TRAIN_ROWS_FILE),
         hashes=prepare_split.scheme(split),
         schema=read_schema(schema_file),
-        train=train,
-        train_rows=rows_of(train),
+        train_rows=prepared.train_rows,
         holdout=holdout,
         holdout_rows=rows_of(holdout),
     )
 
 
-def _fetch_split(spec: EvaluateSpec, store: Store) -> dict[str, Any]:
+def _prepared(spec: EvaluateSpec, store: Store) -> PrepareResult:
     prepared = store.get_result(spec.uid, Step.PREPARE)
     if not isinstance(prepared, PrepareResult):
         raise Refused(
             "PrepareResultMissing", f"the store holds no result of prepare for {spec.version}: retrain to make it again"
         )
-    return dict(json.loads(store.get_bytes(prepared.split)))
+    return prepared

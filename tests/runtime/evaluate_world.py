@@ -132,7 +132,8 @@ class World:
         train = self.blob("train.parquet", self.train.drop("__row_hash").write_parquet)
         holdout = self.blob("holdout.parquet", self.holdout.write_parquet)
         schema = self.store.put_bytes(json.dumps(SCHEMA).encode())
-        prepared = PrepareResult("d", train, holdout, schema, split, 10, 5, 5, 0, "2013-01-01T00:00:00Z", 0.5)
+        sizes = self.train.height, self.holdout.height
+        prepared = PrepareResult("d", train, holdout, schema, split, sum(sizes), *sizes, 0, "2013-01-01T00:00:00Z", 0.5)
         self.store.put_result(f"uid-{name}", Step.PREPARE, prepared)
         parity_bytes = claimed if isinstance(claimed, bytes) else None
         return EvaluateSpec(
