@@ -3,7 +3,7 @@
     Runs.add -> run files, each sorted by time and hash -> Runs.part(0), part(1), ...: all rows in order, equal rows once
                                                         -> Runs.keys(0), keys(1), ...: the same, of few columns
 
-An external sort by ranges. A run is an Arrow file that is mapped into memory; of its keys a few are remembered. They tell where
+An external sort by ranges. A run lies in an Arrow file, block by block; of its keys a few are remembered. They tell where
 to cut the range of all keys so that each part is small, and a part is what every run has between two cuts. Equal rows have equal
 times and hashes, so they meet in one part. What comes out depends on the rows alone, not on the sizes of runs and parts. Times,
 hashes and what else the order is asked for lie in files of their own beside the rows, so that to find it is to read little.
@@ -27,11 +27,14 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from perennial_runtime import pagecache
 from perennial_runtime.columns import HASH
 
 RUN_BYTES = 24 * 1024 * 1024
 """Of rows in memory until they are sorted and written: about a batch, so that rows are rarely copied to be together."""
 PART_BYTES = 48 * 1024 * 1024
+KEPT_BYTES = 512 * 1024 * 1024
+"""So many rows stay in the page cache, where they are read from; of more no page does."""
 BLOCK_ROWS = 8192
 """Of a run, between two remembered keys."""
 BUCKETS = 256
@@ -49,6 +52,10 @@ class _File:
 
     path: Path
     schema: pl.Schema
+    dropped: bool = False
+    """What was read goes from the page cache: there is more than it holds."""
+    _starts: list[int] = field(default_factory=list)
+    """The first byte of each block."""
 
     @cached_property
     def _sink(self) -> pa.NativeFile:
@@ -59,13 +66,30 @@ class _File:
         return pa.ipc.new_file(self._sink, _table(self.schema.to_frame()).schema)
 
     @cached_property
-    def reader(self) -> pa.ipc.RecordBatchFileReader:
+    def mapped(self) -> pa.ipc.RecordBatchFileReader:
+        """For keys, and a few rows."""
         return pa.ipc.open_file(pa.memory_map(str(self.path)))
 
+    @cached_property
+    def _reader(self) -> pa.ipc.RecordBatchFileReader:
+        return pa.ipc.open_file(pa.OSFile(str(self.path), "rb"))
+
     def write(self, block: pl.DataFrame) -> None:
+        self._starts.append(self._sink.tell())
         self._writer.write_table(_table(_compact(block)).combine_chunks())
 
+    def block(self, number: int, start: int, stop: int, rows: int) -> pa.RecordBatch:
+        """The rows from `start` to `stop` of a block that has so many. If they are most of it, it is read: to map so many pages
+        costs more than to copy them. Of a few only the pages are touched on which they lie."""
+        if 2 * (stop - start) < rows:
+            return self.mapped.get_batch(number).slice(start, stop - start)
+        block = self._reader.get_batch(number)
+        if self.dropped and stop - start == rows:
+            pagecache.drop(self.path, *self._starts[number : number + 2])
+        return block.slice(start, stop - start)
+
     def close(self) -> None:
+        self._starts.append(self._sink.tell())
         self._writer.close()
         self._sink.close()
 
@@ -94,21 +118,28 @@ class _Run:
 
     pair: _Pair
     start: int
+    rows: int
     firsts: tuple[Key, ...]
     """The first key of each block."""
 
     def between(self, low: Key | None, high: Key | None, time: str, file: _File) -> Iterator[pa.RecordBatch]:
-        """What `file`, one of both, has of the rows with low <= key < high, in order; not copied."""
+        """What `file`, one of both, has of the rows with low <= key < high, in order."""
         # equal keys may go on from one block to the next: the block before the first that begins at `low` counts too
         begin = 0 if low is None else max(0, bisect_left(self.firsts, low) - 1)
         end = len(self.firsts) if high is None else bisect_left(self.firsts, high)
         for number in range(begin, end):
-            keys = self.pair.keys.reader.get_batch(self.start + number)
-            start = _place(keys, time, low) if low is not None and number == begin else 0
-            stop = _place(keys, time, high) if high is not None and number == end - 1 else keys.num_rows
+            rows = min(BLOCK_ROWS, self.rows - number * BLOCK_ROWS)
+            start = self._place(number, time, low) if low is not None and number == begin else 0
+            stop = self._place(number, time, high) if high is not None and number == end - 1 else rows
             if stop > start:
-                block = keys if file is self.pair.keys else file.reader.get_batch(self.start + number)
-                yield block.slice(start, stop - start)
+                yield file.block(self.start + number, start, stop, rows)
+
+    def _place(self, number: int, time: str, key: Key) -> int:
+        """The first row of the block whose key is not less."""
+        block = self.pair.keys.mapped.get_batch(self.start + number)
+        times, hashes = (block.column(name).view(kind).to_numpy() for name, kind in ((time, pa.int64()), (HASH, pa.uint64())))
+        start, end = int(np.searchsorted(times, key[0])), int(np.searchsorted(times, key[0], side="right"))
+        return start + int(np.searchsorted(hashes[start:end], np.uint64(key[1])))
 
 
 def _table(frame: pl.DataFrame) -> pa.Table:
@@ -128,13 +159,6 @@ def _shares(cells: pl.Series) -> bool:
     return held > 2 * int(cells.str.len_bytes().sum()) if held else False
 
 
-def _place(block: pa.RecordBatch, time: str, key: Key) -> int:
-    """The first row whose key is not less."""
-    times, hashes = (block.column(name).view(kind).to_numpy() for name, kind in ((time, pa.int64()), (HASH, pa.uint64())))
-    start, end = int(np.searchsorted(times, key[0])), int(np.searchsorted(times, key[0], side="right"))
-    return start + int(np.searchsorted(hashes[start:end], np.uint64(key[1])))
-
-
 def _frame(blocks: Sequence[pa.RecordBatch]) -> pl.DataFrame:
     frame = pl.from_arrow(pa.Table.from_batches(blocks), rechunk=False)
     if not isinstance(frame, pl.DataFrame):  # a table is always a frame; from_arrow also takes arrays
@@ -152,6 +176,7 @@ class Runs:
     """Columns that `keys` gives with time and hash."""
     run_bytes: int = RUN_BYTES
     part_bytes: int = PART_BYTES
+    kept_bytes: int = KEPT_BYTES
     rows: int = 0
     _bytes: int = 0
     _waiting: list[pl.DataFrame] = field(default_factory=list)
@@ -247,7 +272,10 @@ class Runs:
             block = frame[place : place + BLOCK_ROWS]
             firsts.append((int(block[self.time].to_physical()[0]), int(block[HASH][0])))
             pair.write(block)
-        self._runs.append(_Run(pair, start, tuple(firsts)))
+        self._runs.append(_Run(pair, start, frame.height, tuple(firsts)))
+        if self._bytes > self.kept_bytes:
+            pair.rows.dropped = True
+            pagecache.drop(pair.rows.path)
 
     def _opened(self, schema: pl.Schema) -> _Pair:
         number = len(self._pairs)

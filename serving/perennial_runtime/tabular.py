@@ -22,6 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from perennial_runtime.answers import Refused
+from perennial_runtime.pagecache import Behind
 
 BATCH_ROWS, FEWEST_ROWS = 131_072, 4096
 BATCH_CELLS = 4 * 1024 * 1024
@@ -96,7 +97,9 @@ def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
             columns = wanted.of(file.schema_arrow.names, name)
             width = len(file.schema_arrow.names if columns is None else columns)
             at_once = rows_at_once(width, file.metadata.num_rows, _size(file))
+            behind = Behind(path, file.metadata)
             for batch in file.iter_batches(batch_size=at_once, columns=columns, use_threads=False):
+                behind.passed(batch.num_rows)
                 yield _frame(batch).drop(wanted.never, strict=False)  # a name with a dot may bring along what lies in another
     except (pa.ArrowException, OSError) as error:
         raise Refused(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perennial_runtime import parquet_file, prepare_gather, spill, tabular
+from perennial_runtime import pagecache, parquet_file, prepare_gather, spill, tabular
 from perennial_runtime.columns import HASH
 from perennial_runtime.parquet_file import write_parquet
 from perennial_runtime.spill import Hashes, Runs
@@ -84,6 +84,40 @@ def test_keys_are_those_of_the_rows_of_each_part(tmp_path: Path, monkeypatch: py
     for part in range(runs.parts):
         whole = runs.part(part, lambda frame: frame.with_columns(pl.col("x").cast(pl.Float64)))
         assert runs.keys(part).equals(whole.select("at", HASH, "made"))
+
+
+def test_blocks_that_were_read_whole_leave_the_page_cache_and_come_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[tuple[Path, int, int | None]] = []
+    drop = pagecache.drop
+
+    def noted(path: Path, start: int = 0, stop: int | None = None) -> None:
+        dropped.append((path, start, stop))
+        drop(path, start, stop)
+
+    monkeypatch.setattr(spill, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(pagecache, "drop", noted)
+    found = []
+    for kept in (0, spill.KEPT_BYTES):
+        folder = tmp_path / str(kept)
+        folder.mkdir()
+        runs = Runs(folder, "at", run_bytes=4096, part_bytes=3000, kept_bytes=kept)
+        with runs.filling():
+            for start in range(0, 4000, 100):  # nearly in order: a part has blocks as a whole, and pieces of others
+                runs.add(rows([(number + number * 7 % 40, number) for number in range(start, start + 100)]))
+        written = len(dropped)
+        found.append([runs.part(number, lambda part: part) for number in range(runs.parts)])
+        if kept:
+            assert not dropped
+            continue
+        spans = [(start, stop) for path, start, stop in dropped[written:] if stop is not None]
+        assert written
+        assert len(set(spans)) == len(spans) > runs.parts
+        assert max(stop for _, stop in spans) < (folder / "rows-0.arrow").stat().st_size
+        dropped.clear()
+    assert len(found[0]) > 10
+    assert all(one.equals(other) for one, other in zip(*found, strict=True))
 
 
 def test_long_texts_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
