@@ -30,7 +30,7 @@ from perennial_runtime.contract import CLASSIFICATION, MULTICLASS, REGRESSION, C
 
 HASH = "__row_hash"
 LOT = "__row_lot"
-"""Bits of a row's features and label, by which samples are drawn."""
+"""Bits of a row's features, by which samples are drawn."""
 NUMERIC, CATEGORICAL = "numeric", "categorical"
 NEARLY_NUMBERS = 0.99
 """A CSV column of which this share (and not all) are numbers is a column of numbers with mistakes, not text."""

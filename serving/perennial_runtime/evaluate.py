@@ -4,6 +4,7 @@ model.onnx is checked and scored in a sandbox (`evaluate_sandbox`, where the tra
 those scores (parity), packaged as a Bento (`bento`, with `golden` requests and a `profile`) and scored on the blind holdout
 beside the model that serves (`evaluate_champion`). The gates are measured (`evaluate_gates`), never judged: verdicts are the
 operator's (`perennial.core.gates`). What goes back to it must be short (`evaluate_answer`); all the numbers lie in the store.
+The training rows, most of the bytes, are fetched while the model is scored (`evaluate_training`).
 Rows are read in batches or a column at a time (`evaluate_rows`); whole is only what is one number for each row, and the scores.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,13 +86,24 @@ def evaluate(
     keys = signature.read_keys(signing, to_sign=True) if spec.signed else None
     with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-") as folder:
         try:
-            with ThreadPoolExecutor(1) as beside:
+            with _beside() as beside:
                 limits = limits or SandboxLimits.of_this_pod()
                 result = _evaluate(spec, store, Path(folder), limits, keys, values=values, beside=beside)
         except ModelRefused as refused:
             raise Refused(refused.reason, refused.message) from refused
     stored = store.put_result(spec.uid, Step.EVALUATE, result, key)
     return stored if isinstance(stored, EvaluateResult) else result
+
+
+@contextmanager
+def _beside() -> Iterator[Executor]:
+    """A thread. After an error it ends what it is at, and begins nothing more."""
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            yield thread
+        except BaseException:
+            thread.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _evaluate(
@@ -102,13 +116,13 @@ def _evaluate(
     values: Path,
     beside: Executor,
 ) -> EvaluateResult:
-    """`beside` has one thread: it looks at the training rows while the holdout is scored, and packs while gates are measured."""
+    """`beside` has one thread: it fetches the training rows while the holdout is scored, and packs while gates are measured."""
     inputs = fetch_inputs(spec, store, room)
     train = Training.begun(spec, inputs, store, room, beside)
     task, columns = task_of(inputs.schema), score_columns(inputs.schema)
-    parity = parity_in_sandbox(inputs.parity, train.rows, room, limits, columns) if inputs.parity else None
-    tables = {"holdout": batches(inputs.holdout, inputs.schema), "parity": train.tables(inputs.schema)}
-    say("inputs read", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
+    parity = parity_in_sandbox(inputs.parity, train.scored, room, limits, columns) if inputs.parity else None
+    tables = {"holdout": batches(inputs.holdout, inputs.schema), "parity": train.tables()}
+    say("inputs found", train_rows=inputs.train_rows, holdout_rows=inputs.holdout_rows)
     subject = Subject(inputs.model, inputs.schema_file, spec.allowed_domains)
     scores = score_in_sandbox(subject, tables, room, limits)
     distance = None if parity is None else difference(parity, scores["parity"], spec.max_abs_difference, task)
@@ -190,7 +204,7 @@ def _contents(spec: EvaluateSpec, inputs: Inputs, train: Training, scores: dict[
     """What the Bento holds."""
     names = [feature["name"] for feature in inputs.schema["features"]]
     some, places = some_rows(inputs.holdout, names, Look.at(inputs.holdout, GOLDEN_GROUPS, GOLDEN_CELLS // len(names)))
-    pool = read_table(pl.concat([train.first, some]), inputs.schema)
+    pool = read_table(pl.concat([train.first(), some]), inputs.schema)
     return bento.Contents(
         version=spec.version,
         identity=bento.identity_of(inputs.model, inputs.schema_file),
@@ -198,7 +212,7 @@ def _contents(spec: EvaluateSpec, inputs: Inputs, train: Training, scores: dict[
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][places]])),
-        profile=profile_document(train.features, inputs.train_rows, scores["holdout"]),
+        profile=profile_document(train.features(), inputs.train_rows, scores["holdout"]),
         hashes=inputs.hashes,
         uid=spec.uid if spec.signed else "",
     )
@@ -212,7 +226,7 @@ def _facts(
     if MODEL_BYTES in wanted:
         facts[MODEL_BYTES] = exact(inputs.model.stat().st_size)
     if DATA_AGE in wanted:
-        facts[DATA_AGE] = age(inputs.schema["time"], (train.path, inputs.holdout), datetime.now(UTC))
+        facts[DATA_AGE] = age(inputs.schema["time"], (train.path(), inputs.holdout), datetime.now(UTC))
     if LATENCY in wanted:
         unpack(packing.result(), room / "timed")  # nothing else is at work then
         facts[LATENCY] = latency(room / "timed" / bento.SOURCE, room, limits)

@@ -43,6 +43,7 @@ def tables(path: Path, schema: Schema, read: Callable[[pl.DataFrame], pl.DataFra
     """The schema's features of all rows, a batch at a time; `read` may change a batch first."""
     names = [feature["name"] for feature in schema["features"]]
     with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        # one thread: while it reads, another process scores
         for batch in file.iter_batches(batch_size=rows_at_once(len(names)), columns=names, use_threads=False):
             yield read_table(read(pl.DataFrame(batch)), schema)
 

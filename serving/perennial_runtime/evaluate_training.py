@@ -1,7 +1,8 @@
-"""The training rows, fetched and looked at while the holdout is scored: `evaluate` has a thread for it.
+"""The training rows, fetched and verified while the holdout is scored: `evaluate` has a thread for it.
 
-They are most of the bytes of a version, and all of them are read to verify them. Of the rows the first are scored, as the trainer
-did, and the features of some are described (`profile`). Neighbours: `evaluate_inputs` fetches everything else.
+They are most of the bytes of a version. Of the rows the first are scored, as the trainer did, and the features of some are
+described (`profile`), which takes memory, and so only once the model's own process is gone. Neighbours: `evaluate_inputs` fetches
+everything else.
 """
 
 from __future__ import annotations
@@ -14,61 +15,61 @@ from typing import Any
 
 import polars as pl
 
+from perennial_runtime.answers import Refused
 from perennial_runtime.contract import PARITY_ROWS, EvaluateSpec
 from perennial_runtime.evaluate_columns import Table
 from perennial_runtime.evaluate_inputs import Inputs
 from perennial_runtime.evaluate_rows import head, read_table
 from perennial_runtime.profile import MOST_GROUPS, MOST_ROWS, Features, describe_features
-from perennial_runtime.sampling import Look, some_cells
+from perennial_runtime.sampling import Look, rows_of, some_cells
 from perennial_runtime.scoring import Schema
 from perennial_runtime.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What comes of it, in this order. Each result raises Unavailable and DigestMismatch."""
+    """The file, once it is there. Whoever asks for what is in it waits, and gets what went wrong: Unavailable, DigestMismatch or
+    Refused."""
 
-    rows: int
-    """Of those the first that the trainer scored, too."""
-    _fetched: Future[tuple[Path, pl.DataFrame]]
-    _features: Future[Features]
+    scored: int
+    """So many rows, the first, were scored by the trainer."""
+    _schema: Schema
+    _fetched: Future[Path]
 
     @classmethod
     def begun(cls, spec: EvaluateSpec, inputs: Inputs, store: Store, room: Path, beside: Executor) -> Training:
-        """In a thread of `beside`."""
-        rows = min(PARITY_ROWS, inputs.train_rows)
+        """It is fetched in a thread of `beside`."""
 
-        def fetch() -> tuple[Path, pl.DataFrame]:
+        def fetch() -> Path:
             path = store.lend_file(spec.train, room / "train.parquet")
-            return path, head(path, rows, inputs.schema)
+            if (rows := rows_of(path)) != inputs.train_rows:
+                raise Refused(
+                    "ResultBroken",
+                    f"the result of prepare for {spec.version} tells of {inputs.train_rows} training rows, and there are {rows}: "
+                    "retrain to make it again",
+                )
+            return path
 
-        fetched = beside.submit(fetch)
-        return cls(rows, fetched, beside.submit(lambda: _described(inputs.schema, fetched.result()[0])))
+        return cls(min(PARITY_ROWS, inputs.train_rows), inputs.schema, beside.submit(fetch))
 
-    @property
     def path(self) -> Path:
         """The verified file."""
-        return self._fetched.result()[0]
+        return self._fetched.result()
 
-    @property
     def first(self) -> pl.DataFrame:
-        """The features of the first rows."""
-        return self._fetched.result()[1]
+        """The features of the rows that the trainer scored."""
+        return head(self.path(), self.scored, self._schema)
 
-    @property
+    def tables(self) -> Iterator[Table]:
+        """The same, as they are scored here."""
+        yield read_table(self.first(), self._schema)
+
     def features(self) -> Features:
-        """What they look like."""
-        return self._features.result()
+        """What the features look like."""
+        path = self.path()
+        look = Look.at(path, MOST_GROUPS, MOST_ROWS)
 
-    def tables(self, schema: Schema) -> Iterator[Table]:
-        """The first rows, as they are scored."""
-        yield read_table(self.first, schema)
+        def column(feature: dict[str, Any]) -> Table:
+            return read_table(some_cells(path, feature["name"], look).to_frame(), {"features": [feature]})
 
-
-def _described(schema: Schema, train: Path) -> Features:
-    look = Look.at(train, MOST_GROUPS, MOST_ROWS)
-
-    def column(feature: dict[str, Any]) -> Table:
-        return read_table(some_cells(train, feature["name"], look).to_frame(), {"features": [feature]})
-
-    return describe_features(schema, look.every, column)
+        return describe_features(self._schema, look.every, column)

@@ -17,8 +17,9 @@ that knows one class is what features are for, one that knows them all is the la
 
 A row repeats another by chance where features are coarse. So rows are compared only where a feature makes them recognisable: a
 number that has more than six digits in most rows and is another one in at least a fifth of them (a few of these look coarse by
-chance, so that the count is a little low). Rows are sampled as they pass by, at most about SAMPLE and CELLS a side, by a hash of
-features and label, so that copies are in the sample together: the same rows give the same sample, and what is held is bounded.
+chance, so that the count is a little low). Rows are sampled as they pass by, at most about SAMPLE and CELLS a side, by bits of
+the words of their features (`rows`), so that copies whose cells are written alike are in the sample together: the same rows give
+the same sample, and what is held is bounded.
 Times are judged on all rows. A column for which a reason is given (`may_leak`) is left out of all of it.
 """
 
@@ -91,7 +92,12 @@ def every(rows: int, columns: int) -> int:
     return max(stride(rows, SAMPLE), stride(rows * columns, CELLS))
 
 
-def told_apart_by(columns: Sequence[Column]) -> list[str]:
+def lot_columns(columns: Sequence[Column]) -> list[str]:
+    """By which columns rows are drawn into a sample. Not by the label, which is written in many ways: 1, true, 1.0."""
+    return [column.name for column in columns if column.role == "feature"]
+
+
+def _told(columns: Sequence[Column]) -> list[str]:
     """What rows are told apart by."""
     return [column.name for column in columns if column.role in ("feature", "label")]
 
@@ -328,7 +334,7 @@ def _refuse_shared_rows(sides: Sides) -> None:
     rows = sides.holdout.height
     if not fine or not rows:
         return
-    told = told_apart_by(sides.columns)
+    told = _told(sides.columns)
     recognisable = np.logical_or.reduce([_has_digits(sides.holdout[name]) for name in fine])
     hashes = sides.holdout.select(told).hash_rows(seed=2).to_numpy()
     shared = int((np.isin(hashes, sides.train.select(told).hash_rows(seed=2).to_numpy()) & recognisable).sum())

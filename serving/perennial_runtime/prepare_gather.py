@@ -110,10 +110,10 @@ def _read(
     progress: Progress,
 ) -> int:
     """The rows of one file, and how many they are."""
-    row, told = 1, leakage.told_apart_by(gathered.collector.columns)
+    row, lot = 1, leakage.lot_columns(gathered.collector.columns)
     with tempfile.TemporaryDirectory(dir=room) as folder, data.opened(file, Path(folder)) as local:
         for batch in ahead(_batches(file, local, Path(folder), gathered.collector, sensitive)):
-            hashes, lots = hashed(batch, told)
+            hashes, lots = hashed(batch, lot)
             typed = gathered.collector.add(batch, row).with_columns(pl.Series(HASH, hashes), pl.Series(LOT, lots))
             gathered.runs.add(marks.put(typed, batch, hashes, f"{file.name}, column", row))
             gathered.hashes.add(hashes)

@@ -33,8 +33,10 @@ from perennial_runtime.columns import HASH
 RUN_BYTES = 24 * 1024 * 1024
 """Of rows in memory until they are sorted and written: about a batch, so that rows are rarely copied to be together."""
 PART_BYTES = 48 * 1024 * 1024
+"""Of rows in a part; twice that in memory, where blocks are read of which it needs a half."""
 KEPT_BYTES = 512 * 1024 * 1024
-"""So many rows stay in the page cache, where they are read from; of more no page does."""
+"""Runs of so many bytes stay in the page cache, where they are read from. Of larger ones what is written, or read to its end, is
+dropped there."""
 BLOCK_ROWS = 8192
 """Of a run, between two remembered keys."""
 BUCKETS = 256
@@ -84,9 +86,14 @@ class _File:
         if 2 * (stop - start) < rows:
             return self.mapped.get_batch(number).slice(start, stop - start)
         block = self._reader.get_batch(number)
-        if self.dropped and stop - start == rows:
+        if self.dropped and stop == rows:  # parts are read in order: what comes before was read
             pagecache.drop(self.path, *self._starts[number : number + 2])
         return block.slice(start, stop - start)
+
+    def drop(self) -> None:
+        """What was written is not read soon."""
+        self.dropped = True
+        pagecache.drop(self.path)
 
     def close(self) -> None:
         self._starts.append(self._sink.tell())
@@ -119,6 +126,7 @@ class _Run:
     pair: _Pair
     start: int
     rows: int
+    """How many it has, in blocks of BLOCK_ROWS and a last one."""
     firsts: tuple[Key, ...]
     """The first key of each block."""
 
@@ -274,8 +282,8 @@ class Runs:
             pair.write(block)
         self._runs.append(_Run(pair, start, frame.height, tuple(firsts)))
         if self._bytes > self.kept_bytes:
-            pair.rows.dropped = True
-            pagecache.drop(pair.rows.path)
+            for one in self._pairs:
+                one.rows.drop()
 
     def _opened(self, schema: pl.Schema) -> _Pair:
         number = len(self._pairs)

@@ -28,6 +28,8 @@ BATCH_ROWS, FEWEST_ROWS = 131_072, 4096
 BATCH_CELLS = 4 * 1024 * 1024
 BATCH_BYTES = 64 * 1024 * 1024
 """Of a batch: of many columns or long texts it has fewer rows, for some batches are in memory at once."""
+DROPPED_BYTES = 32 * 1024 * 1024
+"""A file of at least so many, read where it lies, leaves the page cache as it is read."""
 BLOCK_BYTES = 8 * 1024 * 1024
 PAGE_BYTES = 1024 * 1024
 LONGEST_HEADER = 1024 * 1024
@@ -72,7 +74,8 @@ def read(path: Path, name: str, room: Path, wanted: Wanted = EVERYTHING) -> Iter
     if path.stat().st_size == 0:
         raise Refused("FileEmpty", f"{name} is empty (0 bytes): remove it or upload it again")
     is_parquet = name.endswith(".parquet")
-    batches = _parquet(path, name, wanted) if is_parquet else _csv(_plain(path, name, room), name, wanted)
+    fetched = room in path.parents  # for us, and gone soon
+    batches = _parquet(path, name, wanted, fetched=fetched) if is_parquet else _csv(_plain(path, name, room), name, wanted)
     rows = 0
     for batch in batches:
         rows += batch.height
@@ -82,7 +85,7 @@ def read(path: Path, name: str, room: Path, wanted: Wanted = EVERYTHING) -> Iter
         raise Refused("FileEmpty", f"{name} holds column names but no row: remove it or upload it again")
 
 
-def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
+def _parquet(path: Path, name: str, wanted: Wanted, *, fetched: bool) -> Iterator[pl.DataFrame]:
     with path.open("rb") as stream:
         head = stream.read(4)
         stream.seek(-min(4, path.stat().st_size), io.SEEK_END)
@@ -97,9 +100,11 @@ def _parquet(path: Path, name: str, wanted: Wanted) -> Iterator[pl.DataFrame]:
             columns = wanted.of(file.schema_arrow.names, name)
             width = len(file.schema_arrow.names if columns is None else columns)
             at_once = rows_at_once(width, file.metadata.num_rows, _size(file))
-            behind = Behind(path, file.metadata)
+            behind = None if fetched or path.stat().st_size < DROPPED_BYTES else Behind(path, file.metadata)
+            # one thread: while it reads, others hash and write
             for batch in file.iter_batches(batch_size=at_once, columns=columns, use_threads=False):
-                behind.passed(batch.num_rows)
+                if behind is not None:
+                    behind.passed(batch.num_rows)
                 yield _frame(batch).drop(wanted.never, strict=False)  # a name with a dot may bring along what lies in another
     except (pa.ArrowException, OSError) as error:
         raise Refused(

@@ -151,7 +151,7 @@ def test_copies_are_found_in_a_sample_too(monkeypatch: pytest.MonkeyPatch, world
 
 def test_the_sample_depends_on_the_rows_and_not_on_how_many_pass_by_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     data, columns = with_amount(), (*COLUMNS, AMOUNT)
-    data = data.with_columns(pl.Series(LOT, hashed(data, leakage.told_apart_by(columns))[1]))
+    data = data.with_columns(pl.Series(LOT, hashed(data, leakage.lot_columns(columns))[1]))
     kept = [column.name for column in columns]
     samples = []
     for size in (1000, 7):

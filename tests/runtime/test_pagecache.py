@@ -64,8 +64,28 @@ def test_a_file_that_is_read_as_a_source_is_dropped_behind_its_reader(
 ) -> None:
     whole, seen, dropped = pl.read_parquet(large), [], []
     monkeypatch.setattr(tabular, "BATCH_ROWS", 4096)
-    for batch in tabular.read(large, large.name, large.parent):
+    monkeypatch.setattr(tabular, "DROPPED_BYTES", large.stat().st_size)
+    for batch in tabular.read(large, large.name, large.parent / "room"):
         seen.append(batch)
         dropped.append(len(advice))
     assert pl.concat(seen).equals(whole)
     assert dropped == [4, 8]
+
+
+@pytest.mark.parametrize(("smallest", "room"), [(1, "."), (0, "room")])
+def test_a_file_that_was_fetched_and_a_small_one_stay(
+    large: Path, advice: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, smallest: int, room: str
+) -> None:
+    monkeypatch.setattr(tabular, "DROPPED_BYTES", smallest or large.stat().st_size + 1)
+    assert sum(batch.height for batch in tabular.read(large, large.name, large.parent / room)) == 8000
+    assert not advice
+
+
+def test_advice_that_is_refused_harms_nothing(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    monkeypatch.setattr(tabular, "DROPPED_BYTES", 1)
+    assert sum(batch.height for batch in tabular.read(large, large.name, large.parent / "room")) == 8000
+    pagecache.drop(large.parent / "nothing")

@@ -226,6 +226,26 @@ class _Hanging(Store):
         return super().put_file(source)  # type: ignore[arg-type]
 
 
+class _FailingThenHanging(_Hanging):
+    """A store that says what is wrong with it once."""
+
+    said = False
+
+    def put_file(self, source: object) -> str:
+        if not self.said:
+            self.said = True
+            raise Unavailable("StoreUnavailable", "no answer")
+        return super().put_file(source)
+
+
+def test_what_a_store_said_last_is_told_where_it_hangs_in_the_end(tmp_path: Path, out: Path) -> None:
+    write_outputs(out)
+    with pytest.raises(
+        Unavailable, match=r"attempt 1 were not uploaded within 0\.2 s: mend the store \(its last answer: no answer\)"
+    ):
+        upload(spec(tmp_path), _FailingThenHanging(f"file://{tmp_path / 'store'}"), out, seconds=0.2, pause=0.01)
+
+
 def test_a_store_that_swallows_everything_is_told_in_time(tmp_path: Path, out: Path) -> None:
     write_outputs(out)
     started = time.monotonic()

@@ -1,0 +1,62 @@
+"""What is done beside the scoring and the measuring of evaluate, and what comes of it where that fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perennial_runtime import bento
+from perennial_runtime.answers import Refused
+from perennial_runtime.bento import BentoError
+from perennial_runtime.contract import EvaluateSpec, PrepareResult, Step
+from perennial_runtime.evaluate import evaluate
+from perennial_runtime.store import blob_path
+from runtime.evaluate_world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World.make(tmp_path, train_rows=600, holdout_rows=400)
+
+
+def nothing_is_stored(world: World, spec: EvaluateSpec) -> bool:
+    left = list((world.folder / "work").iterdir())
+    return world.store.get_result(spec.uid, Step.EVALUATE, "none") is None and not left
+
+
+def test_training_rows_that_were_altered_are_refused_while_the_holdout_is_scored(world: World, tmp_path: Path) -> None:
+    spec = world.spec("altered")
+    (stored,) = [path for path in tmp_path.rglob(Path(blob_path(spec.train)).name) if path.is_file()]
+    body = stored.read_bytes()
+    stored.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(Refused) as caught:
+        evaluate(spec, world.store, world.folder / "work")
+    assert caught.value.reason == "DigestMismatch"
+    assert spec.train in caught.value.message
+    assert nothing_is_stored(world, spec)
+
+
+def test_other_training_rows_than_prepare_told_of_are_refused(world: World) -> None:
+    spec = world.spec("counted")
+    told = world.store.get_result(spec.uid, Step.PREPARE)
+    assert isinstance(told, PrepareResult)
+    world.store.put_result(spec.uid, Step.PREPARE, replace(told, train_rows=601), replace=True)
+    with pytest.raises(Refused) as caught:
+        evaluate(spec, world.store, world.folder / "work")
+    assert caught.value.reason == "ResultBroken"
+    for word in ("counted", "601 training rows", "there are 600", "retrain"):
+        assert word in caught.value.message
+    assert nothing_is_stored(world, spec)
+
+
+def test_a_bento_that_cannot_be_built_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Path:
+        raise BentoError("bentoml ended with 1: no space left")
+
+    monkeypatch.setattr(bento, "build_archive", fail)
+    spec = world.spec("unpacked")
+    with pytest.raises(BentoError, match="no space left"):
+        evaluate(spec, world.store, world.folder / "work")
+    assert nothing_is_stored(world, spec)
