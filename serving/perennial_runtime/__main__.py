@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from typing import Any, NoReturn
 
 import click
@@ -63,13 +64,15 @@ def cli(command: str) -> None:
     wanted = Command(command)
     recorded = log_tail.record(wanted)
     code = conclude(lambda: carry_out(wanted))
-    if log_tail.keep(wanted, recorded, os.environ.get(contract.STEP_VARIABLE, "")):
+    kept = log_tail.keep(wanted, recorded, os.environ.get(contract.STEP_VARIABLE, ""))
+    if kept and threading.active_count() == 1:
         sys.exit(code)
     _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
-    """At once: a thread inside the store's library would abort an interpreter that is ending, and the code with it."""
+    """At once: a thread inside the store's library would abort an interpreter that is ending, and the code with it; for one that
+    fetches a large file the interpreter would wait."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -84,7 +84,8 @@ def evaluate(
         return earlier
     work.mkdir(parents=True, exist_ok=True)
     keys = signature.read_keys(signing, to_sign=True) if spec.signed else None
-    with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-") as folder:
+    # a thread may still write into it when the process is told to end
+    with tempfile.TemporaryDirectory(dir=work, prefix="evaluate-", ignore_cleanup_errors=True) as folder:
         try:
             with _beside() as beside:
                 limits = limits or SandboxLimits.of_this_pod()
@@ -97,13 +98,14 @@ def evaluate(
 
 @contextmanager
 def _beside() -> Iterator[Executor]:
-    """A thread. After an error it ends what it is at, and begins nothing more."""
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            yield thread
-        except BaseException:
-            thread.shutdown(wait=False, cancel_futures=True)
-            raise
+    """A thread. After an error it ends what it is at and begins nothing more; a process that is told to end waits for nothing."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        yield thread
+    except BaseException as error:
+        thread.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+        raise
+    thread.shutdown()
 
 
 def _evaluate(

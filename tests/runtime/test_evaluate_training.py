@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 from perennial_runtime import bento
 from perennial_runtime.answers import Refused
 from perennial_runtime.bento import BentoError
-from perennial_runtime.contract import EvaluateSpec, PrepareResult, Step
+from perennial_runtime.contract import EvaluateSpec, Fault, PrepareResult, Step, decode_answer, encode
 from perennial_runtime.evaluate import evaluate
 from perennial_runtime.store import blob_path
 from runtime.evaluate_world import World
@@ -60,3 +64,35 @@ def test_a_bento_that_cannot_be_built_is_told(world: World, monkeypatch: pytest.
     with pytest.raises(BentoError, match="no space left"):
         evaluate(spec, world.store, world.folder / "work")
     assert nothing_is_stored(world, spec)
+
+
+def test_a_step_that_is_told_to_end_does_not_wait_for_the_training_rows(world: World, tmp_path: Path) -> None:
+    store = (tmp_path / "store").as_uri()
+    program = f"""
+import os, signal, threading, time
+from pathlib import Path
+from perennial_runtime import __main__ as entry, evaluate
+from perennial_runtime.store import Store
+lend = Store.lend_file
+def hang(store, digest, path):
+    if path.name != "train.parquet":
+        return lend(store, digest, path)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    time.sleep(60)
+Store.lend_file = hang
+evaluate.WORK_PATH = {str(tmp_path / "room")!r}
+entry.cli(["evaluate"])
+"""
+    environment = {
+        **os.environ,
+        "PERENNIAL_STEP": encode(replace(world.spec("ended"), store=store)),
+        "PERENNIAL_TERMINATION_LOG": str(tmp_path / "message"),
+    }
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 143, done.stderr
+    assert isinstance(answer := decode_answer((tmp_path / "message").read_text()), Fault)
+    assert answer.reason == "Terminated"
+    assert time.monotonic() - began < 30
