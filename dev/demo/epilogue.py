@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from rich.console import Console
 
 from demo import view
@@ -30,7 +33,7 @@ def tell(console: Console, state: State, name: str) -> None:
 
 def what_next(console: Console, ground: Ground, namespace: str, name: str, body: str) -> None:
     """Commands to try on the cluster, which is left up."""
-    own = ground.cluster.settings.bin
+    own = f"{Path(sys.executable).parent}:{ground.cluster.settings.bin}"
     lines = (
         "",
         "The cluster is left up. What to type next:",

@@ -54,7 +54,7 @@ def play(stage: Stage, plot: Plot) -> State:
 def first_version(stage: Stage, plot: Plot) -> None:
     """v1: trained, judged on rows it never saw, packaged, served; then the client starts."""
     stage.tell(plot.first_data())
-    stage.typed(f"kubectl -n {stage.kubectl.namespace} apply -f modeldeployment.yaml")
+    stage.typed(f"kubectl -n {stage.kubectl.namespace} apply -f examples/flights/modeldeployment.yaml")
     stage.kubectl.apply(plot.manifest)
     stage.tell("Perennial splits the data, trains v1, judges it on the rows it kept aside, packages it and starts a pod.")
     state = stage.until(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Final, Literal, assert_never
 
 from perennial.api.evaluation import Gate
@@ -31,6 +32,8 @@ OF_NUMBERS: Final = ("rmse", "mae")
 ERRORS: Final = (*OF_NUMBERS, "log_loss")
 """Of which a maximum is told as a version's score, as a minimum of the others is."""
 LARGE: Final = 10_000.0
+LONGEST: Final = 400
+"""Digits of any float64 before its point, and of those that are told after it."""
 MARGIN: Final = "notWorseThanServingBy"
 """Its estimate tells of every metric by how much the challenger is better."""
 
@@ -154,7 +157,7 @@ def _shown(measured: GateMeasurement) -> str:
 def beside(measured: GateMeasurement, champion: str) -> str:
     """A comparison in short: by how much a version is better or worse than the champion."""
     by, lower, upper, layout = _better_by(measured)
-    return f"{measured.metric} {by} than {champion} (from {lower:{layout}} to {upper:{layout}})"
+    return f"{measured.metric} {by} than {champion} {span(lower, upper, layout)}"
 
 
 def _compared(measured: GateMeasurement) -> str:
@@ -173,7 +176,22 @@ def _better_by(measured: GateMeasurement) -> tuple[str, float, float, str]:
 
 
 def _bounds(lower: float, upper: float, layout: str, unit: str = "") -> str:
-    return f"(from {lower:{layout}} to {upper:{layout}}{unit}, one-sided 95 % bounds)"
+    return f"{span(lower, upper, layout)[:-1]}{unit}, one-sided 95 % bounds)"
+
+
+def span(lower: float, upper: float, layout: str) -> str:
+    """Bounds as they are told, in the layout .4f, ,.0f or .5g (of any number of digits): rounded outwards, so that a limit that
+    keeps what is told keeps the bound."""
+    return f"(from {_rounded(lower, layout, ROUND_FLOOR)} to {_rounded(upper, layout, ROUND_CEILING)})"
+
+
+def _rounded(value: float, layout: str, rounding: str) -> str:
+    exact = Decimal(repr(value))
+    if not exact.is_finite():
+        return f"{value:{layout}}"
+    digits = int(layout.strip(",.fg"))
+    place = exact.adjusted() - digits + 1 if layout.endswith("g") else -digits
+    return f"{float(exact.quantize(Decimal(1).scaleb(place), rounding, Context(prec=LONGEST))):{layout}}"
 
 
 def _layout(metric: str, value: float) -> str:

@@ -64,7 +64,7 @@ def ways_out(observed: Observed, missing: tuple[Lack, ...]) -> str:
         return ""
     skipped = observed.spec.rollout.on_too_little_data == "wait" and "MarginNotShown" not in reasons
     more = ", or set rollout.onTooLittleData: promote" if skipped else ""
-    return f"; ways out: send requests, or type kubectl perennial promote {observed.meta.name}{more}"
+    return f"; ways out: send requests, or type kubectl perennial promote {observed.meta.name} -n {observed.meta.namespace}{more}"
 
 
 def margins_shown(observed: Observed, rollout: RolloutStatus) -> bool:

@@ -287,7 +287,7 @@ def _score(result: EvaluateResult, champion: str) -> str:
         compared = next((one for one in result.gates if one.kind == gates.MARGIN), None)
         return gates.beside(compared, f"v{champion.rpartition('-v')[2]}")[:128] if compared is not None else ""
     layout = ".5g" if first.metric in gates.OF_NUMBERS else ".3f"
-    return f"{first.metric} {first.estimate:{layout}} (from {first.lower:{layout}} to {first.upper:{layout}})"
+    return f"{first.metric} {first.estimate:{layout}} {gates.span(first.lower, first.upper, layout)}"
 
 
 def _facts(version: Version, answer: Answer | None) -> dict[str, Any]:

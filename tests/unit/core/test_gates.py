@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perennial.api.evaluation import Gate
-from perennial.core.gates import judge, measured_by, passes, spec_of
+from perennial.core.gates import judge, measured_by, passes, span, spec_of
 from perennial_runtime.contract import (
     EvaluateResult,
     GateMeasurement,
@@ -266,7 +268,7 @@ def test_an_error_in_the_labels_unit_is_told_with_significant_digits_whatever_it
         "rmse 18.346 (from 17.912 to 18.889, one-sided 95 % bounds) keeps the maximum 20; its trainer claims 12.346"
     )
     assert mae.message == (
-        "mae against the version that serves: worse by 123,457 (from 110,000 to 130,000, one-sided 95 % bounds) "
+        "mae against the version that serves: worse by 123,457 (from 110,000 to 130,001, one-sided 95 % bounds) "
         "is over the margin 1,500"
     )
     assert mae.verdict == "Failed"
@@ -291,3 +293,28 @@ def test_a_comparison_is_told_in_the_same_words_of_scores_and_of_errors(
     (verdict,) = judge([gate], result(comparison, champion="other"))
     assert verdict.message.startswith(f"{metric} against the version that serves: {words}")
     assert (verdict.lower, verdict.limit) == (lower, -0.01), "the numbers of the status stay what they were"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([".3f", ".4f", ",.0f", ".5g"]))
+def test_bounds_are_told_rounded_outwards_and_by_less_than_the_last_digit(value: float, layout: str) -> None:
+    lower, upper = (
+        float(text.replace(",", "")) for text in span(value, value, layout).strip("()").removeprefix("from ").split(" to ")
+    )
+    assert lower <= value <= upper
+    nearest = float(f"{value:{layout}}".replace(",", ""))
+    assert nearest in (lower, upper)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "layout", "told"),
+    [
+        (0.9097, 0.91, ".4f", "(from 0.9097 to 0.9100)"),
+        (0.909688, 0.910012, ".4f", "(from 0.9096 to 0.9101)"),
+        (2.4107, 2.603043, ".5g", "(from 2.4107 to 2.6031)"),
+        (-0.00001, 0.00001, ".4f", "(from -0.0001 to 0.0001)"),
+        (9.99999, 99999.2, ".5g", "(from 9.9999 to 1e+05)"),
+        (0.0, float("inf"), ".4f", "(from 0.0000 to inf)"),
+    ],
+)
+def test_what_bounds_look_like(lower: float, upper: float, layout: str, told: str) -> None:
+    assert span(lower, upper, layout) == told

@@ -280,7 +280,7 @@ def test_step_that_waits_for_requests_says_so() -> None:
         "the hold of step 1 begins with the candidate's first request; the candidate"
     )
     assert condition(world, "Measured")[2].endswith(
-        "; ways out: send requests, or type kubectl perennial promote delays, or set rollout.onTooLittleData: promote"
+        "; ways out: send requests, or type kubectl perennial promote delays -n ns, or set rollout.onTooLittleData: promote"
     )
     world.live(1, rate=20)
     world.live(40)
@@ -293,11 +293,11 @@ def test_step_that_waits_past_its_deadline_names_the_ways_out_and_none_that_is_t
     world.annotations["perennial.dev/retrain"] = "now"
     world.until(lambda w: any(found.type == "Inconclusive" for found in w.status.conditions), rate=1)
     words = condition(world, "Inconclusive")[2]
-    assert words.endswith(" promote delays, or set rollout.onTooLittleData: promote")
+    assert words.endswith(" promote delays -n ns, or set rollout.onTooLittleData: promote")
     later = served(World(wish=spec(rollout={**quiet, "deadline": "1h", "onTooLittleData": "abort"})))
     later.annotations["perennial.dev/retrain"] = "now"
     later.until(lambda w: any(found.reason == "TooFewRequests" for found in w.status.conditions), rate=1)
-    assert condition(later, "Measured")[2].endswith("; ways out: send requests, or type kubectl perennial promote delays")
+    assert condition(later, "Measured")[2].endswith("; ways out: send requests, or type kubectl perennial promote delays -n ns")
 
 
 def test_retired_version_that_a_person_deletes_leaves_the_route() -> None:
