@@ -40,7 +40,7 @@ def test_under_a_third_of_the_speed_of_a_script_misses_the_target(
     part = found(same, size=10**9)  # a tenth of the data
     report = bench_data._report(10**10, 60_000_000, Runs(found(seconds - 5), found(5), part, found(split)))
     assert [figure.what for figure in report.missed] == [
-        f"{script}: speed over that of prepare and evaluate together" for script in missed
+        f"{script}: so many times as fast as prepare and evaluate together" for script in missed
     ]
 
 
