@@ -49,7 +49,7 @@ from perennial_runtime.evaluate_training import Training
 from perennial_runtime.evaluate_values import Own, Rows, read_own
 from perennial_runtime.golden import golden_document
 from perennial_runtime.parity_check import difference
-from perennial_runtime.profile import profile_document, read_profile
+from perennial_runtime.profile import read_profile
 from perennial_runtime.sampling import Look, some_rows
 from perennial_runtime.scoring import classes_of, score_columns, task_of
 from perennial_runtime.store import Store, profile_path
@@ -214,7 +214,7 @@ def _contents(spec: EvaluateSpec, inputs: Inputs, train: Training, scores: dict[
         schema=inputs.schema_file,
         train_rows=inputs.train_rows_file,
         golden=golden_document(inputs.schema, pool, np.concatenate([scores["parity"], scores["holdout"][places]])),
-        profile=profile_document(train.features(), inputs.train_rows, scores["holdout"]),
+        profile=train.profile(scores["holdout"]),
         hashes=inputs.hashes,
         uid=spec.uid if spec.signed else "",
     )

@@ -69,7 +69,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some rows of a side, chosen by their lot: copies stay together. One of `every` is taken, with the columns `kept`."""
+    """Some rows of a side, chosen by their lot: copies that are written alike stay together. One of `every` is taken, with the
+    columns `kept`."""
 
     kept: Sequence[str]
     every: int

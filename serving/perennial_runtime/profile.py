@@ -9,8 +9,7 @@ read, evenly chosen: so many spans of the training data's time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,25 +26,15 @@ MOST_ROWS = 2_097_152
 MOST_GROUPS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What they look like, by name, in every so-manieth row."""
-
-    every: int
-    described: Mapping[str, dict[str, Any]]
-
-
-def describe_features(schema: Schema, every: int, column: Callable[[dict[str, Any]], Table]) -> Features:
-    """`column` gives a feature of every so-manieth row."""
+def profile_document(
+    schema: Schema, rows: int, every: int, column: Callable[[dict[str, Any]], Table], scores: NDArray[np.float64]
+) -> dict[str, Any]:
+    """profile.json: rows, features by name, and the distribution of scores. `column` gives a feature of every so-manieth row."""
     described = spread(lambda feature: _described(feature, column(feature)), schema["features"])
-    return Features(every, {feature["name"]: found for feature, found in zip(schema["features"], described, strict=True)})
-
-
-def profile_document(features: Features, rows: int, scores: NDArray[np.float64]) -> dict[str, Any]:
-    """profile.json: rows, features by name, and the distribution of scores."""
-    thinned = {"every": features.every} if features.every > 1 else {}
+    features = {feature["name"]: found for feature, found in zip(schema["features"], described, strict=True)}
+    thinned = {"every": every} if every > 1 else {}
     told = scores if scores.ndim == 1 else scores.max(axis=1)  # of several classes the most probable one's
-    return {"rows": rows, **thinned, "features": dict(features.described), "scores": _numeric(told)}
+    return {"rows": rows, **thinned, "features": features, "scores": _numeric(told)}
 
 
 def _described(feature: dict[str, Any], table: Table) -> dict[str, Any]:

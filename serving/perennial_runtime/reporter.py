@@ -19,6 +19,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -116,7 +117,7 @@ def upload(spec: TrainSpec, store: Store, out: Path, seconds: float = UPLOAD_SEC
 
     def work() -> None:
         try:
-            told.set_result(_upload_until(until, spec, store, out, pause, failures=failures))
+            told.set_result(_upload_until(until, spec, store, out, pause, failed=failures.append))
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
             told.set_exception(error)
 
@@ -132,15 +133,15 @@ def upload(spec: TrainSpec, store: Store, out: Path, seconds: float = UPLOAD_SEC
 
 
 def _upload_until(
-    until: float, spec: TrainSpec, store: Store, out: Path, pause: float, *, failures: list[Unavailable]
+    until: float, spec: TrainSpec, store: Store, out: Path, pause: float, *, failed: Callable[[Unavailable], None]
 ) -> TrainResult:
-    """Asks again until the time is over; `failures` takes the last one, for whoever waits and stops waiting first."""
+    """Asks again until the time is over; `failed` is told of each failure, for whoever waits and stops waiting first."""
     while True:
         try:
             result = collect(store, out)
             store.put_result(spec.uid, Step.TRAIN, result, key=str(spec.attempt), replace=True)
         except Unavailable as error:
-            failures[:] = [error]
+            failed(error)
             if time.monotonic() + pause >= until:
                 raise
             say("upload failed, trying again", reason=error.reason, seconds_left=round(until - time.monotonic()))

@@ -47,10 +47,9 @@ def _constant(name: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
 
 
-_ROW, _MISSING, _TEXT, _LARGE, _NEGATIVE, _TIME, _SPAN = (
-    _constant(name) for name in ("row", "missing", "text", "large", "negative", "time", "span")
+_ROW, _MISSING, _TEXT, _LARGE, _NEGATIVE, _TIME, _SPAN, _LOT = (
+    _constant(name) for name in ("row", "missing", "text", "large", "negative", "time", "span", "lot")
 )
-_LOT = _constant("lot")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that no bit of a word is lost."""
 _KEPT = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)

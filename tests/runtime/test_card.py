@@ -21,7 +21,7 @@ from perennial_runtime.evaluate import evaluate
 from perennial_runtime.evaluate_gates import Blind
 from perennial_runtime.evaluate_rows import read_table
 from perennial_runtime.metrics_offline import share
-from perennial_runtime.profile import describe_features, profile_document, read_profile
+from perennial_runtime.profile import profile_document, read_profile
 from perennial_runtime.store import profile_path
 from runtime.evaluate_world import SCHEMA, World, rows
 
@@ -36,8 +36,7 @@ def labelled(count: int = 800, seed: int = 3) -> tuple[np.ndarray[Any, Any], np.
 
 
 def profile(frame: pl.DataFrame) -> dict[str, Any]:
-    features = describe_features(SCHEMA, 1, lambda _: read_table(frame, SCHEMA))
-    found = profile_document(features, frame.height, np.linspace(0, 1, frame.height))
+    found = profile_document(SCHEMA, frame.height, 1, lambda _: read_table(frame, SCHEMA), np.linspace(0, 1, frame.height))
     return read_profile(json.dumps(found).encode())
 
 
