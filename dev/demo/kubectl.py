@@ -74,14 +74,22 @@ class Kubectl:
             return f"({error})"
 
 
+_CONDITIONS = '{range .status.conditions[*]}{.type}={.status} {.reason}, since {.lastTransitionTime}: {.message}{"\\n"}{end}'
+"""A line for each; jsonpath."""
+
+
 def diagnosis(kubectl: Kubectl, name: str) -> str:
-    """All that a person would look at first when a ModelDeployment does not do what it should, in one text."""
+    """All that a person would look at first when a ModelDeployment does not do what it should, in one text.
+
+    What says why stands first: of a long text only the beginning may be kept.
+    """
     parts = [
-        _asked(kubectl, "get", "mdep,mver,jobs,deployments,httproutes,pods", "--output=wide"),
+        _asked(kubectl, "get", "mdep", name, f"--output=jsonpath={_CONDITIONS}"),
+        _asked(kubectl.within("perennial-system"), "logs", "deployment/perennial", "--tail=40"),
+        _asked(kubectl, "get", "mdep,mver,jobs,deployments,httproutes,pods"),
         _asked(kubectl, "describe", "mdep", name),
         _asked(kubectl, "get", "events", "--sort-by=.lastTimestamp"),
         *(_pod_words(kubectl, pod) for pod in _pods(kubectl) if _unwell(pod)),
-        _asked(kubectl.within("perennial-system"), "logs", "deployment/perennial", "--tail=40"),
     ]
     return "\n\n".join(parts)
 

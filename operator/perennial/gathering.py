@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from perennial.adapters import lent, observe
+from perennial.adapters import lent, observe, sharing
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
 from perennial.adapters.surroundings import OWN_PARENTS, GatewayState, Surroundings
@@ -22,6 +22,7 @@ from perennial.core.observed import Borrowed, Meta, Observed, PodCounters, Route
 from perennial.following import Following
 from perennial.manifests.borrowed import rivals
 from perennial.manifests.common import ROLE_LABEL
+from perennial.manifests.route import predict_path
 from perennial.ports import Clock, ClusterError, Manifest, PodMetrics
 
 Value = TypeVar("Value")
@@ -109,6 +110,7 @@ class Gatherer:
             poll_jobs=observe.own_jobs(POLL_STEP, jobs, pods, meta.uid, warnings),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
             route=self._route(namespace, name, meta.uid, gateway.problem),
+            path_taken=self._path_taken(meta, asked),
             borrowed=await self._borrowed(key, meta, rule, lending, gateway),
             service=self._has_service(namespace, name, meta.uid),
             gateway_address=gateway.address,
@@ -218,6 +220,15 @@ class Gatherer:
         if manifest is None or not observe.is_owned(manifest, uid):
             return None
         return observe.route(manifest, name, gateway_problem)
+
+    def _path_taken(self, meta: Meta, spec: ModelDeploymentSpec | None) -> str:
+        """What answers at the path of a route of our own, where that is another model's."""
+        route = spec.serving.route if spec is not None else None
+        if route is None or route.http_route is not None:
+            return ""
+        own = self._cache.get(ROUTES, meta.namespace, meta.name)
+        others = [one for one in self._cache.answering(predict_path(route.path or "")) if one is not own]
+        return sharing.rival(meta, route, own, others)
 
     def _has_service(self, namespace: str, name: str, uid: str) -> bool:
         manifest = self._cache.get(SERVICES, namespace, name)

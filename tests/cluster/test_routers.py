@@ -210,6 +210,33 @@ def test_rollout_in_a_borrowed_rule_moves_our_weights_and_nothing_else(first: Pl
     assert theirs(route_of(first, USERS)) == edited
 
 
+def test_path_that_another_model_answers_is_refused_with_its_name_until_it_is_another(first: Place) -> None:
+    first.apply(manifest(first, OWN))
+    first.until("its own route", lambda state: OWN.live(first) == {stable(first): 100}, name=NAME, seconds=40)
+    second = {**manifest(first, OWN), "metadata": {"name": "second"}}
+    first.apply(second)
+    state = first.until(
+        "v1 of the second to wait behind the first",
+        lambda state: condition(state, "Ready").get("reason") == "PathTaken" and bool(route_of(first, "second")["spec"]["rules"]),
+        name="second",
+    )
+    words = f"answered by ModelDeployment {first.namespace}/{NAME}, whose HTTPRoute is older: give this one a spec.serving.route"
+    assert words in condition(state, "Ready")["message"]
+    assert (condition(state, "Accepted")["status"], condition(state, "Accepted")["reason"]) == ("False", "PathTaken")
+    assert condition(first.state(NAME), "Ready")["status"] == "True"
+    rows = synthetic.table(1, first=3 * ROWS).select(synthetic.FEATURES)
+    assert first.answer(rows, name="second")["version"].startswith(f"{NAME}-v")
+    first.kubectl.patch("mdep", "second", {"spec": {"serving": {"route": {"path": f"/{first.namespace}/second"}}}})
+    first.until(
+        "the second to be ready at a path of its own",
+        lambda state: condition(state, "Ready").get("status") == "True" and not condition(state, "Accepted"),
+        name="second",
+        seconds=20,
+    )
+    assert first.answer(rows, name="second")["version"].startswith("second-v")
+    first.kubectl.run("delete", "mdep", "second", "--wait=true", "--timeout=20s")
+
+
 @pytest.mark.parametrize("router", ROUTERS, ids=lambda router: str(router.name))
 def test_router_keeps_the_contract(first: Place, router: Router) -> None:
     now = stable(first)

@@ -332,6 +332,8 @@ class Observed:
     workloads: tuple[Workload, ...] = ()
     route: RouteState | None = None
     """Our HTTPRoute, also one that is left of a spec that had a route."""
+    path_taken: str = ""
+    """Which other model answers at the path that the spec asks for, and what to do; empty: none does."""
     borrowed: tuple[Borrowed, ...] = ()
     """The rule that the spec names, if it names one, first; then others that are held still."""
     service: bool = False

@@ -149,7 +149,8 @@ def _why_none(draft: Draft) -> str:
         if refused := shadow.refused(draft.observed, draft.status.rollout):
             return refused
         return _was_deleted(draft) or "the first version is being made"
-    return f"v{latest.number} is {latest.status.state}: {latest.status.message}"
+    again = returns.how_again(draft, latest.number)
+    return f"v{latest.number} is {latest.status.state}: {latest.status.message}{again and f'; {again}'}"
 
 
 def _was_deleted(draft: Draft) -> str:
@@ -181,7 +182,7 @@ def _up_to_date(draft: Draft) -> None:
         )
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
-        back = returns.how_back(draft, latest.number)
+        back = returns.how_back(draft, latest.number) or returns.how_again(draft, latest.number)
         words = waits or f"{latest.status.message}{back and f'; {back}'}"
         draft.find("UpToDate", False, latest.status.state, f"v{latest.number}: {words}")
 
@@ -262,7 +263,7 @@ def _accepted(draft: Draft) -> None:
     applied, before anything is rolled out."""
     if draft.observed.invalid:
         return
-    if problem := borrowing.refused(draft.observed):
+    if problem := routers.refused(draft.observed):
         draft.find("Accepted", False, *problem)
     elif words := shadow.refused(draft.observed, draft.status.rollout):
         draft.find("Accepted", False, shadow.REFUSED, words)

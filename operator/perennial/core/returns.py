@@ -53,6 +53,11 @@ def how_back(draft: Draft, number: int) -> str:
     return f"type perennial.dev/rollback-to={number} to return to it, or perennial.dev/retrain=<why> to make a new version"
 
 
+def how_again(draft: Draft, number: int) -> str:
+    """What to type to have a version that failed tried once more; empty when it did not fail."""
+    return f"mend that and type perennial.dev/retry={number} to go on from there" if draft.state(number) == "Failed" else ""
+
+
 def previous(draft: Draft) -> int | None:
     """The last version before this one that was good: it served, and was not taken back."""
     since_when = {number: first_served(version) for number, version in draft.versions.items()}

@@ -57,11 +57,16 @@ def live(observed: Observed) -> RouteState | None:
 def why_not_carried(observed: Observed) -> tuple[str, str] | None:
     """(reason, message) while no request can be answered by the router, whatever the pods are."""
     found = live(observed)
-    if problem := borrowing.refused(observed):
+    if problem := refused(observed):
         return problem[0], f"{problem[1]}{_until_then(observed)}"
     if found is None:
         return _being_made(observed)
     return None if found.accepted or found.unseen else ("RouteNotAccepted", found.message)
+
+
+def refused(observed: Observed) -> tuple[str, str] | None:
+    """(reason, message): why no request gets to this model by the route that its spec asks for, until a person has acted."""
+    return borrowing.refused(observed) or (("PathTaken", observed.path_taken) if observed.path_taken else None)
 
 
 def _until_then(observed: Observed) -> str:

@@ -215,7 +215,7 @@ def _secret(version: Version, reading: jobs.Reading) -> str:
         Mounted.SIGNING: spec.signing.secret_ref.name if spec.signing else None,
     }
     found = next((name for which, name in named.items() if which == reading.secret), None)
-    return f"; it is the Secret {found}" if found else ""
+    return f"; it is the Secret {found} of namespace {version.meta.namespace}" if found else ""
 
 
 def _disruptions(version: Version, record: StepRecord, job: Job) -> list[str]:

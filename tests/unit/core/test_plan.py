@@ -27,6 +27,14 @@ def v2_in_canary() -> World:
     return world.until(lambda w: w.status.rollout is not None, rate=100)
 
 
+def test_path_that_another_model_answers_is_no_place_to_be_ready_at() -> None:
+    words = "requests for /delays/predict are answered by ModelDeployment ns/rides"
+    told = plan(replace(served().observed(), path_taken=words)).status.conditions
+    found = {one.type: (one.status, one.reason, one.message) for one in told if one.type in ("Ready", "Accepted", "Stalled")}
+    refused = ("PathTaken", words)
+    assert found == {"Ready": ("False", *refused), "Accepted": ("False", *refused), "Stalled": ("True", *refused)}
+
+
 def test_nothing_is_written_when_converged() -> None:
     world = served()
     world.live(20)
@@ -477,7 +485,9 @@ def test_secret_that_is_missing_is_named(of: str, named: str) -> None:
     message = encode_answer(Refusal("SecretMissing", f"the Secret of the {of} does not exist or is empty", of))
     world.answer = lambda step, number, action: failed(world.now, ContainerState("prepare", "terminated", "Error", message, 64))
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
-    assert world.versions[1].status.message.endswith(f"does not exist or is empty; it is the Secret {named}")
+    assert world.versions[1].status.message.endswith(f"does not exist or is empty; it is the Secret {named} of namespace ns")
+    for told in ("Ready", "UpToDate"):
+        assert condition(world, told)[2].endswith("; mend that and type perennial.dev/retry=1 to go on from there")
 
 
 @pytest.mark.parametrize(

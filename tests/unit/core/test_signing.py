@@ -125,7 +125,7 @@ def test_missing_key_fails_the_version_names_the_secret_and_leaves_what_serves()
     world.annotations["perennial.dev/retrain"] = "words"
     world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Failed", rate=100)
     assert "SigningSecretMissing" in world.versions[2].status.message
-    assert world.versions[2].status.message.endswith("; it is the Secret signing")
+    assert world.versions[2].status.message.endswith("; it is the Secret signing of namespace ns")
     assert (world.status.stable, world.versions[1].status.state) == (1, "Serving")
 
 
