@@ -103,9 +103,9 @@ class Applier:
                 return await self._delete(DEPLOYMENTS_OF_MODELS, meta.namespace, meta.name, meta.uid)
             case ApplyServing():
                 return await self._serve(action, scene)
-            case ApplyRoute(weights, mirror):
+            case ApplyRoute(weights, mirror, reminder):
                 route = scene.observed.spec.serving.route
-                return route is not None and await self._keep(http_route(meta, route, weights, mirror), meta.uid)
+                return route is not None and await self._keep(http_route(meta, route, weights, mirror, reminder), meta.uid)
             case BorrowRule() | ReturnRule() | AddFinalizer() | RemoveFinalizer():
                 return await self._lending.carry_out(action, meta, scene.observed.status)
             case ApplyService():

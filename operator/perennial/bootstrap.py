@@ -18,6 +18,7 @@ from random import Random
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.clock import SteadyClock
 from perennial.adapters.cluster import ApiServer
+from perennial.adapters.confirming import Confirming
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, kind_of
 from perennial.adapters.podmetrics import PodPorts
@@ -85,6 +86,7 @@ class Operator:
                 metrics,
                 Asking(provider, clock),
                 following=Following(reporters, time.monotonic),
+                confirming=Confirming(time.monotonic),
                 clock=clock,
             ),
             clock=clock,

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from perennial.adapters import lent, observe, sharing
 from perennial.adapters.cache import Cache, Key
+from perennial.adapters.confirming import Confirming
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
 from perennial.adapters.surroundings import OWN_PARENTS, GatewayState, Surroundings
 from perennial.api.serving import ParentReference, RuleReference
@@ -51,6 +52,11 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
         return nothing
 
 
+def _waiting(meta: Meta, route: Manifest) -> str:
+    """What a model waits for: two of them may hold rules of one route."""
+    return f"{meta.uid} {route['metadata']['uid']}"
+
+
 class Gatherer:
     """Reads the cache and, seldom, the API server."""
 
@@ -62,6 +68,7 @@ class Gatherer:
         asking: Asking,
         *,
         following: Following,
+        confirming: Confirming,
         clock: Clock,
     ) -> None:
         self._cache = cache
@@ -69,6 +76,7 @@ class Gatherer:
         self._metrics = metrics
         self._asking = asking
         self._following = following
+        self._confirming = confirming
         self._clock = clock
 
     async def observe(
@@ -109,7 +117,7 @@ class Gatherer:
             ledger_jobs=observe.own_jobs(LEDGER_STEP, jobs, pods, meta.uid, warnings),
             poll_jobs=observe.own_jobs(POLL_STEP, jobs, pods, meta.uid, warnings),
             workloads=observe.workloads(self._cache.of(key, WORKLOADS), serving, owners),
-            route=self._route(namespace, name, meta.uid, gateway.problem),
+            route=await self._route(meta, gateway.problem),
             path_taken=self._path_taken(meta, asked),
             borrowed=await self._borrowed(key, meta, rule, lending, gateway),
             service=self._has_service(namespace, name, meta.uid),
@@ -162,7 +170,7 @@ class Gatherer:
         asked for."""
         if rule is None:
             return None
-        known = self._cache.get(ROUTES, meta.namespace, rule.name)
+        known = await self._newest(meta, self._cache.get(ROUTES, meta.namespace, rule.name))
         if known is None:
             known = await self._surroundings.route(meta.namespace, rule.name)
             if known is not None:
@@ -188,6 +196,8 @@ class Gatherer:
         others = rivals(route, rule.rule, meta) if route is not None else ()
         gone = [one.uid for one in others if await self._is_gone(meta.namespace, one.model, one.uid)]
         named = lent.rule_of(route, meta, rule, gateway, gone)
+        if route is not None and named.state is not None:
+            named = replace(named, state=self._confirming.of(_waiting(meta, route), named.state))
         return named, *(one for one in held if not named.held or (one.route, one.rule) != (named.route, named.rule))
 
     def _held(self, key: Key, meta: Meta) -> tuple[Borrowed, ...]:
@@ -215,11 +225,24 @@ class Gatherer:
                 problem = problem or await self._surroundings.mirror_problem(namespace, parent, shadow.percent)
         return problem
 
-    def _route(self, namespace: str, name: str, uid: str, gateway_problem: str) -> RouteState | None:
-        manifest = self._cache.get(ROUTES, namespace, name)
-        if manifest is None or not observe.is_owned(manifest, uid):
+    async def _route(self, meta: Meta, gateway_problem: str) -> RouteState | None:
+        manifest = await self._newest(meta, self._cache.get(ROUTES, meta.namespace, meta.name))
+        if manifest is None or not observe.is_owned(manifest, meta.uid):
             return None
-        return observe.route(manifest, name, gateway_problem)
+        return self._confirming.of(_waiting(meta, manifest), observe.route(manifest, meta.name, gateway_problem))
+
+    async def _newest(self, meta: Meta, route: Manifest | None) -> Manifest | None:
+        """A route as it is known, or, where its Gateway's controller is silent, as the API server has it: watches lose events."""
+        if route is None or not self._confirming.is_to_be_read(_waiting(meta, route)):
+            return route
+        place = route["metadata"]["namespace"], route["metadata"]["name"]
+        try:
+            found = await self._surroundings.route(*place)
+        except ClusterError:
+            return route  # it is asked for again soon
+        if found is not None:
+            self._cache.put(found)
+        return self._cache.get(ROUTES, *place)
 
     def _path_taken(self, meta: Meta, spec: ModelDeploymentSpec | None) -> str:
         """What answers at the path of a route of our own, where that is another model's."""

@@ -11,9 +11,9 @@ import pytest
 
 from cluster_support import synthetic
 from cluster_support.place import Place
-from cluster_support.shop import NAME, NEW_KIND, ROWS, V1, V2, V3, traffic
+from cluster_support.scaling import scale
+from cluster_support.shop import NAME, NEW_KIND, ROWS, V1, V2, V3, routed, traffic
 from demo import view
-from demo.kubectl import Kubectl
 from demo.stage import State
 
 pytestmark = pytest.mark.alone
@@ -40,28 +40,6 @@ def pods(place: Place, version: int) -> dict[str, int]:
         for pod in found
         if "deletionTimestamp" not in pod["metadata"]
     }
-
-
-def scale(kubectl: Kubectl, name: str, replicas: int) -> None:
-    """To one pod or to none; returns when it is ready, or when it is gone."""
-    kubectl.run("scale", f"deployment/{name}", f"--replicas={replicas}")
-    selector = _selector(kubectl, name)
-    wanted = "jsonpath={.status.readyReplicas}=1" if replicas else "delete"
-    target = [f"deployment/{name}"] if replicas else ["pod", f"--selector={selector}"]
-    kubectl.run("wait", *target, f"--for={wanted}", "--timeout=90s", timeout=100)
-    assert bool(kubectl.list("pods", selector)) == bool(replicas)
-
-
-def _selector(kubectl: Kubectl, name: str) -> str:
-    found = kubectl.get("deployment", name) or {}
-    return ",".join(f"{key}={value}" for key, value in found["spec"]["selector"]["matchLabels"].items())
-
-
-def routed(place: Place) -> dict[str, int]:
-    """Shares of the traffic by backend as the HTTPRoute itself has them, without those that get none."""
-    route = place.kubectl.get("httproute", NAME) or {}
-    backends = [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
-    return {backend["name"]: backend["weight"] for backend in backends if backend["weight"]}
 
 
 def settled_on(place: Place, number: int, *, seconds: float = 60) -> State:

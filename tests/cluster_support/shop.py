@@ -32,6 +32,13 @@ def traffic(place: Place, *, rate: float = 100, new_every: int = 0, headers: Seq
         yield load
 
 
+def routed(place: Place) -> dict[str, int]:
+    """Shares of the traffic by backend as the HTTPRoute itself has them, without those that get none."""
+    route = place.kubectl.get("httproute", NAME) or {}
+    backends = [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
+    return {backend["name"]: backend["weight"] for backend in backends if backend["weight"]}
+
+
 def assert_taken_back(place: Place, tally: Tally) -> None:
     """v3 is quarantined and v2 serves; every failure that a client saw was v3's, and all came within MOST_SECONDS."""
     assert tally.failures_but(V3) == {}

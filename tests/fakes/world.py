@@ -17,6 +17,7 @@ from typing import Any
 from fakes.cluster import Crash, FakeCluster
 from fakes.time import FakeClock
 from perennial.adapters.cache import Cache, Key
+from perennial.adapters.confirming import Confirming
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS
 from perennial.adapters.relist import relist
 from perennial.adapters.surroundings import Surroundings
@@ -201,6 +202,7 @@ class World:
                 self.pods,
                 Asking(self.shop, self.clock, self.clock.now),
                 following=Following(self.trainers, self.clock.monotonic),
+                confirming=Confirming(self.clock.monotonic),
                 clock=self.clock,
             ),
             clock=self.clock,

@@ -115,6 +115,8 @@ class ApplyRoute:
 
     weights: tuple[tuple[int, int], ...]
     mirror: Mirror | None = None
+    reminder: int = 0
+    """Number of the reminder to a Gateway controller that has not told whether it carries the route out; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

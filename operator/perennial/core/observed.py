@@ -203,6 +203,8 @@ class RouteState:
     """All that is missing is the controller's look at the newest generation, a moment after each change of weight."""
     mirror: Mirror | None = None
     """Whom the live route mirrors requests to."""
+    unseen_seconds: float = 0.0
+    """For how long `unseen` has been so for these weights and this mirror, as far as this process knows."""
 
 
 @dataclass(frozen=True, slots=True)

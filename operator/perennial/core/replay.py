@@ -513,7 +513,8 @@ def _route(observed: Observed, state: RolloutStatus, seen: Seen) -> RouteState:
     accepted, unseen = Seen.ACCEPTED in seen, Seen.UNSEEN in seen
     mirror = routers.mirror(observed, state)
     if Seen.STEADY in seen:
-        return RouteState(tuple(measuring.weights(state)), accepted, "", unseen, mirror)
+        seconds = routers.UNCONFIRMED_SECONDS if unseen else 0.0
+        return RouteState(tuple(measuring.weights(state)), accepted, "", unseen, mirror, seconds)
     other = (mirror or Mirror(state.candidate, 1)) if Seen.MIRRORED in seen else None
     return RouteState(((state.stable, 1),), accepted, "as recorded", unseen, other)
 

@@ -20,7 +20,17 @@ from perennial.core import analysis, elsewhere, objective, providers, routers, r
 from perennial.core.arms import READY_SECONDS, ready_pods, restarts_of, why_not_ready, workload_of
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
-from perennial.core.measuring import evidence_of, is_judged, judged, measure, resumed, tolerance_of, unreachable, with_crashes
+from perennial.core.measuring import (
+    evidence_of,
+    is_judged,
+    judged,
+    measure,
+    resumed,
+    tolerance_of,
+    unreachable,
+    weights,
+    with_crashes,
+)
 from perennial.core.observed import Observed, Workload
 
 SAVE_SECONDS = 10.0
@@ -318,7 +328,8 @@ def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, 
         return ()
     weight = 0 if rollout.withheld else rollout.weight
     lacks = shortfall.lacks(observed, rollout)
-    missing = shortfall.said(lacks) or "every pod has to be read"
+    carried = routers.carried(observed, rollout, dict(weights(rollout)))
+    missing = shortfall.said(lacks) or carried.message or "every pod has to be read"
     words = (
         f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s; {missing}; waiting"
         f"{shortfall.ways_out(observed, lacks)}"

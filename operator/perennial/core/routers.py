@@ -8,6 +8,7 @@ Which router a ModelDeployment has is decided by its spec alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,11 @@ from perennial.core.draft import Draft
 from perennial.core.observed import Mirror, Observed, RouteState
 
 MOST_WEIGHTS = 8
+UNCONFIRMED_SECONDS = 10.0
+"""After so long a route counts as carried out, as it is or as it was, though its controller has not told: shares stand still."""
+REMINDER_SECONDS = 20.0
+"""To the first reminder of a controller that has not told; each further one takes twice as long."""
+UNCONFIRMED_FIX = "if it stays so, look at the log of the Gateway's controller, or restart it"
 
 
 def by_replicas(spec: ModelDeploymentSpec) -> bool:
@@ -137,9 +143,17 @@ def carried(observed: Observed, rollout: RolloutStatus, weights: Mapping[int, in
     nonzero = {version: weight for version, weight in weights.items() if weight}
     if route is not None and route.accepted and mirrored and {v: w for v, w in route.weights if w} == nonzero:
         return Carried(steady=True, reached=True)
+    if route is not None and mirrored and is_unconfirmed(route) and {v: w for v, w in route.weights if w} == nonzero:
+        words = f"{route.message}: harm is looked for all the same, and no step's hold begins until it has; {UNCONFIRMED_FIX}"
+        return Carried(steady=True, reached=False, reason="RouteNotConfirmed", message=words)
     words = route.message if route else "the HTTPRoute does not exist yet"
     words = words or "the HTTPRoute has other weights or another mirror than this stage's; it is being written"
     return Carried(steady=False, reached=False, reason="RouteNotAccepted", message=words)
+
+
+def is_unconfirmed(route: RouteState) -> bool:
+    """Its controller has not told for long that it has looked at it: it is away, or what it told was lost."""
+    return route.unseen and route.unseen_seconds >= UNCONFIRMED_SECONDS
 
 
 def _carried_by_pods(observed: Observed, rollout: RolloutStatus) -> Carried:
@@ -227,7 +241,7 @@ def _reconcile_weights(draft: Draft) -> None:
     if borrows:
         borrowing.ask(draft, weights, mirrored)
     else:
-        draft.after.append(ApplyRoute(weights, mirrored))
+        draft.after.append(ApplyRoute(weights, mirrored, _reminder(observed)))
     route = carrier(observed)
     if route is None or not route.accepted or dict(route.weights) != dict(weights) or not _serves(draft):
         return
@@ -236,6 +250,12 @@ def _reconcile_weights(draft: Draft) -> None:
     if borrows and observed.route is not None:
         draft.after.append(DeleteRoute())
     borrowing.give_back_others(draft)
+
+
+def _reminder(observed: Observed) -> int:
+    """Number of the reminder that is due, which is written once; 0: none."""
+    waited = observed.route.unseen_seconds if observed.route is not None else 0.0
+    return int(math.log2(waited / REMINDER_SECONDS)) + 1 if waited >= REMINDER_SECONDS else 0
 
 
 def _reconcile_service(draft: Draft) -> None:

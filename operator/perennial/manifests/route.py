@@ -17,8 +17,13 @@ from perennial_runtime.contract import MIRROR_SERVICE_PORT
 KIND = "gateway.networking.k8s.io/v1"
 
 
-def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mirror: Mirror | None = None) -> Manifest:
-    """The route with these weights (version, weight), and the version that requests are mirrored to."""
+def http_route(
+    meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mirror: Mirror | None = None, reminder: int = 0
+) -> Manifest:
+    """The route with these weights (version, weight), and the version that requests are mirrored to.
+
+    A `reminder` is a name for the rule: a new generation that changes nothing, and what a controller tells of it is news to it.
+    """
     spec: Manifest = {
         "parentRefs": [parent.model_dump(by_alias=True, exclude_none=True) for parent in route.parent_refs or ()],
         "rules": [
@@ -43,6 +48,8 @@ def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mir
     spec["rules"][0]["backendRefs"] = [
         {"kind": "Service", "name": version_name(meta.name, version), "port": 80, "weight": weight} for version, weight in weights
     ]
+    if reminder:
+        spec["rules"][0]["name"] = f"predict-{reminder}"
     if mirror is not None:
         spec["rules"][0]["filters"].append(_mirrored(version_name(meta.name, mirror.version), mirror.percent))
     return manifest
