@@ -18,13 +18,13 @@ from random import Random
 from perennial.adapters.cache import Cache, Key
 from perennial.adapters.clock import SteadyClock
 from perennial.adapters.cluster import ApiServer
-from perennial.adapters.confirming import Confirming
 from perennial.adapters.credentials import Credentials
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, kind_of
 from perennial.adapters.podmetrics import PodPorts
 from perennial.adapters.podprogress import ReporterPorts
 from perennial.adapters.prometheus import PrometheusSources
 from perennial.adapters.relist import relist
+from perennial.adapters.silence import Silence
 from perennial.adapters.surroundings import Surroundings
 from perennial.api.served import missing
 from perennial.asking import Asking
@@ -86,7 +86,7 @@ class Operator:
                 metrics,
                 Asking(provider, clock),
                 following=Following(reporters, time.monotonic),
-                confirming=Confirming(time.monotonic),
+                silence=Silence(time.monotonic),
                 clock=clock,
             ),
             clock=clock,

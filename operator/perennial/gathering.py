@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from perennial.adapters import lent, observe, sharing
 from perennial.adapters.cache import Cache, Key
-from perennial.adapters.confirming import Confirming
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, SERVICES, VERSIONS, WORKLOADS
+from perennial.adapters.silence import Silence
 from perennial.adapters.surroundings import OWN_PARENTS, GatewayState, Surroundings
 from perennial.api.serving import ParentReference, RuleReference
 from perennial.api.v1alpha1 import ModelDeploymentSpec, ModelDeploymentStatus
@@ -52,8 +52,8 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
         return nothing
 
 
-def _waiting(meta: Meta, route: Manifest) -> str:
-    """What a model waits for: two of them may hold rules of one route."""
+def _about(meta: Meta, route: Manifest) -> str:
+    """A route as one model waits for it: two of them may hold rules of it."""
     return f"{meta.uid} {route['metadata']['uid']}"
 
 
@@ -68,7 +68,7 @@ class Gatherer:
         asking: Asking,
         *,
         following: Following,
-        confirming: Confirming,
+        silence: Silence,
         clock: Clock,
     ) -> None:
         self._cache = cache
@@ -76,7 +76,7 @@ class Gatherer:
         self._metrics = metrics
         self._asking = asking
         self._following = following
-        self._confirming = confirming
+        self._silence = silence
         self._clock = clock
 
     async def observe(
@@ -157,6 +157,7 @@ class Gatherer:
         silent = [answer for answer in answers if isinstance(answer, str)]
         now = self._clock.now()
         observed = replace(observed, readings=self._asking.answers(key))
+        await self._look_for_pods(key, observed.meta.uid, bool(silent))
         if silent:
             return replace(observed, now=now, counters=None, unreachable="; ".join(silent)[:1000])
         return replace(observed, now=now, counters=counters)
@@ -197,7 +198,7 @@ class Gatherer:
         gone = [one.uid for one in others if await self._is_gone(meta.namespace, one.model, one.uid)]
         named = lent.rule_of(route, meta, rule, gateway, gone)
         if route is not None and named.state is not None:
-            named = replace(named, state=self._confirming.of(_waiting(meta, route), named.state))
+            named = replace(named, state=self._timed(meta, route, named.state))
         return named, *(one for one in held if not named.held or (one.route, one.rule) != (named.route, named.rule))
 
     def _held(self, key: Key, meta: Meta) -> tuple[Borrowed, ...]:
@@ -229,11 +230,18 @@ class Gatherer:
         manifest = await self._newest(meta, self._cache.get(ROUTES, meta.namespace, meta.name))
         if manifest is None or not observe.is_owned(manifest, meta.uid):
             return None
-        return self._confirming.of(_waiting(meta, manifest), observe.route(manifest, meta.name, gateway_problem))
+        return self._timed(meta, manifest, observe.route(manifest, meta.name, gateway_problem))
+
+    def _timed(self, meta: Meta, route: Manifest, state: RouteState) -> RouteState:
+        """The state with how long its weights and its mirror are unseen."""
+        if not state.unseen:
+            self._silence.ends(_about(meta, route))
+            return state
+        return replace(state, unseen_seconds=self._silence.lasts(_about(meta, route), (state.weights, state.mirror)))
 
     async def _newest(self, meta: Meta, route: Manifest | None) -> Manifest | None:
         """A route as it is known, or, where its Gateway's controller is silent, as the API server has it: watches lose events."""
-        if route is None or not self._confirming.is_to_be_read(_waiting(meta, route)):
+        if route is None or not self._silence.is_to_be_asked(_about(meta, route)):
             return route
         place = route["metadata"]["namespace"], route["metadata"]["name"]
         try:
@@ -243,6 +251,20 @@ class Gatherer:
         if found is not None:
             self._cache.put(found)
         return self._cache.get(ROUTES, *place)
+
+    async def _look_for_pods(self, key: Key, uid: str, silent: bool) -> None:
+        """Whether pods that do not answer are there at all, for the next pass: one whose end was lost would stop every block."""
+        if not silent:
+            self._silence.ends(uid)
+            return
+        self._silence.lasts(uid)
+        if not self._silence.is_to_be_asked(uid):
+            return
+        try:
+            found, resource_version = await self._surroundings.pods(*key)
+        except ClusterError:
+            return  # they are asked for again soon
+        self._cache.refill(PODS, found, resource_version, key[0], key)
 
     def _path_taken(self, meta: Meta, spec: ModelDeploymentSpec | None) -> str:
         """What answers at the path of a route of our own, where that is another model's."""

@@ -17,9 +17,9 @@ from typing import Any
 from fakes.cluster import Crash, FakeCluster
 from fakes.time import FakeClock
 from perennial.adapters.cache import Cache, Key
-from perennial.adapters.confirming import Confirming
 from perennial.adapters.kinds import DEPLOYMENTS_OF_MODELS, JOBS, PODS, ROUTES, WORKLOADS
 from perennial.adapters.relist import relist
+from perennial.adapters.silence import Silence
 from perennial.adapters.surroundings import Surroundings
 from perennial.asking import Asking
 from perennial.core import storing
@@ -202,7 +202,7 @@ class World:
                 self.pods,
                 Asking(self.shop, self.clock, self.clock.now),
                 following=Following(self.trainers, self.clock.monotonic),
-                confirming=Confirming(self.clock.monotonic),
+                silence=Silence(self.clock.monotonic),
                 clock=self.clock,
             ),
             clock=self.clock,

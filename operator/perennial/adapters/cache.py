@@ -73,8 +73,11 @@ class Cache:
             return _NOBODY
         return self._take_out(old)
 
-    def refill(self, kind: str, items: Iterable[Manifest], resource_version: str, namespace: str | None = None) -> set[Key]:
-        """The answer to a LIST: takes in what is newer, drops what the list no longer has. The keys to wake."""
+    def refill(
+        self, kind: str, items: Iterable[Manifest], resource_version: str, namespace: str | None = None, key: Key | None = None
+    ) -> set[Key]:
+        """The answer to a LIST, of a namespace or of a model alone: takes in what is newer, drops what the list no longer has.
+        The keys to wake."""
         news: set[Key] = set()
         listed: set[_Place] = set()
         for item in items:
@@ -84,7 +87,11 @@ class Cache:
         gone = [
             manifest
             for place, manifest in self._objects.items()
-            if place[0] == kind and namespace in (None, place[1]) and place not in listed and _version(manifest) <= at
+            if place[0] == kind
+            and namespace in (None, place[1])
+            and place not in listed
+            and _version(manifest) <= at
+            and key in (None, key_of(manifest))
         ]
         for manifest in gone:
             news |= self.remove(manifest, at)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from perennial.adapters import observe
-from perennial.adapters.kinds import CONFIG_MAPS, DEPLOYMENTS_OF_MODELS, EVENTS, GATEWAY_CLASSES, GATEWAYS, ROUTES
+from perennial.adapters.cache import slim
+from perennial.adapters.kinds import CONFIG_MAPS, DEPLOYMENTS_OF_MODELS, EVENTS, GATEWAY_CLASSES, GATEWAYS, PODS, ROUTES
 from perennial.adapters.mirrors import mirror_problem
 from perennial.api.serving import ParentReference
 from perennial.core.observed import Defaults, StoreSettings
+from perennial.manifests.common import MODEL_LABEL
 from perennial.ports import Cluster, ClusterError, Invalid, Manifest, NotFound, Unavailable
 
 STORE_CONFIG = "perennial-store"
@@ -93,6 +95,10 @@ class Surroundings:
         except NotFound:
             self._absent.put((namespace, name), "route", KEEP_PROBLEM_SECONDS)
             return None
+
+    async def pods(self, namespace: str, model: str) -> tuple[Sequence[Manifest], str]:
+        """All pods of a model as they are now, and the resourceVersion of that."""
+        return await self._cluster.list(PODS, namespace, f"{MODEL_LABEL}={model}", keep=slim)
 
     async def is_gone(self, namespace: str, name: str, uid: str) -> bool:
         """Whether there is no ModelDeployment of this UID (any more), which another operator may look after."""
