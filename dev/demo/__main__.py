@@ -129,7 +129,7 @@ def opening(console: Console, plot: Plot, table: Any, rate: float) -> None:
         (
             f"The client: {rate:g} requests a second through the gateway, flights from August on in the order of their departure."
             f" Three destinations are new since August ({', '.join(fresh)}): {sum(fresh.values())} of the {later:,} flights until"
-            f" December; here every {flights.NEW_EVERY}th request, so that the story is short."
+            f" December; here one request in {flights.NEW_EVERY}, so that the story is short."
         ),
     )
     console.print()

@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -139,15 +140,17 @@ def new_destinations(table: pl.DataFrame, known: Sequence[int]) -> dict[str, int
 
 
 def requests(table: pl.DataFrame, known: Sequence[int], *, count: int, new_every: int = NEW_EVERY) -> Iterator[str]:
-    """Bodies of predict requests: the first flights after the known months in order, every `new_every`th to a new destination.
+    """Bodies of predict requests: the first flights after the known months in order, one in `new_every` to a new destination.
 
+    By lot, the same one each time: a gateway that deals requests out in turns may send all of a fixed period to one version.
     `new_every` 0 sends none of those, as it was before the new destinations opened.
     """
     fresh = list(new_destinations(table, known))
     later = table.filter(~pl.col("month").is_in(list(known))).select("dest", *(f for f in FEATURES if f != "dest"))
     ordinary = itertools.cycle(later.filter(~pl.col("dest").is_in(fresh)).head(count).iter_rows(named=True))
     new = itertools.cycle(later.filter(pl.col("dest").is_in(fresh)).iter_rows(named=True))
-    for number in range(count):
-        use_new = new_every > 0 and bool(fresh) and number % new_every == new_every - 1
+    chance = random.Random(count)  # noqa: S311 - a lot, no secret
+    for _ in range(count):
+        use_new = new_every > 0 and bool(fresh) and chance.random() * new_every < 1.0
         row = next(new if use_new else ordinary)
         yield json.dumps({"instances": [{name: row[name] for name in FEATURES}]})

@@ -26,7 +26,7 @@ MOST_SECONDS = 15.0
 
 @contextmanager
 def traffic(place: Place, *, rate: float = 100, new_every: int = 0, headers: Sequence[str] = ()) -> Iterator[Load]:
-    """Requests for as long as the block lasts, from before its first line on; every `new_every`th asks about NEW_KIND."""
+    """Requests for as long as the block lasts, from before its first line on; one in `new_every` asks about NEW_KIND."""
     bodies = synthetic.bodies(synthetic.table(3000, first=2 * ROWS), new_kind=NEW_KIND, new_every=new_every)
     with place.load(bodies, name=NAME, rate=rate, headers=headers) as load:
         yield load

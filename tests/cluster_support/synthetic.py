@@ -57,9 +57,13 @@ def csv(data: pl.DataFrame) -> bytes:
 
 
 def bodies(data: pl.DataFrame, *, new_kind: str = "", new_every: int = 0) -> Iterator[str]:
-    """A predict request for each row; every `new_every`th asks about `new_kind`."""
+    """A predict request for each row; one in `new_every` asks about `new_kind`.
+
+    By lot, the same one each time: the gateway deals requests out in turns, and all of a fixed period may go to one version.
+    """
+    new = np.random.default_rng([new_every, data.height]).random(data.height) * new_every < 1.0 if new_every else None
     for number, row in enumerate(data.select(FEATURES).iter_rows(named=True)):
         instance: dict[str, Any] = dict(row)
-        if new_every and number % new_every == new_every - 1:
+        if new is not None and new[number]:
             instance["kind"] = new_kind
         yield json.dumps({"instances": [instance]})

@@ -48,10 +48,14 @@ def test_new_destinations_are_those_first_flown_after_the_known_months() -> None
     assert flights.new_destinations(table, [1]) == {"ILM": 2, "SBN": 1}
 
 
-def test_every_nth_request_asks_about_a_new_destination() -> None:
+def test_one_request_in_n_asks_about_a_new_destination_in_every_place_of_a_turn() -> None:
     table = flights.question(raw((1, "IAH", 0), (2, "IAH", 0), (2, "ILM", 0)))
-    found = [json.loads(body)["instances"][0]["dest"] for body in flights.requests(table, [1], count=6, new_every=3)]
-    assert found == ["IAH", "IAH", "ILM", "IAH", "IAH", "ILM"]
+    found = [json.loads(body)["instances"][0]["dest"] for body in flights.requests(table, [1], count=3000, new_every=3)]
+    places = [number % 3 for number, dest in enumerate(found) if dest == "ILM"]
+    assert found == [json.loads(body)["instances"][0]["dest"] for body in flights.requests(table, [1], count=3000, new_every=3)]
+    assert set(found) == {"IAH", "ILM"}
+    assert all(280 < places.count(place) < 390 for place in range(3))
+    assert "ILM" not in "".join(flights.requests(table, [1], count=100, new_every=0))
     assert all(set(json.loads(body)["instances"][0]) == set(flights.FEATURES) for body in flights.requests(table, [1], count=3))
 
 
