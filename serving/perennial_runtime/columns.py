@@ -18,6 +18,7 @@ Neighbours: `tabular` reads, `spill` keeps the rows, `prepare` writes what comes
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -192,7 +193,8 @@ class Collector:
         name = self.names[-1]
         for column in self.columns:
             if column.name not in found:
-                raise Refused("ColumnMissing", f"{name} has no column {column.name!r} (role {column.role}); {_listing(found)}")
+                words = f"{name} has no column {column.name!r} (role {column.role}); {_listing(found, column.name)}"
+                raise Refused("ColumnMissing", words)
         if self._all_columns is None:
             self._all_columns = frozenset(found)
         elif self.whole_rows and self._all_columns != frozenset(found):
@@ -416,9 +418,16 @@ def _parsed(cells: pl.Series) -> pl.Series:
     return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False).dt.convert_time_zone("UTC")
 
 
-def _listing(found: list[str]) -> str:
-    """The columns that were found, unless the first line may be data."""
+def _nearest(name: str, found: list[str]) -> str:
+    """The column that was meant, as far as one can tell: most often the case of a letter differs, or one letter."""
+    by_case = {other.casefold(): other for other in found}
+    near = difflib.get_close_matches(name.casefold(), list(by_case), 1)
+    return f"is {by_case[near[0]]!r} meant? " if near else ""
+
+
+def _listing(found: list[str], wanted: str) -> str:
+    """The columns that were found, the likeliest by itself, unless the first line may be data."""
     if not all(name.replace("_", "a").replace(" ", "a").replace("-", "a").isalnum() and not name[0].isdigit() for name in found):
         return "its first line does not look like column names: write the names there, with commas between them"
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return f"found {', '.join(found[:_LISTED])}{more}: correct data.columns or the file"
+    return f"{_nearest(wanted, found)}found {', '.join(found[:_LISTED])}{more}: correct data.columns or the file"

@@ -160,7 +160,14 @@ def test_refuses_a_source_without_data_files(world: World) -> None:
 @pytest.mark.refusal(2)
 def test_refuses_a_missing_column_and_names_those_that_are_there(world: World) -> None:
     frame(100).drop("delay").write_parquet(world.source / "a.parquet")
-    told(world.refusal(), "ColumnMissing", "a.parquet", "'delay'", "carrier, flight, late")
+    told(world.refusal(), "ColumnMissing", "a.parquet", "'delay' (role feature); found", "carrier, flight, late")
+
+
+@pytest.mark.parametrize("there", ["Delay", "delays", "dep_delay"])
+@pytest.mark.refusal(2)
+def test_names_the_column_that_was_most_likely_meant(world: World, there: str) -> None:
+    frame(100).rename({"delay": there}).write_parquet(world.source / "a.parquet")
+    told(world.refusal(), "ColumnMissing", f"no column 'delay' (role feature); is '{there}' meant? found ")
 
 
 @pytest.mark.refusal(2)

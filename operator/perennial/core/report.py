@@ -149,8 +149,8 @@ def _why_none(draft: Draft) -> str:
         if refused := shadow.refused(draft.observed, draft.status.rollout):
             return refused
         return _was_deleted(draft) or "the first version is being made"
-    again = returns.how_again(draft, latest.number)
-    return f"v{latest.number} is {latest.status.state}: {latest.status.message}{again and f'; {again}'}"
+    on = returns.how_on(draft, latest.number)
+    return f"v{latest.number} is {latest.status.state}: {latest.status.message}{on and f'; {on}'}"
 
 
 def _was_deleted(draft: Draft) -> str:
@@ -182,7 +182,7 @@ def _up_to_date(draft: Draft) -> None:
         )
     else:
         waits = approval.why_waiting(draft) or _why_not_begun(draft, latest)
-        back = returns.how_back(draft, latest.number) or returns.how_again(draft, latest.number)
+        back = returns.how_back(draft, latest.number) or returns.how_on(draft, latest.number)
         words = waits or f"{latest.status.message}{back and f'; {back}'}"
         draft.find("UpToDate", False, latest.status.state, f"v{latest.number}: {words}")
 

@@ -53,9 +53,16 @@ def how_back(draft: Draft, number: int) -> str:
     return f"type perennial.dev/rollback-to={number} to return to it, or perennial.dev/retrain=<why> to make a new version"
 
 
-def how_again(draft: Draft, number: int) -> str:
-    """What to type to have a version that failed tried once more; empty when it did not fail."""
-    return f"mend that and type perennial.dev/retry={number} to go on from there" if draft.state(number) == "Failed" else ""
+def how_on(draft: Draft, number: int) -> str:
+    """What a person does about a version that has failed or was refused; empty when it is neither."""
+    name, namespace = draft.observed.meta.name, draft.observed.meta.namespace
+    match draft.state(number):
+        case "Failed":
+            return f"mend that and type perennial.dev/retry={number} to go on from there"
+        case "Rejected":
+            return f"what was measured: kubectl perennial explain {name} {number} -n {namespace}"
+        case _:
+            return ""
 
 
 def previous(draft: Draft) -> int | None:

@@ -453,6 +453,7 @@ def test_model_that_fails_a_gate_is_rejected_and_stable_stays() -> None:
     world.until(lambda w: 2 in w.versions and w.versions[2].status.state == "Rejected", rate=100)
     assert world.status.stable == 1
     assert condition(world, "UpToDate")[:2] == ("False", "Rejected")
+    assert condition(world, "UpToDate")[2].endswith("; what was measured: kubectl perennial explain delays 2 -n ns")
     assert 2 not in world.workloads
 
 
