@@ -5,6 +5,7 @@ v1 and v2 are two months of data; v3 is the harmful one. Clients send 100 reques
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.alone
 ROLLBACK = "perennial.dev/rollback-to"
 FIRST_STEP = {V2: 80, V3: 20}
 """Shares of the traffic in the first step of v3's canary."""
+CONTROLLER = "envoy-gateway"
+EVERY_POD, UNCONFIRMED = ("True", "EveryPodRead"), ("True", "RouteNotConfirmed")
 
 Manifest = dict[str, Any]
 
@@ -52,6 +55,20 @@ def settled_on(place: Place, number: int, *, seconds: float = 60) -> State:
         name=NAME,
         seconds=seconds,
     )
+
+
+def route(place: Place) -> Manifest:
+    return place.kubectl.get("httproute", NAME) or {}
+
+
+def confirmed(place: Place) -> int:
+    """The generation of the route that the Gateway's controller has last told of."""
+    return min(one["observedGeneration"] for parent in route(place)["status"]["parents"] for one in parent["conditions"])
+
+
+def measured(state: State) -> tuple[str, str]:
+    found = view.condition(state.deployment, "Measured")
+    return str(found.get("status")), str(found.get("reason"))
 
 
 def told(place: Place, reason: str) -> dict[str, Manifest]:
@@ -150,26 +167,58 @@ def test_nothing_stops_while_the_operator_is_away_or_upgraded(pair: Place) -> No
     assert pods(pair, 2) == before
 
 
-def test_harm_that_begins_when_the_store_is_down_already_assert_taken_back(pair: Place) -> None:
-    store = pair.kubectl.within("perennial-store")
-    with traffic(pair) as harmless:
+def test_gateways_controller_whose_word_is_lost_is_reminded_and_v3s_canary_goes_on(pair: Place) -> None:
+    """Lost it is by a person's hand: an older answer in the route's status, which the controller takes for its newest one."""
+    with traffic(pair) as load:
         pair.apply(manifest(pair, harmful=True, hold="10m"))
         pair.until(
-            "v3 in its canary",
-            lambda state: state.state(3) == "Canary" and routed(pair) == FIRST_STEP,
+            "v3 to be measured in its canary",
+            lambda state: state.state(3) == "Canary" and routed(pair) == FIRST_STEP and measured(state) == EVERY_POD,
             name=NAME,
             seconds=180,
             never=lambda state: f"v3 is {state.state(3)}" if state.state(3) in ("Failed", "Rejected", "RolledBack") else "",
         )
+        before = route(pair)["metadata"]["generation"]
+        lost = [
+            {"op": "replace", "path": f"/status/parents/0/conditions/{index}/observedGeneration", "value": before - 1}
+            for index in range(len(route(pair)["status"]["parents"][0]["conditions"]))
+        ]
+        pair.kubectl.run("patch", "httproute", NAME, "--subresource=status", "--type=json", f"--patch={json.dumps(lost)}")
+        pair.until("it to be missed", lambda state: measured(state)[1] == "RouteNotAccepted", name=NAME, seconds=10, every=0.2)
+        pair.until("to be measured all the same", lambda state: measured(state) == UNCONFIRMED, name=NAME, seconds=20)
+        pair.until("it to be told again", lambda state: confirmed(pair) > before, name=NAME, seconds=30)
+        state = pair.until("all to be as before", lambda state: measured(state) == EVERY_POD, name=NAME, seconds=15)
+        tally = load.end()
+    assert route(pair)["spec"]["rules"][0]["name"] == "predict-1"
+    assert (routed(pair), state.state(3)) == (FIRST_STEP, "Canary")
+    assert tally.failures_but() == {}
+
+
+def test_harm_that_begins_when_the_store_and_the_gateways_controller_are_away_is_found(pair: Place) -> None:
+    """v3 is taken back at once; requests follow when the controller, which alone can tell the proxy, is there again."""
+    store, gateway = pair.kubectl.within("perennial-store"), pair.kubectl.within("envoy-gateway-system")
+    with traffic(pair) as harmless:
         try:
             scale(store, "store", 0)
+            scale(gateway, CONTROLLER, 0)
             assert (pair.state(NAME).state(3), routed(pair)) == ("Canary", FIRST_STEP)
+            named = [{"op": "replace", "path": "/spec/rules/0/name", "value": "by-hand"}]
+            pair.kubectl.run("patch", "httproute", NAME, "--type=json", f"--patch={json.dumps(named)}")
+            pair.until("the route to be unconfirmed", lambda state: measured(state) == UNCONFIRMED, name=NAME, seconds=30)
             with traffic(pair, rate=50, new_every=5) as harmed:
                 pair.until("v3 to be taken back", lambda state: state.state(3) == "RolledBack", name=NAME, seconds=90)
+                scale(gateway, CONTROLLER, 1)
+                pair.until(
+                    "the route to be taken up",
+                    lambda state: routed(pair) == {V2: 100} and confirmed(pair) == route(pair)["metadata"]["generation"],
+                    name=NAME,
+                    seconds=60,
+                )
                 settled_on(pair, 2)
                 harmless.all_from(2)
                 met = harmed.end()
         finally:
+            scale(gateway, CONTROLLER, 1)
             scale(store, "store", 1)
         spared = harmless.end()
     assert met.versions[V3].failures > 0
