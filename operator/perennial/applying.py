@@ -44,7 +44,7 @@ from perennial.manifests.common import RENDERED_ANNOTATION, pointer
 from perennial.manifests.jobs import job, ledger_job, poll_job
 from perennial.manifests.recording import recording
 from perennial.manifests.reproducing import reproduce_job
-from perennial.manifests.route import http_route
+from perennial.manifests.route import http_route, in_order, turned
 from perennial.manifests.service import model_service
 from perennial.manifests.serving import serving
 from perennial.manifests.version import model_version
@@ -76,6 +76,8 @@ class Applier:
         self._lending = Lending(cluster, cache)
         self._generations: dict[str, int] = {}
         """Of Deployments, by UID, as our last apply left them: another one means that somebody has changed the spec since."""
+        self._reminded: dict[str, int] = {}
+        """Number of the last reminder that was written, by UID of HTTPRoutes whose controller is silent."""
 
     async def carry_out(self, action: Action, scene: Scene) -> bool:  # noqa: C901, PLR0912 - one arm for each action
         """One action. Raises ClusterError."""
@@ -105,7 +107,7 @@ class Applier:
                 return await self._serve(action, scene)
             case ApplyRoute(weights, mirror, reminder):
                 route = scene.observed.spec.serving.route
-                return route is not None and await self._keep(http_route(meta, route, weights, mirror, reminder), meta.uid)
+                return route is not None and await self._route(http_route(meta, route, weights, mirror), meta.uid, reminder)
             case BorrowRule() | ReturnRule() | AddFinalizer() | RemoveFinalizer():
                 return await self._lending.carry_out(action, meta, scene.observed.status)
             case ApplyService():
@@ -244,11 +246,28 @@ class Applier:
         meta = live["metadata"]
         return self._generations.setdefault(meta["uid"], int(meta.get("generation", 0))) == int(meta.get("generation", 0))
 
+    async def _route(self, manifest: Manifest, owner: str, reminder: int) -> bool:
+        """Our HTTPRoute as wanted. A reminder writes one that is there the other way round, once for each number: its controller
+        tells of a generation only once, and may not have been heard."""
+        live = self._cache.get(ROUTES, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        uid = live["metadata"]["uid"] if live is not None else ""
+        if not reminder or live is None:
+            self._reminded.pop(uid, None)
+        elif self._reminded.get(uid, 0) < reminder:
+            written = await self._apply(turned(manifest, live), owner)
+            self._reminded[uid] = reminder
+            return written
+        return await self._keep(manifest, owner)
+
     async def _keep(self, manifest: Manifest, owner: str) -> bool:
         """A route or Service as wanted; one that is there and holds all of that is not written."""
         meta = manifest["metadata"]
         live = self._cache.get(kind_of(manifest), meta["namespace"], meta["name"])
-        if live is not None and _rendered(live) == _rendered(manifest) and _holds(live["spec"], manifest["spec"]):
+        if (
+            live is not None
+            and _rendered(live) == _rendered(manifest)
+            and _holds(in_order(live)["spec"], in_order(manifest)["spec"])
+        ):
             return False
         return await self._apply(manifest, owner)
 

@@ -31,6 +31,8 @@ Value = TypeVar("Value")
 PATIENCE_SECONDS = 3.0
 """A Job that has had no pod for so long is asked why."""
 
+_PODS = "pods"
+"""Whose counters are read, as what is silent."""
 _PLACEHOLDER = {
     "data": {
         "source": {"uri": "s3://unreadable/"},
@@ -50,11 +52,6 @@ async def _unless(rolling_out: bool, reading: Awaitable[Value], nothing: Value) 
         if not rolling_out:
             raise
         return nothing
-
-
-def _about(meta: Meta, route: Manifest) -> str:
-    """A route as one model waits for it: two of them may hold rules of it."""
-    return f"{meta.uid} {route['metadata']['uid']}"
 
 
 class Gatherer:
@@ -151,20 +148,23 @@ class Gatherer:
         if training := progress.wanted(observed):
             observed = replace(observed, trained=self._following.newest(training))
         if not wanted:
+            self._silence.ends(key, _PODS)
             return replace(observed, readings=self._asking.answers(key)) if queries else observed
         answers = await self._metrics.read(wanted)
         counters = tuple(answer for answer in answers if isinstance(answer, PodCounters))
         silent = [answer for answer in answers if isinstance(answer, str)]
         now = self._clock.now()
         observed = replace(observed, readings=self._asking.answers(key))
-        await self._look_for_pods(key, observed.meta.uid, bool(silent))
         if silent:
+            await self._look_for_pods(key)
             return replace(observed, now=now, counters=None, unreachable="; ".join(silent)[:1000])
+        self._silence.ends(key, _PODS)
         return replace(observed, now=now, counters=counters)
 
     def forget(self, key: Key) -> None:
         """The model is gone: nothing is asked for it any more."""
         self._asking.ask(key, ())
+        self._silence.forget(key)
 
     async def _lending(self, meta: Meta, rule: RuleReference | None) -> Manifest | None:
         """The HTTPRoute of a user that the spec names. Events of it come in from the time that a spec names it; before, it is
@@ -234,31 +234,31 @@ class Gatherer:
 
     def _timed(self, meta: Meta, route: Manifest, state: RouteState) -> RouteState:
         """The state with how long its weights and its mirror are unseen."""
+        key, uid = (meta.namespace, meta.name), route["metadata"]["uid"]
         if not state.unseen:
-            self._silence.ends(_about(meta, route))
+            self._silence.ends(key, uid)
             return state
-        return replace(state, unseen_seconds=self._silence.lasts(_about(meta, route), (state.weights, state.mirror)))
+        return replace(state, unseen_seconds=self._silence.lasts(key, uid, (frozenset(state.weights), state.mirror)))
 
     async def _newest(self, meta: Meta, route: Manifest | None) -> Manifest | None:
         """A route as it is known, or, where its Gateway's controller is silent, as the API server has it: watches lose events."""
-        if route is None or not self._silence.is_to_be_asked(_about(meta, route)):
+        if route is None or not self._silence.is_to_be_asked((meta.namespace, meta.name), route["metadata"]["uid"]):
             return route
         place = route["metadata"]["namespace"], route["metadata"]["name"]
         try:
             found = await self._surroundings.route(*place)
         except ClusterError:
             return route  # it is asked for again soon
-        if found is not None:
+        if found is None:
+            self._cache.remove(route)
+        else:
             self._cache.put(found)
         return self._cache.get(ROUTES, *place)
 
-    async def _look_for_pods(self, key: Key, uid: str, silent: bool) -> None:
+    async def _look_for_pods(self, key: Key) -> None:
         """Whether pods that do not answer are there at all, for the next pass: one whose end was lost would stop every block."""
-        if not silent:
-            self._silence.ends(uid)
-            return
-        self._silence.lasts(uid)
-        if not self._silence.is_to_be_asked(uid):
+        self._silence.lasts(key, _PODS)
+        if not self._silence.is_to_be_asked(key, _PODS):
             return
         try:
             found, resource_version = await self._surroundings.pods(*key)
@@ -271,8 +271,9 @@ class Gatherer:
         route = spec.serving.route if spec is not None else None
         if route is None or route.http_route is not None:
             return ""
-        own = self._cache.get(ROUTES, meta.namespace, meta.name)
-        others = [one for one in self._cache.answering(predict_path(route.path or "")) if one is not own]
+        known = self._cache.get(ROUTES, meta.namespace, meta.name)
+        own = known if known is not None and observe.is_owned(known, meta.uid) else None
+        others = [one for one in self._cache.answering(predict_path(route.path or ""), route.hostnames or [""]) if one is not own]
         return sharing.rival(meta, route, own, others)
 
     def _has_service(self, namespace: str, name: str, uid: str) -> bool:

@@ -193,14 +193,20 @@ class Collector:
         name = self.names[-1]
         for column in self.columns:
             if column.name not in found:
-                words = f"{name} has no column {column.name!r} (role {column.role}); {_listing(found, column.name)}"
-                raise Refused("ColumnMissing", words)
+                there = _listing(found, self._likeliest(column.name, found))
+                raise Refused("ColumnMissing", f"{name} has no column {column.name!r} (role {column.role}); {there}")
         if self._all_columns is None:
             self._all_columns = frozenset(found)
         elif self.whole_rows and self._all_columns != frozenset(found):
             differing = sorted(self._all_columns ^ frozenset(found))[:5]
             message = f"{name} and {self.names[0]} differ in the columns {', '.join(differing)}: give all files the same columns"
             raise Refused("SchemaDiffers", message)
+
+    def _likeliest(self, name: str, found: list[str]) -> str:
+        """The column that was meant by `name`, as far as one can tell: most often a letter differs, or its case. Empty: none."""
+        free = {other.casefold(): other for other in found if other not in {column.name for column in self.columns}}
+        near = difflib.get_close_matches(name.casefold(), list(free), 1)
+        return free[near[0]] if near else ""
 
     def _typed(self, column: Column, cells: pl.Series, first_row: int) -> pl.Series:
         where = f"{self.names[-1]}, column {column.name!r}"
@@ -418,16 +424,10 @@ def _parsed(cells: pl.Series) -> pl.Series:
     return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False).dt.convert_time_zone("UTC")
 
 
-def _nearest(name: str, found: list[str]) -> str:
-    """The column that was meant, as far as one can tell: most often the case of a letter differs, or one letter."""
-    by_case = {other.casefold(): other for other in found}
-    near = difflib.get_close_matches(name.casefold(), list(by_case), 1)
-    return f"is {by_case[near[0]]!r} meant? " if near else ""
-
-
-def _listing(found: list[str], wanted: str) -> str:
-    """The columns that were found, the likeliest by itself, unless the first line may be data."""
+def _listing(found: list[str], likeliest: str) -> str:
+    """The columns that were found, the likeliest first of all, unless the first line may be data."""
     if not all(name.replace("_", "a").replace(" ", "a").replace("-", "a").isalnum() and not name[0].isdigit() for name in found):
         return "its first line does not look like column names: write the names there, with commas between them"
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return f"{_nearest(wanted, found)}found {', '.join(found[:_LISTED])}{more}: correct data.columns or the file"
+    meant = f"is {likeliest!r} meant? " if likeliest else ""
+    return f"{meant}found {', '.join(found[:_LISTED])}{more}: correct data.columns or the file"

@@ -15,7 +15,7 @@ import pytest
 
 from perennial_runtime import tabular
 from perennial_runtime.answers import Refused
-from perennial_runtime.contract import Mounted
+from perennial_runtime.contract import Column, Mounted
 from perennial_runtime.source import Source
 from perennial_runtime.store import Store
 from runtime.steps_world import COLUMNS, World, as_text, frame
@@ -168,6 +168,13 @@ def test_refuses_a_missing_column_and_names_those_that_are_there(world: World) -
 def test_names_the_column_that_was_most_likely_meant(world: World, there: str) -> None:
     frame(100).rename({"delay": there}).write_parquet(world.source / "a.parquet")
     told(world.refusal(), "ColumnMissing", f"no column 'delay' (role feature); is '{there}' meant? found ")
+
+
+@pytest.mark.refusal(2)
+def test_does_not_take_a_column_that_has_a_role_for_another_one(world: World) -> None:
+    frame(100).rename({"delay": "delay_1"}).write_parquet(world.source / "a.parquet")
+    columns = tuple(replace(column, name="delay_1") if column.name == "delay" else column for column in COLUMNS)
+    told(world.refusal(columns=(*columns, Column("delay_2", "feature"))), "ColumnMissing", "'delay_2' (role feature); found ")
 
 
 @pytest.mark.refusal(2)

@@ -36,8 +36,8 @@ class Cache:
         """By users' HTTPRoutes, the ModelDeployments whose specs name a rule of it."""
         self._claimed: dict[Key, set[_Place]] = {}
         """Users' HTTPRoutes that a ModelDeployment has its claim on."""
-        self._answering: dict[str, set[_Place]] = {}
-        """Our own HTTPRoutes by the path that they answer."""
+        self._answering: dict[tuple[str, str], set[_Place]] = {}
+        """Our own HTTPRoutes by what they answer."""
         self._buried: OrderedDict[str, float] = OrderedDict()
         """UID to the resourceVersion at which it was gone."""
 
@@ -111,20 +111,20 @@ class Cache:
         """Users' HTTPRoutes with a claim in a ModelDeployment's name; whether it is its own is to be checked by UID."""
         return [self._objects[place] for place in self._claimed.get(key, ())]
 
-    def answering(self, path: str) -> list[Manifest]:
-        """Our own HTTPRoutes for this path, whatever their Gateways and hosts."""
-        return [self._objects[place] for place in self._answering.get(path, ())]
+    def answering(self, path: str, hosts: Iterable[str]) -> list[Manifest]:
+        """Our own HTTPRoutes for this path on any of these hosts, at whatever Gateway; the empty host: those that name none."""
+        places = {place for host in hosts for place in self._answering.get((path, host), ())}
+        return [self._objects[place] for place in sorted(places)]
 
     def models(self) -> set[Key]:
         """Of all ModelDeployments."""
         return {(namespace, name) for kind, namespace, name in self._objects if kind == DEPLOYMENTS_OF_MODELS}
 
     def _keys_of(self, manifest: Manifest) -> frozenset[Key]:
-        """Whom it concerns: the model that it belongs to and those with its path, or those that name or hold a rule of it."""
+        """Whom it concerns: the model that it belongs to, or those that name or hold a rule of it."""
         key = key_of(manifest)
         own = frozenset((key,)) if key is not None else _NOBODY
-        rivals = {_key(self._objects[place]) for place in self._answering.get(answered_path(manifest), ())}
-        return own | rivals | claimants(manifest) | self._naming.get(_place(manifest), set())
+        return own | claimants(manifest) | self._naming.get(_place(manifest), set())
 
     def _take_out(self, old: Manifest) -> frozenset[Key]:
         keys = self._keys_of(old)
@@ -159,8 +159,8 @@ class Cache:
             yield self._naming, (ROUTES, _key(kept)[0], route), _key(kept)
         for claimant in claimants(kept):
             yield self._claimed, claimant, place
-        if path := answered_path(kept):
-            yield self._answering, path, place
+        for answered in answers(kept):
+            yield self._answering, answered, place
 
     def _bury(self, uid: str, at: float) -> None:
         self._buried[uid] = at
@@ -181,14 +181,15 @@ def named_route(manifest: Manifest) -> str:
         return ""
 
 
-def answered_path(manifest: Manifest) -> str:
-    """The one path of an HTTPRoute that we made; empty: it is none."""
+def answers(manifest: Manifest) -> list[tuple[str, str]]:
+    """(path, host) of an HTTPRoute that we made, the empty host where it names none; nothing: it is none."""
     if kind_of(manifest) != ROUTES or key_of(manifest) is None:
-        return ""
+        return []
     try:
-        return str(manifest["spec"]["rules"][0]["matches"][0]["path"]["value"])
+        path = str(manifest["spec"]["rules"][0]["matches"][0]["path"]["value"])
+        return [(path, str(host)) for host in manifest["spec"].get("hostnames") or [""]]
     except (KeyError, IndexError, TypeError):
-        return ""
+        return []
 
 
 def claimants(manifest: Manifest) -> set[Key]:

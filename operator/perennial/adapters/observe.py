@@ -369,12 +369,12 @@ def _is_of_deployment(pod: Manifest, deployment: Manifest) -> bool:
 def _route_problem(manifest: Manifest) -> str:
     """What keeps the route from being carried out for its newest generation by every parent; empty when nothing does."""
     answers = (manifest.get("status") or {}).get("parents") or ()
-    wanted = [_parent_key(manifest, ref) for ref in (manifest.get("spec") or {}).get("parentRefs") or ()]
-    parents = [answer for answer in answers if _parent_key(manifest, answer.get("parentRef") or {}) in wanted]
+    wanted = parents(manifest)
+    told = [answer for answer in answers if _parent_key(manifest, answer.get("parentRef") or {}) in wanted]
     generation = int(manifest["metadata"].get("generation", 0))
-    if len({_parent_key(manifest, answer.get("parentRef") or {}) for answer in parents}) < len(set(wanted)):
+    if len({_parent_key(manifest, answer.get("parentRef") or {}) for answer in told}) < len(set(wanted)):
         return "no Gateway controller has answered for this route yet: is there a Gateway of the name in its parentRefs?"
-    for parent in parents:
+    for parent in told:
         conditions = _conditions(parent)
         for name in ("Accepted", "ResolvedRefs"):
             condition = conditions.get(name, {})
@@ -383,6 +383,18 @@ def _route_problem(manifest: Manifest) -> str:
             if condition.get("status") != "True":
                 return f"{name}: {condition.get('reason', '')}: {condition.get('message', '')}"
     return ""
+
+
+def parents(manifest: Manifest) -> list[tuple[str, str, str]]:
+    """(namespace, name, listener or empty for all) of every Gateway that a route asks for."""
+    return [_parent_key(manifest, ref) for ref in (manifest.get("spec") or {}).get("parentRefs") or ()]
+
+
+def accepted_parents(manifest: Manifest) -> list[tuple[str, str, str]]:
+    """Those of them that have accepted it, as they last told."""
+    answers = (manifest.get("status") or {}).get("parents") or ()
+    accepted = {_parent_key(manifest, one.get("parentRef") or {}) for one in answers if _is_true(_conditions(one), "Accepted")}
+    return [parent for parent in parents(manifest) if parent in accepted]
 
 
 def _parent_key(manifest: Manifest, ref: Mapping[str, Any]) -> tuple[str, str, str]:

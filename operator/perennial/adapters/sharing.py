@@ -6,33 +6,39 @@ Pure; called by `perennial.gathering`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import product
-from typing import Any
 
+from perennial.adapters import observe
 from perennial.api.serving import Route
 from perennial.core.observed import Meta
 from perennial.manifests.route import http_route
 from perennial.ports import Manifest
 
+_Gateway = tuple[str, str, str]
+"""Namespace, name, and listener or empty for all."""
+
 
 def rival(model: Meta, wish: Route, own: Manifest | None, others: Iterable[Manifest]) -> str:
-    """What answers instead of a model's own HTTPRoute, in words; empty: nothing does.
+    """What answers instead of a model's own HTTPRoute, in words; empty: nothing does, or not everywhere.
 
-    `own` is that route, None while there is none; `others` are those of other models for the same path. Hosts that are not the
-    same are no rivals: the more exact one gets its requests.
+    `own` is that route, None while there is none; `others` are our own routes for the same path. An older one counts where its
+    Gateway has accepted it. Hosts that are not the same are no rivals: the more exact one gets its requests.
     """
     wanted = http_route(model, wish, ())
-    before = [route for route in others if _is_older(route, own) and _hosts(wanted, route) and _gateways(wanted, route)]
-    if not before:
+    older = sorted((route for route in others if _is_older(route, own)), key=_age)
+    places = list(product(observe.parents(wanted), _hosts(wanted)))
+    first = [next((route for route in older if _answers(route, gateway, host)), None) for gateway, host in places]
+    found = [route for route in first if route is not None]
+    if not found or len(found) < len(places):
         return ""
-    first = min(before, key=_age)
-    answering, hosts = f"{first['metadata']['namespace']}/{first['metadata']['name']}", _hosts(wanted, first)
-    where = f"on {' and '.join(sorted(hosts))} " if any(hosts) else ""
+    models = ", ".join(dict.fromkeys(f"{route['metadata']['namespace']}/{route['metadata']['name']}" for route in found))
+    gateways = ", ".join(dict.fromkeys(f"{gateway[0]}/{gateway[1]}" for gateway, _ in places))
+    hosts = " and ".join(dict.fromkeys(host for _, host in places if host))
     path = wanted["spec"]["rules"][0]["matches"][0]["path"]["value"]
     return (
-        f"requests for {path} {where}are answered by ModelDeployment {answering}, whose HTTPRoute is older: "
-        "give this one a spec.serving.route.path of its own, or hostnames"
+        f"requests for {path} {hosts and f'on {hosts} '}at Gateway {gateways} are answered by ModelDeployment {models}, whose "
+        "HTTPRoute is older: give this one a spec.serving.route.path of its own, or hostnames"
     )
 
 
@@ -46,25 +52,16 @@ def _age(route: Manifest) -> tuple[str, str, str]:
     return str(meta.get("creationTimestamp", "")), meta["namespace"], meta["name"]
 
 
-def _hosts(one: Manifest, other: Manifest) -> set[str]:
-    """Hosts that both name; the empty one: neither names any."""
-    first, second = (set((route.get("spec") or {}).get("hostnames") or [""]) for route in (one, other))
-    return first & second
+def _answers(route: Manifest, gateway: _Gateway, host: str) -> bool:
+    """Whether a route is accepted at a listener of this Gateway, for this host."""
+    there = any(_same_listener(gateway, accepted) for accepted in observe.accepted_parents(route))
+    return there and host in _hosts(route)
 
 
-def _gateways(one: Manifest, other: Manifest) -> bool:
-    """Whether both hang on a listener of one Gateway."""
-    return any(_same_listener(first, second) for first, second in product(_parents(one), _parents(other)))
+def _hosts(route: Manifest) -> list[str]:
+    """An empty one where it names none."""
+    return [str(host) for host in (route.get("spec") or {}).get("hostnames") or [""]]
 
 
-def _parents(route: Manifest) -> list[tuple[str, str, str]]:
-    """(namespace, name, listener or empty for all)."""
-    references: Iterable[Mapping[str, Any]] = (route.get("spec") or {}).get("parentRefs") or ()
-    return [
-        (ref.get("namespace") or route["metadata"]["namespace"], ref.get("name", ""), ref.get("sectionName") or "")
-        for ref in references
-    ]
-
-
-def _same_listener(one: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
+def _same_listener(one: _Gateway, other: _Gateway) -> bool:
     return one[:2] == other[:2] and (one[2] == other[2] or not one[2] or not other[2])

@@ -116,7 +116,7 @@ class ApplyRoute:
     weights: tuple[tuple[int, int], ...]
     mirror: Mirror | None = None
     reminder: int = 0
-    """Number of the reminder to a Gateway controller that has not told whether it carries the route out; 0: none."""
+    """Number of the reminder to a Gateway's controller that has not told whether it carries the route out; 0: none is due."""
 
 
 @dataclass(frozen=True, slots=True)

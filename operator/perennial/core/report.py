@@ -265,6 +265,7 @@ def _accepted(draft: Draft) -> None:
         return
     if problem := routers.refused(draft.observed):
         draft.find("Accepted", False, *problem)
+        draft.wake(borrowing.LOOK_SECONDS)  # nobody tells when the other model goes elsewhere
     elif words := shadow.refused(draft.observed, draft.status.rollout):
         draft.find("Accepted", False, shadow.REFUSED, words)
         draft.wake(CLASS_SECONDS)

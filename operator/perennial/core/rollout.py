@@ -28,7 +28,6 @@ from perennial.core.measuring import (
     resumed,
     tolerance_of,
     unreachable,
-    weights,
     with_crashes,
 )
 from perennial.core.observed import Observed, Workload
@@ -96,7 +95,8 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
     if isinstance(looked, Course):
         return looked
     rollout, finding, clear = looked
-    if finding.status is True and rollout.settled and not waits and not rollout.breach:
+    confirmed = finding.status is True and finding.reason != routers.NOT_CONFIRMED
+    if confirmed and rollout.settled and not waits and not rollout.breach:
         if _may_pass(observed, rollout, clear):
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):
@@ -328,8 +328,8 @@ def _inconclusive(observed: Observed, rollout: RolloutStatus) -> tuple[Finding, 
         return ()
     weight = 0 if rollout.withheld else rollout.weight
     lacks = shortfall.lacks(observed, rollout)
-    carried = routers.carried(observed, rollout, dict(weights(rollout)))
-    missing = shortfall.said(lacks) or carried.message or "every pod has to be read"
+    told = [words for words in (shortfall.said(lacks), routers.unconfirmed(observed)) if words]
+    missing = "; ".join(told) or "every pod has to be read"
     words = (
         f"step {rollout.step + 1} at {weight} % has neither passed nor breached within {limit:.0f} s; {missing}; waiting"
         f"{shortfall.ways_out(observed, lacks)}"

@@ -26,7 +26,9 @@ UNCONFIRMED_SECONDS = 10.0
 """After so long a route counts as carried out, as it is or as it was, though its controller has not told: shares stand still."""
 REMINDER_SECONDS = 20.0
 """To the first reminder of a controller that has not told; each further one takes twice as long."""
-UNCONFIRMED_FIX = "if it stays so, look at the log of the Gateway's controller, or restart it"
+NOT_CONFIRMED = "RouteNotConfirmed"
+LISTEN_SECONDS = 3.0
+"""How soon to look again at a route whose controller has not told, and then later and later: nothing else may wake us."""
 
 
 def by_replicas(spec: ModelDeploymentSpec) -> bool:
@@ -143,17 +145,23 @@ def carried(observed: Observed, rollout: RolloutStatus, weights: Mapping[int, in
     nonzero = {version: weight for version, weight in weights.items() if weight}
     if route is not None and route.accepted and mirrored and {v: w for v, w in route.weights if w} == nonzero:
         return Carried(steady=True, reached=True)
-    if route is not None and mirrored and is_unconfirmed(route) and {v: w for v, w in route.weights if w} == nonzero:
-        words = f"{route.message}: harm is looked for all the same, and no step's hold begins until it has; {UNCONFIRMED_FIX}"
-        return Carried(steady=True, reached=False, reason="RouteNotConfirmed", message=words)
+    if mirrored and (words := unconfirmed(observed)) and route is not None and {v: w for v, w in route.weights if w} == nonzero:
+        return Carried(steady=True, reached=False, reason=NOT_CONFIRMED, message=words)
     words = route.message if route else "the HTTPRoute does not exist yet"
     words = words or "the HTTPRoute has other weights or another mirror than this stage's; it is being written"
     return Carried(steady=False, reached=False, reason="RouteNotAccepted", message=words)
 
 
-def is_unconfirmed(route: RouteState) -> bool:
-    """Its controller has not told for long that it has looked at it: it is away, or what it told was lost."""
-    return route.unseen and route.unseen_seconds >= UNCONFIRMED_SECONDS
+def unconfirmed(observed: Observed) -> str:
+    """What follows while the route's controller has not told for long that it has looked at it: it is away, or what it told was
+    lost. Empty: it has."""
+    route = carrier(observed)
+    if route is None or not route.unseen or route.unseen_seconds < UNCONFIRMED_SECONDS:
+        return ""
+    return (
+        f"{route.message}: harm is looked for all the same, and no step passes until it has; if it stays so, look at the log of "
+        "the Gateway's controller, or restart it"
+    )
 
 
 def _carried_by_pods(observed: Observed, rollout: RolloutStatus) -> Carried:
@@ -241,9 +249,12 @@ def _reconcile_weights(draft: Draft) -> None:
     if borrows:
         borrowing.ask(draft, weights, mirrored)
     else:
-        draft.after.append(ApplyRoute(weights, mirrored, _reminder(observed)))
+        draft.after.append(ApplyRoute(weights, mirrored, _reminder(observed, weights, mirrored)))
     route = carrier(observed)
-    if route is None or not route.accepted or dict(route.weights) != dict(weights) or not _serves(draft):
+    if route is not None and route.unseen:
+        draft.wake(max(LISTEN_SECONDS, route.unseen_seconds / 2))
+    carries = route is not None and route.accepted and dict(route.weights) == dict(weights)
+    if not carries or observed.path_taken or not _serves(draft):
         return
     if observed.service:
         draft.after.append(DeleteService())
@@ -252,10 +263,16 @@ def _reconcile_weights(draft: Draft) -> None:
     borrowing.give_back_others(draft)
 
 
-def _reminder(observed: Observed) -> int:
-    """Number of the reminder that is due, which is written once; 0: none."""
-    waited = observed.route.unseen_seconds if observed.route is not None else 0.0
-    return int(math.log2(waited / REMINDER_SECONDS)) + 1 if waited >= REMINDER_SECONDS else 0
+def _reminder(observed: Observed, weights: tuple[tuple[int, int], ...], mirrored: Mirror | None) -> int:
+    """Number of the reminder that is due; 0: none, nor where there is news for the controller anyway."""
+    route = observed.route
+    if (
+        route is None
+        or route.unseen_seconds < REMINDER_SECONDS
+        or (dict(route.weights), route.mirror) != (dict(weights), mirrored)
+    ):
+        return 0
+    return int(math.log2(route.unseen_seconds / REMINDER_SECONDS)) + 1
 
 
 def _reconcile_service(draft: Draft) -> None:

@@ -20,7 +20,7 @@ from perennial.core.inputs import since
 from perennial.core.measuring import evidence_of, tolerance_of
 from perennial.core.observed import Observed
 from perennial.core.rollout import Course
-from perennial.core.routers import carrier, mirror
+from perennial.core.routers import NOT_CONFIRMED, carrier, mirror, unconfirmed
 
 UNMET = "in its shadow: no client met it"
 REFUSED = "MirrorNotSupported"
@@ -70,7 +70,8 @@ def step(observed: Observed, current: RolloutStatus, waits: bool = False) -> Cou
     if isinstance(looked, Course):
         return _in_words(observed, wish, looked, current)
     current, finding, clear = looked
-    if finding.status is True and current.settled and may_pass and clear:
+    confirmed = finding.status is True and finding.reason != NOT_CONFIRMED
+    if confirmed and current.settled and may_pass and clear:
         held = current.step_started_at is not None and since(observed.now, current.step_started_at) >= seconds(wish.hold)
         little = current.step_candidate_requests < observed.spec.rollout.minimum_requests
         if held and not little:
@@ -179,7 +180,9 @@ def _waiting(observed: Observed, wish: Shadow, current: RolloutStatus, finding: 
     """A hold that is over and still no step: nobody asks, or nothing is mirrored."""
     least = observed.spec.rollout.minimum_requests
     enough = current.step_candidate_requests >= least
-    if finding.status is not True or enough or since(observed.now, current.step_entered_at) <= seconds(wish.hold):
+    if finding.status is not True or finding.reason == NOT_CONFIRMED or enough:
+        return finding
+    if since(observed.now, current.step_entered_at) <= seconds(wish.hold):
         return finding
     few = shortfall.Lack("TooFewRequests", f"the candidate has to answer {least} mirrored requests in it")
     words = f"the hold of the shadow is over; {few.words}"
@@ -195,8 +198,9 @@ def _inconclusive(observed: Observed, wish: Shadow, current: RolloutStatus) -> t
     limit = _limit(observed, wish)
     if current.breach or since(observed.now, current.step_entered_at) <= limit:
         return ()
+    silent = unconfirmed(observed)
     words = (
         f"the shadow has neither passed nor breached within {limit:.0f} s: {observed.spec.rollout.minimum_requests} mirrored "
-        "requests and a clear test are needed; waiting"
+        f"requests and a clear test are needed{silent and f'; {silent}'}; waiting"
     )
     return (Finding("Inconclusive", True, "ShadowDeadline", words),)

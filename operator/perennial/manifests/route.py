@@ -6,7 +6,7 @@ A mirror is a filter of the same rule: the gateway sends it what stable gets, at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perennial.api.serving import Route
 from perennial.core.inputs import version_name
@@ -17,13 +17,8 @@ from perennial_runtime.contract import MIRROR_SERVICE_PORT
 KIND = "gateway.networking.k8s.io/v1"
 
 
-def http_route(
-    meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mirror: Mirror | None = None, reminder: int = 0
-) -> Manifest:
-    """The route with these weights (version, weight), and the version that requests are mirrored to.
-
-    A `reminder` is a name for the rule: a new generation that changes nothing, and what a controller tells of it is news to it.
-    """
+def http_route(meta: Meta, route: Route, weights: Sequence[tuple[int, int]], mirror: Mirror | None = None) -> Manifest:
+    """The route with these weights (version, weight), and the version that requests are mirrored to."""
     spec: Manifest = {
         "parentRefs": [parent.model_dump(by_alias=True, exclude_none=True) for parent in route.parent_refs or ()],
         "rules": [
@@ -48,8 +43,6 @@ def http_route(
     spec["rules"][0]["backendRefs"] = [
         {"kind": "Service", "name": version_name(meta.name, version), "port": 80, "weight": weight} for version, weight in weights
     ]
-    if reminder:
-        spec["rules"][0]["name"] = f"predict-{reminder}"
     if mirror is not None:
         spec["rules"][0]["filters"].append(_mirrored(version_name(meta.name, mirror.version), mirror.percent))
     return manifest
@@ -61,6 +54,26 @@ def _mirrored(service: str, percent: int) -> Manifest:
     if percent < 100:
         mirror["percent"] = percent
     return {"type": "RequestMirror", "requestMirror": mirror}
+
+
+def in_order(route: Manifest) -> Manifest:
+    """The same with its backends by name: in which order they stand changes nothing for any request."""
+    return _with_backends(route, lambda backends: sorted(backends, key=lambda one: str(one.get("name", ""))))
+
+
+def turned(route: Manifest, live: Manifest) -> Manifest:
+    """The same with its backends the other way round than they stand in the live one: a new generation that changes nothing."""
+    stand = [one.get("name") for rule in (live.get("spec") or {}).get("rules") or () for one in rule.get("backendRefs") or ()]
+    place = {name: index for index, name in enumerate(stand)}
+    return _with_backends(route, lambda backends: sorted(backends, key=lambda one: -place.get(one["name"], -1)))
+
+
+def _with_backends(route: Manifest, arrange: Callable[[list[Manifest]], list[Manifest]]) -> Manifest:
+    rules = [
+        {**rule, "backendRefs": arrange(rule["backendRefs"])} if rule.get("backendRefs") else rule
+        for rule in route["spec"].get("rules") or ()
+    ]
+    return {**route, "spec": {**route["spec"], "rules": rules}}
 
 
 def predict_path(path: str) -> str:

@@ -11,11 +11,12 @@ import pytest
 
 from perennial.core import actions
 from perennial.core.observed import Observed
+from perennial.core.plan import plan
 from perennial.core.replay import replay, reproduced
 from perennial.core.routers import REMINDER_SECONDS, UNCONFIRMED_SECONDS
 from unit.core.recorded_world import RecordedWorld
 from unit.core.test_plan import condition
-from unit.core.world import spec
+from unit.core.world import served, spec
 
 STEPS = [{"weight": 20, "hold": "8s"}, {"weight": 50, "hold": "8s"}]
 
@@ -36,6 +37,8 @@ class SilentWorld(RecordedWorld):
         if before is None or (before.weights, before.mirror) != (self.route.weights, self.route.mirror):
             self.changed_at, self.reminders = self.now, []
         if action.reminder not in (0, *self.reminders):
+            assert before is not None
+            assert (before.weights, before.mirror) == (action.weights, action.mirror)  # else there is news for it anyway
             self.reminders.append(action.reminder)
         if self.silent and not any(number >= self.answers_at for number in self.reminders):
             self.route = replace(self.route, accepted=False, unseen=True, message="the controller has not looked at it")
@@ -47,15 +50,17 @@ class SilentWorld(RecordedWorld):
         return replace(found, route=replace(found.route, unseen_seconds=(self.now - self.changed_at).total_seconds()))
 
 
-def in_canary(**more: Any) -> SilentWorld:
-    """v2 has its first weight, and no word has come of that."""
-    wish = spec(rollout={"steps": STEPS, "minimumRequests": 20, "metrics": [{"name": "errors", "errors": {}}]})
+def in_canary(*, rollout: dict[str, Any] | None = None, **more: Any) -> SilentWorld:
+    """v2 has its first weight, or is mirrored to, and no word has come of that."""
+    policy = {"steps": STEPS, "minimumRequests": 20, "metrics": [{"name": "errors", "errors": {}}], **(rollout or {})}
+    wish = spec(rollout=policy)
     world = SilentWorld(wish=wish, chance=Random(7), **more)
     world.until(lambda w: w.status.stable == 1 and w.status.summary == "Serving")
     world.annotations["perennial.dev/retrain"] = "now"
-    world.silent = True
+    world.silent = wish.rollout.shadow is None  # a mirror is asked for when the route before it was confirmed
     for _ in range(60):
-        if world.route is not None and dict(world.route.weights).get(2):
+        if world.route is not None and (dict(world.route.weights).get(2) or world.route.mirror):
+            world.silent = True
             return world
         world.second()
     raise AssertionError("v2 got no weight")
@@ -90,7 +95,11 @@ def test_healthy_version_waits_in_its_first_step_and_says_for_whom() -> None:
     assert rollout.step_candidate_requests > 20
     status, reason, words = condition(world, "Measured")
     assert (status, reason) == ("True", "RouteNotConfirmed")
-    for part in ("the controller has not looked at it: harm is looked for all the same", "no step's hold begins", "restart it"):
+    for part in (
+        "the controller has not looked at it: harm is looked for all the same",
+        "no step passes until it has",
+        "restart it",
+    ):
         assert part in words
         assert part in condition(world, "Inconclusive")[2]
     world.silent = False
@@ -121,3 +130,48 @@ def test_before_the_first_ten_seconds_nothing_is_compared() -> None:
     assert condition(world, "Measured")[:2] == ("False", "RouteNotAccepted")
     assert world.status.rollout is not None
     assert all(state.candidate_total == 0 for state in world.status.rollout.metrics)
+
+
+@pytest.mark.parametrize("policy", ["promote", "abort"])
+def test_too_little_data_decides_nothing_while_nobody_knows_where_requests_go(policy: str) -> None:
+    world = in_canary(rate=0.0, rollout={"onTooLittleData": policy, "deadline": "30s"})
+    for _ in range(120):
+        world.second()
+    rollout = world.status.rollout
+    assert rollout is not None
+    assert (rollout.step, world.versions[2].status.state) == (0, "Canary")
+    assert condition(world, "Measured")[:2] == ("True", "RouteNotConfirmed")
+    told = condition(world, "Inconclusive")[2]
+    assert "the candidate has to answer 20 requests in it and answered 0; the controller has not looked at it" in told
+    world.silent = False
+    world.until(lambda w: w.versions[2].status.state == {"promote": "Serving", "abort": "Superseded"}[policy])
+
+
+def test_shadow_that_nobody_confirmed_goes_nowhere_and_says_so() -> None:
+    world = in_canary(rollout={"shadow": {"percent": 50, "hold": "8s"}})
+    for _ in range(90):
+        world.second()
+    assert world.status.rollout is not None
+    assert world.status.rollout.phase == "Shadow"
+    assert condition(world, "Measured")[:2] == ("True", "RouteNotConfirmed")
+    world.silent = False
+    assert world.rolled_out().versions[2].status.state == "Serving"
+
+
+def test_route_that_is_silent_is_looked_at_again_by_itself_and_less_and_less_often() -> None:
+    world = in_canary()
+    world.annotations["perennial.dev/abort"] = "2"
+    world.second()
+    assert world.status.rollout is None
+    world.sleep(120, most=600)
+    assert world.reminders == [1, 2, 3]
+    world.sleep(20_000, most=60_000)
+    assert len(world.reminders) == 10
+
+
+def test_while_another_model_answers_at_the_path_the_way_that_works_is_kept() -> None:
+    world = served()
+    observed = replace(world.observed(), service=True)
+    assert actions.DeleteService() in plan(observed).after
+    assert actions.DeleteService() not in plan(replace(observed, path_taken="taken")).after
+    assert (plan(replace(observed, path_taken="taken")).wake_after or 1e9) <= 10.0
