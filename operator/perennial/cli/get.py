@@ -90,7 +90,7 @@ def _versions(model: Model, *, wide: bool) -> tuple[list[str], list[list[str]]]:
     from perennial.cli.screen import age  # noqa: PLC0415
 
     shares = {one.version: one.weight for one in model.status.weights}
-    head = ["VERSION", "STATE", "REQUESTS", "SCORE", "ROWS", "MADE BECAUSE", "AGE"]
+    head = ["VERSION", "STATE", "WEIGHT", "SCORE", "ROWS", "MADE BECAUSE", "AGE"]
     rows = []
     for one in model.versions:
         row = [
