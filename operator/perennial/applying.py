@@ -255,6 +255,8 @@ class Applier:
             self._reminded.pop(uid, None)
         elif self._reminded.get(uid, 0) < reminder:
             written = await self._apply(turned(manifest, live), owner)
+            if len(self._reminded) >= MOST_GENERATIONS:
+                self._reminded.clear()  # of routes that are gone; one that is not is reminded once more
             self._reminded[uid] = reminder
             return written
         return await self._keep(manifest, owner)

@@ -53,15 +53,11 @@ def _age(route: Manifest) -> tuple[str, str, str]:
 
 
 def _answers(route: Manifest, gateway: _Gateway, host: str) -> bool:
-    """Whether a route is accepted at a listener of this Gateway, for this host."""
-    there = any(_same_listener(gateway, accepted) for accepted in observe.accepted_parents(route))
+    """Whether a route is accepted for this host at this Gateway, and at every listener of it that is asked for."""
+    there = any(one[:2] == gateway[:2] and one[2] in ("", gateway[2]) for one in observe.accepted_parents(route))
     return there and host in _hosts(route)
 
 
 def _hosts(route: Manifest) -> list[str]:
     """An empty one where it names none."""
     return [str(host) for host in (route.get("spec") or {}).get("hostnames") or [""]]
-
-
-def _same_listener(one: _Gateway, other: _Gateway) -> bool:
-    return one[:2] == other[:2] and (one[2] == other[2] or not one[2] or not other[2])
