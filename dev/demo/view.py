@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from rich.table import Table
@@ -75,7 +76,8 @@ def score(status: Manifest) -> str:
     gate = next((gate for gate in status.get("gates", []) if gate["kind"] == "minimum"), None)
     if gate is None:
         return str(status.get("score") or "-")
-    return f"{gate['metric']} {gate['estimate']:.3f} ({gate['lower']:.3f} to {gate['upper']:.3f})"
+    lower, upper = _outwards(gate, 3)
+    return f"{gate['metric']} {gate['estimate']:.3f} ({lower:.3f} to {upper:.3f})"
 
 
 def against(status: Manifest) -> str:
@@ -83,7 +85,15 @@ def against(status: Manifest) -> str:
     gate = next((gate for gate in status.get("gates", []) if gate["kind"] == "notWorseThanServingBy"), None)
     if gate is None or (gate["estimate"] == gate["lower"] == gate["upper"] == 0):
         return "-"
-    return f"{gate['estimate']:+.4f} ({gate['lower']:+.4f} to {gate['upper']:+.4f})"
+    lower, upper = _outwards(gate, 4)
+    return f"{gate['estimate']:+.4f} ({lower:+.4f} to {upper:+.4f})"
+
+
+def _outwards(gate: Mapping[str, Any], digits: int) -> tuple[Decimal, Decimal]:
+    """Its bounds to so many digits as the status tells them: never narrower than they are."""
+    place = Decimal(1).scaleb(-digits)
+    lower, upper = (Decimal(repr(float(gate[name]))) for name in ("lower", "upper"))
+    return lower.quantize(place, ROUND_FLOOR), upper.quantize(place, ROUND_CEILING)
 
 
 def table(found: Sequence[Row], title: str) -> Table:

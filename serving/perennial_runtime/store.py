@@ -49,12 +49,13 @@ CONDITIONAL_LIMIT = 64 * 1024 * 1024
 """Up to here a blob is written with `create`, in one request; larger ones in parts, which S3 cannot make conditional."""
 
 _NAMED_BY = {
-    "store": "secretName of the ConfigMap perennial-store, else the chart's",
+    "store": "secretName, of serving pods servingSecretName, in the ConfigMap perennial-store, else the chart's",
     "data source": "spec.data.source.secretRef",
     "model": "spec.model.secretRef",
 }
 """Where the name of a Secret comes from; the pods know only its keys."""
 
+_NOT_AMAZONS = " and, unless the store is Amazon's, AWS_ENDPOINT_URL"
 _NO_BUCKET = ("NoSuchBucket", "InvalidBucketName", "ContainerNotFound")
 
 Bucket = S3Store | LocalStore
@@ -119,7 +120,7 @@ def read_keys(path: Path | None, names: Sequence[str], required: Sequence[str], 
         raise Refused(
             "SecretMissing",
             f"the Secret of the {what} ({_NAMED_BY[what]}) does not exist or is empty: create it with the keys "
-            f"{', '.join(required or names)}, or correct its name",
+            f"{', '.join(required or names)}{_NOT_AMAZONS if required == REQUIRED_KEYS else ''}, or correct its name",
             Mounted(what),
         )
     keys = {name: (path / name).read_text().strip() for name in found}

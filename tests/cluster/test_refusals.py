@@ -294,7 +294,7 @@ def test_a_version_whose_pods_never_get_ready_fails_in_the_schedulers_words_and_
         next_version(place, 3, serving={"nodeSelector": {"disk": "nobody-has-it"}})
         said = failed(place, 3)
         tally = load.end()
-    for word in ("NotReady", UNREADY, "unschedulable", "node affinity/selector", "see spec.serving"):
+    for word in ("NotReady", UNREADY, "unschedulable", "node affinity/selector", "spec.serving.progressDeadline"):
         assert word in said
     assert tally.failures_but() == {}
     assert set(tally.versions) == {f"{SHOP}-v1"}

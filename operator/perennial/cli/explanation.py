@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from pydantic import BaseModel
 
@@ -13,6 +14,7 @@ from perennial.api.ledger import LedgerEntry
 from perennial.api.version import GateVerdict, SliceVerdicts, StepRecord
 from perennial.cli.asking import Model, Version
 from perennial.cli.screen import figures, second, span
+from perennial.core.gates import rounded
 from perennial.core.inputs import moment, source_words
 
 LARGEST_RATE = 0.2
@@ -120,17 +122,18 @@ def left_out(asked: Sequence[Gate], found: Sequence[GateVerdict]) -> Iterator[st
 
 
 def _otherwise(gate: GateVerdict) -> str:
-    if gate.kind == "maximum":
-        passes, stops = f"{gate.upper:.10g} or more", f"less than {gate.upper:.10g}"
-    elif gate.kind == "notWorseThanServingBy":
-        if gate.lower >= 0.0:
-            return "it would have passed with any notWorseThanServingBy"
-        passes, stops = f"{-gate.lower:.4f} or more", f"less than {-gate.lower:.4f}"
+    """A limit that is really so, whatever was cut off: who takes it at its word passes, or does not."""
+    if gate.kind == "notWorseThanServingBy" and gate.lower >= 0.0:
+        return "it would have passed with any notWorseThanServingBy"
+    passed = gate.verdict == "Passed"
+    if gate.kind == "minimum":
+        bound = rounded(gate.lower, ".4f", ROUND_CEILING if passed else ROUND_FLOOR)
+        words = f"more than {bound}" if passed else f"{bound} or less"
     else:
-        passes, stops = f"{gate.lower:.4f} or less", f"more than {gate.lower:.4f}"
-    if gate.verdict == "Passed":
-        return f"it would not have passed with {gate.kind}: {stops}"
-    return f"it would have passed with {gate.kind}: {passes}"
+        value, layout = (gate.upper, ".10g") if gate.kind == "maximum" else (-gate.lower, ".4f")
+        bound = rounded(value, layout, ROUND_FLOOR if passed else ROUND_CEILING)
+        words = f"less than {bound}" if passed else f"{bound} or more"
+    return f"it would {'not ' if passed else ''}have passed with {gate.kind}: {words}"
 
 
 def _slices(found: SliceVerdicts) -> Iterator[str]:
@@ -170,10 +173,11 @@ def _changed(one: MetricEvidence) -> str:
         return "nothing speaks against it: no alpha would have taken it back by this evidence"
     alpha = 1.0 / one.e
     if one.e >= one.threshold:
-        return f"the same answers would not have been enough with an alpha under {alpha:.2g}"
+        return f"the same answers would not have been enough with an alpha under {rounded(alpha, '.3g', ROUND_FLOOR)}"
     if alpha > LARGEST_RATE:
         return f"no falseRollbackRate that may be given (at most {LARGEST_RATE}) would have taken it back by this evidence"
-    return f"the same answers would have taken it back with an alpha from {alpha:.2g} on (E {figures(one.e)})"
+    least = rounded(alpha, ".3g", ROUND_CEILING)
+    return f"the same answers would have taken it back with an alpha from {least} on (E {figures(one.e)})"
 
 
 def stands(model: Model, version: Version) -> list[str]:
@@ -181,7 +185,8 @@ def stands(model: Model, version: Version) -> list[str]:
     status, number, lines = model.status, version.number, []
     share = next((one.weight for one in status.weights if one.version == number), 0)
     if share:
-        lines.append(f"it has {share} % of the requests")
+        told = next((one.reason for one in status.conditions if (one.type, one.status) == ("Ready", "False")), "")
+        lines.append(f"its weight is {share} %; not Ready: {told}" if told else f"it has {share} % of the requests")
     entry = next((one for one in status.quarantined if one.version == number), None)
     if entry is not None:
         out = f"kubectl perennial quarantine lift {model.name} {number} -n {model.namespace}"

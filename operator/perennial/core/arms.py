@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from perennial.core.observed import Observed, ServingPod, Workload
-from perennial_runtime.contract import Container
+from perennial.core.observed import Observed, ServingPod, Version, Workload
+from perennial_runtime.contract import Container, ContractError, Fault, Mounted, Refusal, decode_answer
 
 READY_SECONDS = 2.0
 """A pod takes traffic when it has been ready for so long."""
@@ -32,12 +32,17 @@ def _is_of_age(pod: ServingPod, now: datetime, age: float) -> bool:
     return age <= 0.0 or pod.ready_since is None or not 0.0 <= (now - pod.ready_since).total_seconds() < age
 
 
-def why_not_ready(workload: Workload | None) -> str:
-    """The reason in the cluster's own words, as far as pods and Deployment tell it."""
+def why_not_ready(workload: Workload | None, version: Version | None = None) -> str:
+    """The reason in the cluster's own words, as far as pods and Deployment tell it, or in those of our own step in a pod.
+
+    A step knows no names of Secrets; `version` does.
+    """
     if workload is None:
         return "its Deployment does not exist yet"
     if workload.warning:
         return workload.warning
+    if told := refused(workload, version):
+        return told
     for pod in workload.pods:
         if pod.unschedulable:
             return f"pod {pod.name} is unschedulable: {pod.unschedulable}"
@@ -46,6 +51,32 @@ def why_not_ready(workload: Workload | None) -> str:
             if words and container.state != "running":
                 return f"{words} (container {container.name})"
     return "its pods are not ready yet"
+
+
+def refused(workload: Workload | None, version: Version | None) -> str:
+    """What a step of ours in one of the pods last gave as the reason why it cannot go on; empty: none has."""
+    for pod in workload.pods if workload is not None else ():
+        for container in pod.containers:
+            for message in (container.message, container.last_message):
+                if container.state != "running" and (told := _answered(message, version)):
+                    return f"pod {pod.name}: {told} (container {container.name})"
+    return ""
+
+
+def _answered(message: str, version: Version | None) -> str:
+    try:
+        answer = decode_answer(message)
+    except ContractError:
+        return ""
+    if not isinstance(answer, Refusal | Fault):
+        return ""
+    which = answer.secret if isinstance(answer, Refusal) else ""
+    named: dict[str, str] = {}
+    if version is not None:
+        named[Mounted.STORE] = version.spec.store.serving_secret_name
+        named |= {Mounted.SIGNING: version.spec.signing.secret_ref.name} if version.spec.signing else {}
+    secret = f"; it is the Secret {named[which]} of namespace {version.meta.namespace}" if version and which in named else ""
+    return f"{answer.reason}: {answer.message}{secret}"
 
 
 def _container_words(pod: ServingPod, reason: str, message: str, last_reason: str, last_message: str) -> str:

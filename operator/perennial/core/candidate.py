@@ -231,10 +231,13 @@ def _deploy(draft: Draft, number: int) -> None:
         return
     draft.wake(1.0)
     if since(observed.now, version.status.deployed_at) > seconds(observed.spec.serving.progress_deadline):
-        words = f"not ready within {observed.spec.serving.progress_deadline}: {arms.why_not_ready(workload)}; see spec.serving"
+        limit = f"{observed.spec.serving.progress_deadline} (spec.serving.progressDeadline)"
+        words = f"not ready within {limit}: {arms.why_not_ready(workload, version)}"
         draft.set(candidate=None)
         draft.finish(number, "Failed", f"NotReady: {words}")
         draft.event("Warning", "Failed", f"v{number}: {words}", number)
+    elif told := arms.refused(workload, version):
+        draft.set_version(number, message=f"its pods do not get ready: {told}"[:2048])
 
 
 def _enter(draft: Draft, number: int, stable: int) -> None:

@@ -182,10 +182,11 @@ def _bounds(lower: float, upper: float, layout: str, unit: str = "") -> str:
 def span(lower: float, upper: float, layout: str) -> str:
     """Bounds as they are told, in the layout .4f, ,.0f or .5g (of any number of digits): rounded outwards, so that a limit that
     keeps what is told keeps the bound."""
-    return f"(from {_rounded(lower, layout, ROUND_FLOOR)} to {_rounded(upper, layout, ROUND_CEILING)})"
+    return f"(from {rounded(lower, layout, ROUND_FLOOR)} to {rounded(upper, layout, ROUND_CEILING)})"
 
 
-def _rounded(value: float, layout: str, rounding: str) -> str:
+def rounded(value: float, layout: str, rounding: str) -> str:
+    """A number in such a layout, rounded as decimal's ROUND_FLOOR or ROUND_CEILING have it."""
     exact = Decimal(repr(value))
     if not exact.is_finite():
         return f"{value:{layout}}"

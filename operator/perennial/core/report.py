@@ -84,8 +84,13 @@ def summary(draft: Draft) -> str:
         return last.status.state if last else "Pending"
     if draft.observed.spec.pin is not None:
         return "Serving (pinned)" if draft.observed.spec.pin == status.stable else "Serving (pin refused)"
-    if status.held:
-        return "Serving (held)"
+    return "Serving (held)" if status.held else _serving(draft, last)
+
+
+def _serving(draft: Draft, last: Version | None) -> str:
+    """With what a person ought to know beside it."""
+    if draft.observed.path_taken:
+        return "Serving (path taken)"
     told = last is not None and last.status.state in NOT_FIT and not _is_wanted_no_more(draft)
     return f"Serving (v{last.number} {last.status.state})" if last and told else "Serving"
 
@@ -126,7 +131,8 @@ def _ready(draft: Draft) -> None:
     elif problem := routers.why_not_carried(draft.observed):
         draft.find("Ready", False, *problem)
     elif not ready_pods(workload := workload_of(draft.observed, stable), draft.observed.now):
-        draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready: {why_not_ready(workload)}")
+        why = why_not_ready(workload, draft.versions.get(stable))
+        draft.find("Ready", False, "PodsNotReady", f"no pod of v{stable} is ready: {why}")
     else:
         where = routers.where(draft.observed)
         words = (
@@ -265,6 +271,9 @@ def _accepted(draft: Draft) -> None:
         return
     if problem := routers.refused(draft.observed):
         draft.find("Accepted", False, *problem)
+        known = any((one.type, one.reason) == ("Accepted", problem[0]) for one in draft.observed.status.conditions)
+        if not known and draft.observed.path_taken:
+            draft.tell("Warning", *problem)
         draft.wake(borrowing.LOOK_SECONDS)  # nobody tells when the other model goes elsewhere
     elif words := shadow.refused(draft.observed, draft.status.rollout):
         draft.find("Accepted", False, shadow.REFUSED, words)

@@ -58,7 +58,8 @@ def how_on(draft: Draft, number: int) -> str:
     name, namespace = draft.observed.meta.name, draft.observed.meta.namespace
     match draft.state(number):
         case "Failed":
-            return f"mend that and type perennial.dev/retry={number} to go on from there"
+            again = f"kubectl annotate mdep {name} -n {namespace} perennial.dev/retry={number}"
+            return f"a corrected spec is tried by itself; if something else was mended, type {again}"
         case "Rejected":
             return f"what was measured: kubectl perennial explain {name} {number} -n {namespace}"
         case _:
@@ -135,7 +136,11 @@ def why_held(draft: Draft) -> str:
     workload = workload_of(observed, target)
     ready = ready_pods(workload, observed.now, READY_SECONDS if draft.status.stable != target else 0.0)
     needed = 1 if returning.reason == "Breach" else observed.spec.serving.replicas
-    return "" if len(ready) >= needed else f"v{target} has {len(ready)} of {needed} pods ready: {why_not_ready(workload)}"
+    return (
+        ""
+        if len(ready) >= needed
+        else f"v{target} has {len(ready)} of {needed} pods ready: {why_not_ready(workload, draft.versions.get(target))}"
+    )
 
 
 def _switch(draft: Draft, target: int, reason: str) -> None:

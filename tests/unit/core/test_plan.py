@@ -29,7 +29,13 @@ def v2_in_canary() -> World:
 
 def test_path_that_another_model_answers_is_no_place_to_be_ready_at() -> None:
     words = "requests for /delays/predict are answered by ModelDeployment ns/rides"
-    told = plan(replace(served().observed(), path_taken=words)).status.conditions
+    observed = replace(served().observed(), path_taken=words)
+    status = plan(observed).status
+    assert status.summary == "Serving (path taken)"
+    for before, events in ((observed.status, [("Warning", "PathTaken", words)]), (status, [])):
+        seen = plan(replace(observed, status=before)).events
+        assert [(one.type, one.reason, one.message) for one in seen if one.reason == "PathTaken"] == events
+    told = status.conditions
     found = {one.type: (one.status, one.reason, one.message) for one in told if one.type in ("Ready", "Accepted", "Stalled")}
     refused = ("PathTaken", words)
     assert found == {"Ready": ("False", *refused), "Accepted": ("False", *refused), "Stalled": ("True", *refused)}
@@ -457,6 +463,27 @@ def test_model_that_fails_a_gate_is_rejected_and_stable_stays() -> None:
     assert 2 not in world.workloads
 
 
+def test_step_that_refuses_in_a_serving_pod_is_told_at_once_with_the_secret_by_name() -> None:
+    world = World()
+    world.never_ready.add(1)
+    world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Deploying" and 1 in w.workloads)
+    said = encode_answer(Refusal("SecretMissing", "the Secret of the store does not exist", "store"))
+    waits = ContainerState("fetch-bento", "waiting", "CrashLoopBackOff", last_reason="Error", last_message=said)
+    workload = world.workloads[1]
+    world.workloads[1] = replace(workload, pods=tuple(replace(pod, containers=(waits,)) for pod in workload.pods))
+    world.live(2)
+    secret = world.versions[1].spec.store.serving_secret_name
+    named = f"it is the Secret {secret} of namespace ns (container fetch-bento)"
+    words = f"SecretMissing: the Secret of the store does not exist; {named}"
+    assert world.versions[1].status.message.startswith("its pods do not get ready: pod ")
+    assert world.versions[1].status.message.endswith(words)
+    assert condition(world, "Progressing")[2].endswith(words)
+    world.live(400)
+    assert world.versions[1].status.state == "Failed"
+    assert world.versions[1].status.message.startswith("NotReady: not ready within 5m (spec.serving.progressDeadline): pod ")
+    assert world.versions[1].status.message.endswith(words)
+
+
 def test_trainer_that_fails_is_tried_again_and_then_failed() -> None:
     world = World()
     world.answer = lambda step, number, action: (
@@ -488,7 +515,8 @@ def test_secret_that_is_missing_is_named(of: str, named: str) -> None:
     world.until(lambda w: 1 in w.versions and w.versions[1].status.state == "Failed")
     assert world.versions[1].status.message.endswith(f"does not exist or is empty; it is the Secret {named} of namespace ns")
     for told in ("Ready", "UpToDate"):
-        assert condition(world, told)[2].endswith("; mend that and type perennial.dev/retry=1 to go on from there")
+        words = "; a corrected spec is tried by itself; if something else was mended, type kubectl annotate mdep delays -n ns "
+        assert condition(world, told)[2].endswith(f"{words}perennial.dev/retry=1")
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,10 @@ def test_the_headline_says_why_nothing_serves() -> None:
     }
     assert view.headline(deployment) == "Training: v1 is Training"
     assert view.headline(None) == "not applied yet"
+
+
+def test_bounds_are_told_outwards_as_the_status_does() -> None:
+    gate = {"metric": "roc_auc", "kind": "minimum", "estimate": 0.9081, "lower": 0.9029, "upper": 0.9131}
+    compared = {"metric": "roc_auc", "kind": "notWorseThanServingBy", "estimate": 0.0086, "lower": 0.00759, "upper": 0.00971}
+    assert view.score({"gates": [gate]}) == "roc_auc 0.908 (0.902 to 0.914)"
+    assert view.against({"gates": [compared]}) == "+0.0086 (+0.0075 to +0.0098)"
