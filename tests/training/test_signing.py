@@ -115,6 +115,12 @@ def test_record_that_points_at_another_signed_bento_is_refused_by_the_pod_and_wh
     forged = json.dumps({"status": {"bento": older}})
     signed.kubectl.run("patch", "mver", f"{NAME}-v2", "--subresource=status", "--type=merge", f"--patch={forged}")
     signed.kubectl.patch("mdep", NAME, {"spec": {"pin": None}})
+    told = signed.until(
+        "the pod's refusal to be told before its time is over",
+        lambda seen: seen.state(2) == "Deploying" and "its pods do not get ready" in seen.version(2)["message"],
+        name=NAME,
+    )
+    assert "IdentityMismatch: " in told.version(2)["message"]
     said = ended(signed, 2, "Failed")
     for words in ("NotReady", "IdentityMismatch", f"the Bento is {NAME}-v1", f"what was judged is {NAME}-v2"):
         assert words in said
