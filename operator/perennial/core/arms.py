@@ -57,8 +57,10 @@ def refused(workload: Workload | None, version: Version | None) -> str:
     """What a step of ours in one of the pods last gave as the reason why it cannot go on; empty: none has."""
     for pod in workload.pods if workload is not None else ():
         for container in pod.containers:
+            if container.state == "running" or container.exit_code == 0:
+                continue  # it goes on, or went well in the end
             for message in (container.message, container.last_message):
-                if container.state != "running" and (told := _answered(message, version)):
+                if told := _answered(message, version):
                     return f"pod {pod.name}: {told} (container {container.name})"
     return ""
 

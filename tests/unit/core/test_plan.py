@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from perennial.core import actions
+from perennial.core import actions, arms
 from perennial.core.observed import ContainerState
 from perennial.core.plan import plan
 from perennial.standing import troubles
-from perennial_runtime.contract import Refusal, encode_answer
+from perennial_runtime.contract import Fault, Refusal, encode_answer
 from unit.core.world import SPEC, World, evaluated, failed, served, spec
 
 
@@ -482,6 +482,19 @@ def test_step_that_refuses_in_a_serving_pod_is_told_at_once_with_the_secret_by_n
     assert world.versions[1].status.state == "Failed"
     assert world.versions[1].status.message.startswith("NotReady: not ready within 5m (spec.serving.progressDeadline): pod ")
     assert world.versions[1].status.message.endswith(words)
+
+
+@pytest.mark.parametrize(("exit_code", "why"), [(0, "CrashLoopBackOff: OOMKilled"), (75, "StoreUnavailable: it is away")])
+def test_fault_of_a_step_that_went_well_in_the_end_is_not_why_a_pod_is_not_ready(exit_code: int, why: str) -> None:
+    world = served()
+    said = encode_answer(Fault("StoreUnavailable", "it is away"))
+    fetched = ContainerState("fetch-bento", "terminated", "", exit_code=exit_code, last_reason="Error", last_message=said)
+    server = ContainerState("server", "waiting", "CrashLoopBackOff", last_reason="OOMKilled")
+    workload = world.workloads[1]
+    pods = tuple(replace(pod, ready=False, containers=(server, fetched)) for pod in workload.pods)
+    told = arms.why_not_ready(replace(workload, pods=pods), world.versions[1])
+    assert why in told
+    assert ("StoreUnavailable" in told) is (exit_code != 0)
 
 
 def test_trainer_that_fails_is_tried_again_and_then_failed() -> None:
