@@ -126,13 +126,13 @@ def _otherwise(gate: GateVerdict) -> str:
     if gate.kind == "notWorseThanServingBy" and gate.lower >= 0.0:
         return "it would have passed with any notWorseThanServingBy"
     passed = gate.verdict == "Passed"
-    if gate.kind == "minimum":
-        bound = rounded(gate.lower, ".4f", ROUND_CEILING if passed else ROUND_FLOOR)
-        words = f"more than {bound}" if passed else f"{bound} or less"
-    else:
+    if gate.kind in ("maximum", "notWorseThanServingBy"):
         value, layout = (gate.upper, ".10g") if gate.kind == "maximum" else (-gate.lower, ".4f")
         bound = rounded(value, layout, ROUND_FLOOR if passed else ROUND_CEILING)
         words = f"less than {bound}" if passed else f"{bound} or more"
+    else:
+        bound = rounded(gate.lower, ".4f", ROUND_CEILING if passed else ROUND_FLOOR)
+        words = f"more than {bound}" if passed else f"{bound} or less"
     return f"it would {'not ' if passed else ''}have passed with {gate.kind}: {words}"
 
 

@@ -78,6 +78,11 @@ def measure(observed: Observed, rollout: RolloutStatus) -> tuple[RolloutStatus, 
     return rollout.model_copy(update=update), finding
 
 
+def is_confirmed(finding: Finding) -> bool:
+    """Measured, and by weights that the route's controller has confirmed: without that nothing but harm is concluded."""
+    return finding.status is True and finding.reason != routers.NOT_CONFIRMED
+
+
 def seen(observed: Observed, rollout: RolloutStatus) -> analysis.Look | None:
     """What both arms answered since the readings that the rollout keeps; None when not every pod was read."""
     return analysis.look(

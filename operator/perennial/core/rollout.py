@@ -22,6 +22,7 @@ from perennial.core.conditions import Finding
 from perennial.core.inputs import since, stamp
 from perennial.core.measuring import (
     evidence_of,
+    is_confirmed,
     is_judged,
     judged,
     measure,
@@ -95,8 +96,7 @@ def step(observed: Observed, rollout: RolloutStatus, waits: bool = False) -> Cou
     if isinstance(looked, Course):
         return looked
     rollout, finding, clear = looked
-    confirmed = finding.status is True and finding.reason != routers.NOT_CONFIRMED
-    if confirmed and rollout.settled and not waits and not rollout.breach:
+    if is_confirmed(finding) and rollout.settled and not waits and not rollout.breach:
         if _may_pass(observed, rollout, clear):
             return _pass(observed, rollout, finding)
         if late := _at_deadline(observed, rollout, finding, clear):

@@ -17,10 +17,10 @@ from perennial.core import analysis, rollout, shortfall
 from perennial.core.conditions import Finding
 from perennial.core.draft import Draft
 from perennial.core.inputs import since
-from perennial.core.measuring import evidence_of, tolerance_of
+from perennial.core.measuring import evidence_of, is_confirmed, tolerance_of
 from perennial.core.observed import Observed
 from perennial.core.rollout import Course
-from perennial.core.routers import NOT_CONFIRMED, carrier, mirror, unconfirmed
+from perennial.core.routers import carrier, mirror, unconfirmed
 
 UNMET = "in its shadow: no client met it"
 REFUSED = "MirrorNotSupported"
@@ -70,8 +70,7 @@ def step(observed: Observed, current: RolloutStatus, waits: bool = False) -> Cou
     if isinstance(looked, Course):
         return _in_words(observed, wish, looked, current)
     current, finding, clear = looked
-    confirmed = finding.status is True and finding.reason != NOT_CONFIRMED
-    if confirmed and current.settled and may_pass and clear:
+    if is_confirmed(finding) and current.settled and may_pass and clear:
         held = current.step_started_at is not None and since(observed.now, current.step_started_at) >= seconds(wish.hold)
         little = current.step_candidate_requests < observed.spec.rollout.minimum_requests
         if held and not little:
@@ -180,9 +179,7 @@ def _waiting(observed: Observed, wish: Shadow, current: RolloutStatus, finding: 
     """A hold that is over and still no step: nobody asks, or nothing is mirrored."""
     least = observed.spec.rollout.minimum_requests
     enough = current.step_candidate_requests >= least
-    if finding.status is not True or finding.reason == NOT_CONFIRMED or enough:
-        return finding
-    if since(observed.now, current.step_entered_at) <= seconds(wish.hold):
+    if not is_confirmed(finding) or enough or since(observed.now, current.step_entered_at) <= seconds(wish.hold):
         return finding
     few = shortfall.Lack("TooFewRequests", f"the candidate has to answer {least} mirrored requests in it")
     words = f"the hold of the shadow is over; {few.words}"

@@ -11,9 +11,8 @@ from perennial.api.rollout_status import MetricState, RolloutStatus
 from perennial.core import analysis, elsewhere, objective, runs, shift
 from perennial.core.conditions import Finding
 from perennial.core.inputs import since
-from perennial.core.measuring import is_judged, judged, resumed
+from perennial.core.measuring import is_confirmed, is_judged, judged, resumed
 from perennial.core.observed import Observed
-from perennial.core.routers import NOT_CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,7 @@ def waiting(observed: Observed, rollout: RolloutStatus, finding: Finding, words_
     steps = observed.spec.rollout.steps
     hold = seconds(steps[min(rollout.step, len(steps) - 1)].hold)
     missing = lacks(observed, rollout)
-    if finding.status is not True or finding.reason == NOT_CONFIRMED or not missing:
-        return finding
-    if since(observed.now, rollout.step_entered_at) <= hold:
+    if not is_confirmed(finding) or not missing or since(observed.now, rollout.step_entered_at) <= hold:
         return finding
     over = rollout.step_started_at is not None and since(observed.now, rollout.step_started_at) > hold
     held = "is over" if over else "has begun" if rollout.step_started_at else "begins with the candidate's first request"
